@@ -1,0 +1,1 @@
+//! The artifact of a deploy: trees, frames, layers, indexes, the record, unpacking.

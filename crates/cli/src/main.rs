@@ -1,0 +1,3 @@
+//! The `shipit` binary.
+
+fn main() {}

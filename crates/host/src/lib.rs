@@ -1,0 +1,1 @@
+//! What a host does with a manifest: fetch, check, unpack, sync, switch, run commands.
