@@ -1,0 +1,43 @@
+# Two commands do the set-up on a fresh Debian machine with Rust, git and build-essential:
+#   make demo    the whole job on an embedded default, as a tour
+#   make test    installs what the tests need, then runs them all
+CARGO   ?= cargo
+TESTBED  = tests/testbed/install.sh
+ENV      = $${SHIPIT_TESTBED:-$${XDG_CACHE_HOME:-$$HOME/.cache}/shipit-testbed}/env
+
+.PHONY: build demo test testbed lint fmt clippy doc deny soak bench deb install clean-testbed
+
+build:
+	$(CARGO) build --locked -p shipit-cli
+
+demo: build
+	@templates/demo/run "$$($(CARGO) metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/shipit"
+
+testbed:
+	$(TESTBED)
+
+# Everything, with the real parts. What takes hours is named soak_* and runs by `make soak`.
+test: testbed
+	. "$(ENV)" && $(CARGO) test --workspace --locked -- --include-ignored --skip soak_
+
+soak: testbed
+	. "$(ENV)" && $(CARGO) test --workspace --locked -- --include-ignored --test-threads 2 soak_
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+deny:
+	$(TESTBED) --ci
+	. "$(ENV)" && "$$CARGO_DENY" --all-features check licenses bans sources
+
+lint: fmt clippy doc deny
+
+deb:
+	$(CARGO) build --release --locked -p shipit-cli
+	$(CARGO) deb -p shipit-cli --no-build
