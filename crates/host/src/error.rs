@@ -1,0 +1,268 @@
+//! The errors of a host: what was being done, to what, and why it failed.
+//!
+//! The cause stands in `#[source]` alone. [`Error::kind`] decides the exit code in the cli, [`Error::hint`] says
+//! what to do next. URLs are shown without credentials and query, commands without the values of secrets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::event::Phase;
+
+/// The cause of an error that another crate or the system gave.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a manifest was not applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The manifest could not be read; nothing was run.
+    #[error("reading the manifest {url}")]
+    ManifestFetch {
+        /// The manifest's URL.
+        url: String,
+        /// What the store said.
+        #[source]
+        cause: Cause,
+    },
+    /// The manifest's text is not a manifest, or its template could not be evaluated; nothing was run.
+    #[error("loading the manifest {url}")]
+    Manifest {
+        /// The manifest's URL.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        cause: Cause,
+    },
+    /// The manifest loads but asks for what is not done; nothing was fetched, its `failure` commands were run.
+    #[error("the manifest's {key} {value:?} is refused: {reason}")]
+    Refused {
+        /// The manifest's key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// Why it is refused.
+        reason: String,
+    },
+    /// The source could not be read.
+    #[error("get src failed: {url}")]
+    Fetch {
+        /// The URL, without credentials and query.
+        url: String,
+        /// What the store said.
+        #[source]
+        cause: Cause,
+    },
+    /// The source was not there in the time allowed.
+    #[error("timeout {}s reached while fetching {url}", after.as_secs_f64())]
+    Timeout {
+        /// The URL, without credentials and query.
+        url: String,
+        /// The time allowed.
+        after: Duration,
+    },
+    /// The bytes that came are not those that the manifest names.
+    #[error("{url}: {algorithm} checksum mismatch, expected {expected}, got {got}")]
+    Checksum {
+        /// The URL, without credentials and query.
+        url: String,
+        /// md5, sha1, sha256 or sha512.
+        algorithm: &'static str,
+        /// The manifest's checksum, lower-case hex.
+        expected: String,
+        /// The checksum of what came, lower-case hex.
+        got: String,
+    },
+    /// The archive is broken, hostile, or in a form that is not read.
+    #[error("unpacking the archive of {url}")]
+    Archive {
+        /// The URL, without credentials and query.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        cause: Cause,
+    },
+    /// A file could not be read, written, moved or removed.
+    #[error("{doing} {}", path.display())]
+    Disk {
+        /// What was being done: "writing", "making the directory".
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The unpacked tree does not fit what stands in dest.
+    #[error("syncing to {}: {reason}", path.display())]
+    Sync {
+        /// The path in dest.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A `pre` or `post` command ended with a failure.
+    #[error("{phase} command {index} of {of} failed: {command}: {status}")]
+    Command {
+        /// `pre` or `post`.
+        phase: Phase,
+        /// Which of them, from 1.
+        index: usize,
+        /// How many the phase has.
+        of: usize,
+        /// The command's first line.
+        command: String,
+        /// "exit status 1", "killed by signal 9".
+        status: String,
+        /// The last lines of its output.
+        output_tail: String,
+    },
+    /// A command could not be started at all.
+    #[error("starting {phase} command {index} of {of}: {command}")]
+    CommandStart {
+        /// The phase.
+        phase: Phase,
+        /// Which of them, from 1.
+        index: usize,
+        /// How many the phase has.
+        of: usize,
+        /// The command's first line.
+        command: String,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Another handler holds dest and did not end in the time allowed.
+    #[error("another handler works on {}: waited {}s for its lock {}", dest.display(), waited.as_secs(), lock.display())]
+    Locked {
+        /// What the lock guards.
+        dest: PathBuf,
+        /// The lock's file.
+        lock: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// Ended by the caller; commands were stopped, temporary files removed.
+    #[error("cancelled")]
+    Cancelled,
+    /// A fault of this crate.
+    #[error("internal: {what}")]
+    Internal {
+        /// What should not have happened.
+        what: String,
+    },
+}
+
+/// What sort of failure it was; the cli maps it to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The manifest was read and is not one that can be applied.
+    Manifest,
+    /// The manifest or the source could not be read.
+    Store,
+    /// The bytes that came are not those that the manifest names.
+    Checksum,
+    /// The archive is broken or hostile.
+    Archive,
+    /// A command of the manifest failed.
+    Command,
+    /// The local disk or its permissions.
+    Disk,
+    /// Another handler holds dest.
+    Locked,
+    /// Ended by the caller.
+    Cancelled,
+    /// A fault of this crate.
+    Internal,
+}
+
+impl Error {
+    /// What sort of failure it was.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::ManifestFetch { .. } | Self::Fetch { .. } | Self::Timeout { .. } => ErrorKind::Store,
+            Self::Manifest { .. } | Self::Refused { .. } => ErrorKind::Manifest,
+            Self::Checksum { .. } => ErrorKind::Checksum,
+            Self::Archive { .. } => ErrorKind::Archive,
+            Self::Disk { .. } | Self::Sync { .. } => ErrorKind::Disk,
+            Self::Command { .. } | Self::CommandStart { .. } => ErrorKind::Command,
+            Self::Locked { .. } => ErrorKind::Locked,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// What to do next, where something can be said.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::ManifestFetch { .. } => {
+                "check the URL, and that this host may read it; for s3:// also region and credentials"
+            }
+            Self::Manifest { .. } => {
+                "see what was published with `shipit render`; a variable that must_env asks for must stand in this host's environment"
+            }
+            Self::Refused { .. } => {
+                "docs/stretcher-compatibility.md lists what differs from stretcher; change the manifest"
+            }
+            Self::Fetch { .. } => {
+                "check the URL, the network and this host's rights; --retry and --retry-wait repeat it"
+            }
+            Self::Timeout { .. } => "raise --timeout, or the bandwidth limit",
+            Self::Checksum { .. } => {
+                "nothing was touched; fetch it again, and if it stays so the stored file was changed: publish a new release"
+            }
+            Self::Archive { .. } => "nothing in dest was touched; build and publish the archive again",
+            Self::Disk { cause, .. } => return disk_hint(cause),
+            Self::Sync { .. } => "remove what is in the way, or leave it out of the manifest's excludes",
+            Self::Command { .. } => {
+                "the command's output stands above; run it by hand in the same directory and environment"
+            }
+            Self::CommandStart { .. } => "is `sh` on the PATH that was handed in?",
+            Self::Locked { .. } => "wait for the other handler, or end it; the lock goes with its process",
+            Self::Cancelled | Self::Internal { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    pub(crate) fn disk(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+        cause: impl Into<std::io::Error>,
+    ) -> Self {
+        Self::Disk {
+            doing,
+            path: path.into(),
+            cause: cause.into(),
+        }
+    }
+}
+
+fn disk_hint(cause: &std::io::Error) -> Option<String> {
+    let hint = match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            "make room: the archive and its unpacked tree must fit beside what is in dest"
+        }
+        std::io::ErrorKind::PermissionDenied => "run it as the user that owns dest, or give it the rights",
+        std::io::ErrorKind::CrossesDevices => "set TMPDIR to a directory on dest's file system",
+        std::io::ErrorKind::NotFound => "make dest's parent directory, for example in the manifest's `pre`",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_of_kind_disk_and_says_to_make_room() {
+        let error = Error::disk(
+            "writing",
+            "/srv/app",
+            std::io::Error::from(std::io::ErrorKind::StorageFull),
+        );
+        assert_eq!(error.kind(), ErrorKind::Disk);
+        assert!(error.hint().is_some_and(|hint| hint.contains("make room")));
+        assert_eq!(error.to_string(), "writing /srv/app");
+    }
+}
