@@ -18,6 +18,6 @@ pub use provenance::Provenance;
 pub use request::{ConfigRequest, Override, StageChoice};
 pub use setting::{EnvRef, Origin, Resolved, Secret, Setting};
 pub use settled::{
-    Build, Commands, Compression, Consul, Exec, Fetch, Filter, Kick, Layout, Role, Settled, Source, Step,
+    Build, Compression, Consul, Exec, Fetch, Filter, Kick, Layout, Role, Settled, Source, Step,
     Store, Test, Tool, Transport,
 };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde::ser::SerializeMap as _;
 
 use super::duration::Span;
 use super::error::{ConfigError, Lint};
@@ -131,7 +132,7 @@ pub struct Step {
     pub tool: Tool,
     /// The working directory, relative to the tree's root; `None` for the root itself.
     pub dir: Option<String>,
-    /// Environment variables beside PATH, HOME and LANG, in the config's order.
+    /// Environment variables beside PATH, HOME and LANG, by name.
     #[serde(serialize_with = "pairs")]
     pub env: Vec<(String, Setting)>,
     /// The longest that the step may run.
@@ -147,8 +148,7 @@ pub struct Step {
 }
 
 /// What a step runs: a preset that knows its tool, or a command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "use", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tool {
     /// `carton install --deployment`.
     Carton,
@@ -170,7 +170,6 @@ pub enum Tool {
     /// A command for `sh -c`.
     Run {
         /// The command.
-        #[serde(rename = "run")]
         command: String,
     },
 }
@@ -182,11 +181,11 @@ pub struct Test {
     pub name: String,
     /// A command for `sh -c`.
     pub run: String,
-    /// Glob of the JUnit files that it leaves, relative to `dir`.
-    pub junit: Option<String>,
+    /// Globs of the JUnit files that it leaves, relative to `dir`.
+    pub junit: Vec<String>,
     /// The working directory, relative to the unpacked tree; `None` for its root.
     pub dir: Option<String>,
-    /// Environment variables beside PATH, HOME and LANG, in the config's order.
+    /// Environment variables beside PATH, HOME and LANG, by name.
     #[serde(serialize_with = "pairs")]
     pub env: Vec<(String, Setting)>,
     /// The longest that the test may run.
@@ -264,7 +263,7 @@ pub struct Role {
     /// The role's name.
     #[serde(skip)]
     pub name: String,
-    /// The directory on the hosts; `None` for a role with commands alone.
+    /// The directory on the hosts; `None` with [`Layout::Commands`] alone.
     pub dest: Option<String>,
     /// `user`, `user:group` or `:group` that the files get; `None` leaves them to who runs the handler.
     pub owner: Option<String>,
@@ -290,8 +289,6 @@ pub struct Role {
     pub template: Option<PathBuf>,
     /// Variables for the template.
     pub vars: BTreeMap<String, serde_json::Value>,
-    /// The manifest's own commands.
-    pub commands: Commands,
     /// How this role's hosts are told, when not as `kick.transport` says; see [`Settled::transport`].
     pub transport: Option<Transport>,
     /// Which of the agents take the event.
@@ -308,19 +305,8 @@ pub enum Layout {
     Releases,
     /// Synced into `dest` itself.
     Plain,
-}
-
-/// `[role.<name>.commands]`: commands of the manifest by stretcher's phases.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Commands {
-    /// Before the sync.
-    pub pre: Vec<String>,
-    /// After the sync.
-    pub post: Vec<String>,
-    /// After all went well; the log is on standard input.
-    pub success: Vec<String>,
-    /// After a failure; the log is on standard input.
-    pub failure: Vec<String>,
+    /// Nothing is downloaded, the hooks alone run: a role without `dest`.
+    Commands,
 }
 
 /// `[role.<name>.filter]`: which agents take the event.
@@ -345,7 +331,7 @@ pub struct Exec {
     pub limit: u32,
     /// The longest that one host may take.
     pub timeout: Span,
-    /// Environment variables beside those of shipit itself, in the config's order.
+    /// Environment variables beside those of shipit itself, by name.
     #[serde(serialize_with = "pairs")]
     pub env: Vec<(String, Setting)>,
 }
@@ -387,6 +373,30 @@ impl Settled {
     /// How a role's hosts are told: what the role says, else `kick.transport`.
     pub fn transport(&self, role: &Role) -> Transport {
         role.transport.unwrap_or(self.kick.transport)
+    }
+}
+
+impl Serialize for Tool {
+    /// With the config's own keys.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Carton => map.serialize_entry("use", "carton")?,
+            Self::Bundle { without } => {
+                map.serialize_entry("use", "bundle")?;
+                map.serialize_entry("without", without)?;
+            }
+            Self::Npm { production } => {
+                map.serialize_entry("use", "npm")?;
+                map.serialize_entry("production", production)?;
+            }
+            Self::Go { packages } => {
+                map.serialize_entry("use", "go")?;
+                map.serialize_entry("packages", packages)?;
+            }
+            Self::Run { command } => map.serialize_entry("run", command)?,
+        }
+        map.end()
     }
 }
 
