@@ -1,1 +1,36 @@
 //! The artifact of a deploy: trees, frames, layers, indexes, the record, unpacking.
+//!
+//! An artifact is one ordinary tarball whose bytes depend on the packed files and the format version alone. This
+//! crate writes one from [`Tree`]s ([`seal_layer`], [`assemble`]), loads one back ([`Artifact`], [`Record`],
+//! [`Index`]) and unpacks any tarball into a directory that it cannot leave ([`unpack`]). The form is described byte
+//! by byte in `docs/artifact-format.md`.
+//!
+//! Not done here: deciding which files make a layer, running the commands that vendor them, storing or fetching
+//! anything, checking a downloaded tarball against its checksum.
+
+#![forbid(unsafe_code)]
+
+mod artifact;
+mod compress;
+mod error;
+mod event;
+mod format;
+mod hash;
+mod index;
+mod index_codec;
+mod layer;
+mod path;
+mod record;
+mod tree;
+
+pub use artifact::Artifact;
+pub use error::{Error, ErrorKind};
+pub use event::{Event, SkipReason};
+pub use format::FORMAT_VERSION;
+pub use hash::{Digest, DigestParseError, Sha256Reader, Sha256Writer, hex, sha256};
+pub use index::{Frame, Index, IndexEntry, IndexKind, Location};
+pub use index_codec::IndexError;
+pub use layer::{Compression, LayerKind, LayerPlan, Mtime, PackOptions, SealedLayer};
+pub use path::{EntryPath, PathError};
+pub use record::{Record, RecordDraft, RecordError, RecordLayer, RecordStep, Tool};
+pub use tree::{Kind, Tree, TreeEntry, TreeError};
