@@ -1,0 +1,111 @@
+//! What a manifest says: stretcher's keys, and the `shipit:` map beside them that stretcher ignores.
+//!
+//! Reading lies in `parse`, judging in `check`; nothing here does either.
+
+use serde::{Deserialize, Serialize};
+
+/// stretcher's instruction to one host. An absent key and an empty one mean the same, as they do to stretcher.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Manifest {
+    /// Where the artifact is: a `s3://`, `gs://`, `http(s)://` or `file://` URL. `None`: commands only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src: Option<String>,
+    /// The artifact's digest in hex: MD5, SHA-1, SHA-256 or SHA-512 by its length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+    /// The directory that the artifact's tree is synced into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest: Option<String>,
+    /// The mode of the synced tree's top directory; stretcher's default is 0755.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_mode: Option<u32>,
+    /// What runs around the sync.
+    pub commands: Commands,
+    /// rsync patterns that are neither synced nor deleted in dest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excludes: Vec<String>,
+    /// A file of such patterns, relative to the artifact's tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude_from: Option<String>,
+    /// `rsync` (also when absent) or `mv`; any other name makes the deploy fail on the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_strategy: Option<String>,
+    /// What shipit wrote to bind the record; absent from manifests of other makers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shipit: Option<Binding>,
+}
+
+/// The manifest's commands, each run by `sh -c`, in the order of their lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Commands {
+    /// After the artifact is fetched and checked, before it is extracted.
+    pub pre: Vec<String>,
+    /// After the sync.
+    pub post: Vec<String>,
+    /// After all went well; the log comes on standard input.
+    pub success: Vec<String>,
+    /// After a failure from the fetch on; the log comes on standard input.
+    pub failure: Vec<String>,
+}
+
+impl Commands {
+    /// Whether no list has a command.
+    pub fn is_empty(&self) -> bool {
+        self.lists().iter().all(|(_, list)| list.is_empty())
+    }
+
+    /// The four lists with their names, in the order in which they run.
+    pub fn lists(&self) -> [(&'static str, &[String]); 4] {
+        [
+            ("pre", &self.pre),
+            ("post", &self.post),
+            ("success", &self.success),
+            ("failure", &self.failure),
+        ]
+    }
+}
+
+/// The manifest's `shipit:` map: it names the release and binds the record to the checksum above it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// SHA-256 of the artifact's record, lower-case hex; absent in a manifest with commands only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_sha256: Option<String>,
+    /// The app.
+    pub app: String,
+    /// The stage that the release was published to.
+    pub stage: String,
+    /// The role that the manifest is for.
+    pub role: String,
+    /// The release's id.
+    pub release: String,
+    /// The role's dest, which holds `current` when the layout is `releases`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dest: Option<String>,
+    /// How the role's dest is laid out.
+    pub layout: Layout,
+}
+
+/// How a role's dest is laid out on its hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// `releases/<id>` directories, a `current` link, `shared/`.
+    #[default]
+    Releases,
+    /// Synced into dest itself.
+    Plain,
+    /// No artifact: commands alone.
+    Commands,
+}
+
+impl Layout {
+    /// The name as the config and the manifest write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Layout::Releases => "releases",
+            Layout::Plain => "plain",
+            Layout::Commands => "commands",
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads a manifest's YAML as stretcher's go-yaml v2 does.
+//!
+//! The text is what [`crate::host_template`] gave. Unknown keys are tolerated, as stretcher tolerates them; whether the
+//! manifest makes sense is for [`crate::check`].
+
+use serde::Deserialize;
+use serde_saphyr::options::DuplicateKeyPolicy;
+
+use crate::error::Error;
+use crate::model::{Binding, Commands, Manifest};
+
+/// Reads the manifest. To go-yaml every scalar is good for a string (`checksum: 0123` keeps its zero), null stands for
+/// the empty value, octal is written `0755`, and the later of two equal keys wins.
+///
+/// # Errors
+/// [`Error::Yaml`] with the place when the text is not YAML or not of a manifest's shape, [`Error::NoDest`] when there
+/// is a `src` without a `dest` (stretcher refuses to load that).
+pub fn parse(text: &str) -> Result<Manifest, Error> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    };
+    let raw: Option<Raw> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml(&error))?;
+    let raw = raw.unwrap_or_default();
+    let commands = raw.commands.unwrap_or_default();
+    let manifest = Manifest {
+        src: filled(raw.src),
+        checksum: filled(raw.checksum),
+        dest: filled(raw.dest),
+        dest_mode: raw.dest_mode.map(|mode| mode.0),
+        commands: Commands {
+            pre: list(commands.pre),
+            post: list(commands.post),
+            success: list(commands.success),
+            failure: list(commands.failure),
+        },
+        excludes: list(raw.excludes),
+        exclude_from: filled(raw.exclude_from),
+        sync_strategy: filled(raw.sync_strategy),
+        shipit: raw.shipit,
+    };
+    if manifest.src.is_some() && manifest.dest.is_none() {
+        return Err(Error::NoDest);
+    }
+    Ok(manifest)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    src: Option<String>,
+    checksum: Option<String>,
+    dest: Option<String>,
+    dest_mode: Option<FileMode>,
+    commands: Option<RawCommands>,
+    excludes: RawList,
+    exclude_from: Option<String>,
+    sync_strategy: Option<String>,
+    shipit: Option<Binding>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawCommands {
+    pre: RawList,
+    post: RawList,
+    success: RawList,
+    failure: RawList,
+}
+
+/// A list, null for the empty one; a null in it is an empty string.
+type RawList = Option<Vec<Option<String>>>;
+
+fn list(raw: RawList) -> Vec<String> {
+    raw.unwrap_or_default()
+        .into_iter()
+        .map(Option::unwrap_or_default)
+        .collect()
+}
+
+fn filled(raw: Option<String>) -> Option<String> {
+    raw.filter(|text| !text.is_empty())
+}
+
+/// Go's `os.FileMode` as go-yaml reads an unsigned integer of 32 bits.
+struct FileMode(u32);
+
+impl<'de> Deserialize<'de> for FileMode {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        go_integer(&text).map(FileMode).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "dest_mode {text:?} is not a number of a file mode, such as 0755"
+            ))
+        })
+    }
+}
+
+/// Go's `ParseInt(s, 0, 64)` with underscores left out: 0755 and 0o755 octal, 0x hexadecimal, 0b binary.
+fn go_integer(text: &str) -> Option<u32> {
+    let plain = text.replace('_', "");
+    let plain = plain.strip_prefix('+').unwrap_or(&plain);
+    let lower = plain.to_ascii_lowercase();
+    let (digits, radix) = if let Some(digits) = lower.strip_prefix("0x") {
+        (digits, 16)
+    } else if let Some(digits) = lower.strip_prefix("0b") {
+        (digits, 2)
+    } else if let Some(digits) = lower.strip_prefix("0o") {
+        (digits, 8)
+    } else if lower.len() > 1 && lower.starts_with('0') {
+        (&lower[1..], 8)
+    } else {
+        (lower.as_str(), 10)
+    };
+    if digits.starts_with(['+', '-']) {
+        None
+    } else {
+        u32::from_str_radix(digits, radix).ok()
+    }
+}
+
+fn yaml(error: &serde_saphyr::Error) -> Error {
+    let place = error.location();
+    let reason = error.without_snippet().to_string();
+    Error::Yaml {
+        line: place.map_or(0, |place| place.line()),
+        column: place.map_or(0, |place| place.column()),
+        reason,
+    }
+}
