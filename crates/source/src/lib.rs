@@ -1,1 +1,32 @@
-//! The source of a deploy: the mirror of a git repository, a revision in it, its tree.
+//! The source of a deploy: the mirror of a git repository, a revision in it, the tree of its commit, the export of that
+//! tree.
+//!
+//! [`Source::open`] takes settled [`SourceOptions`], [`Source::resolve`] turns what a user typed into a [`Commit`] (and
+//! fetches what is missing), [`Source::tree`] gives the commit's files with the meaning of `git archive`, and
+//! [`CommitTree::export`] writes them to a directory.
+//!
+//! Not done here: nothing is built, packed or published, no branch is followed, and nothing is ever pushed.
+//!
+//! The environment is not read, with the exceptions that git's nature forces: libgit2 reads the user's git config for
+//! `safe.directory`, proxies and `url.*.insteadOf`, and talks to the ssh-agent; the git program gets the environment that
+//! [`SourceOptions::git_env`] names.
+#![forbid(unsafe_code)]
+
+mod commit;
+mod credentials;
+mod error;
+mod event;
+mod options;
+mod remote;
+mod resolve;
+mod source;
+mod tree;
+
+pub use commit::Commit;
+pub use credentials::{Credentials, Secret, Token};
+pub use error::{Error, ErrorKind, Unreached};
+pub use event::Event;
+pub use options::{Fetch, SourceOptions, Submodules, Timeouts, TreeOptions};
+pub use remote::{Remote, RemoteError};
+pub use source::Source;
+pub use tree::{CommitTree, Exported};

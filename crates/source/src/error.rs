@@ -1,0 +1,361 @@
+//! Why a source could not be had. Messages hold no credentials; the cause stands in `#[source]`.
+
+use std::io;
+use std::path::PathBuf;
+
+use shipit_artifact::PathError;
+
+use crate::remote::RemoteError;
+
+/// What kind of failure it is, for exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A revision or remote that cannot be meant: bad syntax, a URL with a password.
+    Input,
+    /// The revision is in no repository.
+    NotFound,
+    /// The revision could mean several commits.
+    Ambiguous,
+    /// No remote answered, and the mirror does not have the revision.
+    Unreachable,
+    /// A host key is unknown, has changed or is revoked.
+    HostKey,
+    /// A remote refused the credentials, or wants some.
+    Auth,
+    /// A repository or the mirror is not usable.
+    Repository,
+    /// The commit holds what shipit refuses to export.
+    Refused,
+    /// A program (git, git-lfs) is missing or failed.
+    Program,
+    /// The local disk or its permissions.
+    Io,
+    /// The cancel flag was set.
+    Cancelled,
+}
+
+/// A remote that gave nothing, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreached {
+    /// The remote, without credentials.
+    pub remote: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why a source could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A remote that cannot be used.
+    #[error("the repository {given:?} cannot be used")]
+    Remote {
+        /// What was given, with any password taken out.
+        given: String,
+        /// Why.
+        #[source]
+        source: RemoteError,
+    },
+    /// No remote was given.
+    #[error("no repository was given")]
+    NoRemote,
+    /// A revision that cannot be one.
+    #[error("the revision {revision:?} cannot be one: {reason}")]
+    BadRevision {
+        /// What was asked for.
+        revision: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The revision is in none of the remotes that answered.
+    #[error(
+        "the revision {revision:?} is not in {}{}",
+        list(searched),
+        unanswered(unreached)
+    )]
+    NotFound {
+        /// What was asked for.
+        revision: String,
+        /// The remotes that answered.
+        searched: Vec<String>,
+        /// The remotes that did not.
+        unreached: Vec<Unreached>,
+        /// Branches and tags with a similar name, best first.
+        similar: Vec<String>,
+    },
+    /// The revision could mean several commits.
+    #[error("the revision {revision:?} is ambiguous: it could be {}", list(candidates))]
+    Ambiguous {
+        /// What was asked for.
+        revision: String,
+        /// What it could be: `<commit id> <subject>` or `<ref> (<commit id>)`.
+        candidates: Vec<String>,
+    },
+    /// No remote answered, and the mirror does not have the revision.
+    #[error(
+        "the revision {revision:?} is not to be had: no repository answered{}",
+        reasons(unreached)
+    )]
+    Unreachable {
+        /// What was asked for.
+        revision: String,
+        /// The remotes, and why each gave nothing.
+        unreached: Vec<Unreached>,
+    },
+    /// The host key is unknown, has changed or is revoked.
+    #[error("the host key of {remote} cannot be trusted: {reason}")]
+    HostKey {
+        /// The remote.
+        remote: String,
+        /// Why.
+        reason: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The remote refused the credentials, or wants some.
+    #[error("{remote} refused access: {reason}")]
+    Auth {
+        /// The remote.
+        remote: String,
+        /// What was tried.
+        reason: String,
+    },
+    /// A remote did not answer or broke off.
+    #[error("{remote} did not answer: {reason}")]
+    Transfer {
+        /// The remote.
+        remote: String,
+        /// What happened.
+        reason: String,
+    },
+    /// A token would go over an unprotected connection.
+    #[error("the token is not sent to {remote}: the connection is not encrypted")]
+    PlainToken {
+        /// The remote.
+        remote: String,
+    },
+    /// A repository that is read directly, or the mirror, cannot be opened or read.
+    #[error("the git repository {path} cannot be read", path = path.display())]
+    Repository {
+        /// The repository.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: git2::Error,
+    },
+    /// The directory belongs to somebody else, and git's `safe.directory` does not list it.
+    #[error("the git repository {path} belongs to another user", path = path.display())]
+    Owner {
+        /// The repository.
+        path: PathBuf,
+        /// libgit2's words.
+        #[source]
+        source: git2::Error,
+    },
+    /// An object that the commit needs is missing or damaged.
+    #[error("the git repository {path} is damaged: {what} cannot be read", path = git_dir.display())]
+    Damaged {
+        /// The repository.
+        git_dir: PathBuf,
+        /// The object and, where known, its path.
+        what: String,
+        /// Why.
+        #[source]
+        source: git2::Error,
+    },
+    /// A path in the commit that could harm the export.
+    #[error("commit {commit} holds the path {path:?}, which is refused: {reason}")]
+    UnsafePath {
+        /// The commit.
+        commit: String,
+        /// The path, printable.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A path in the commit that no entry can have.
+    #[error("commit {commit} holds the path {path:?}, which is refused")]
+    BadPath {
+        /// The commit.
+        commit: String,
+        /// The path, printable.
+        path: String,
+        /// Why.
+        #[source]
+        source: PathError,
+    },
+    /// An `export-subst` placeholder that does not depend on the commit alone.
+    #[error("{path}: the placeholder {placeholder} of export-subst is not supported: {reason}")]
+    Placeholder {
+        /// The file, printable.
+        path: String,
+        /// The placeholder.
+        placeholder: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Files are LFS pointers and LFS is off.
+    #[error("{count} {} of commit {commit} {} kept in git LFS: {}", plural(*count, "file", "files"), plural(*count, "is", "are"), list(paths))]
+    LfsPointers {
+        /// The commit.
+        commit: String,
+        /// How many there are.
+        count: usize,
+        /// The first few, printable.
+        paths: Vec<String>,
+    },
+    /// An LFS object could not be had.
+    #[error("{path}: its LFS object {oid} could not be had: {reason}")]
+    LfsObject {
+        /// The file, printable.
+        path: String,
+        /// The object's SHA-256.
+        oid: String,
+        /// What git-lfs said.
+        reason: String,
+    },
+    /// A submodule that cannot be fetched as the commit describes it.
+    #[error("submodule {path}: {reason}")]
+    Submodule {
+        /// Its path, printable.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A submodule lies on a host that is not allowed.
+    #[error("submodule {path} lies on {host}, which is not among the allowed hosts")]
+    SubmoduleHost {
+        /// Its path, printable.
+        path: String,
+        /// The host.
+        host: String,
+    },
+    /// Something went wrong within a submodule.
+    #[error("submodule {path} could not be had")]
+    InSubmodule {
+        /// Its path, printable.
+        path: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A program is missing or could not be started.
+    #[error("the program {program} could not be started", program = program.display())]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or directory could not be read or written.
+    #[error("{doing} {path} failed", path = path.display())]
+    Io {
+        /// What was being done: `writing`, `renaming` …
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The export's destination is in use.
+    #[error("{path} is not an empty directory; the commit is not exported into it", path = path.display())]
+    DestinationInUse {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The cancel flag was set.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Remote { .. } | Self::NoRemote | Self::BadRevision { .. } => ErrorKind::Input,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. } => ErrorKind::Ambiguous,
+            Self::Unreachable { .. } | Self::Transfer { .. } => ErrorKind::Unreachable,
+            Self::HostKey { .. } => ErrorKind::HostKey,
+            Self::Auth { .. } | Self::PlainToken { .. } => ErrorKind::Auth,
+            Self::Repository { .. } | Self::Owner { .. } | Self::Damaged { .. } => ErrorKind::Repository,
+            Self::UnsafePath { .. }
+            | Self::BadPath { .. }
+            | Self::Placeholder { .. }
+            | Self::LfsPointers { .. }
+            | Self::SubmoduleHost { .. }
+            | Self::Submodule { .. } => ErrorKind::Refused,
+            Self::InSubmodule { source, .. } => source.kind(),
+            Self::LfsObject { .. } => ErrorKind::Unreachable,
+            Self::Program { .. } => ErrorKind::Program,
+            Self::Io { .. } | Self::DestinationInUse { .. } => ErrorKind::Io,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    /// What to do next, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Remote { source, .. } => source.hint().map(str::to_owned),
+            Self::NotFound { similar, .. } if !similar.is_empty() => Some(format!("did you mean {}?", list(similar))),
+            Self::NotFound { .. } => {
+                Some("push the commit, or name a branch, a tag, a commit id or refs/pull/N/head".to_owned())
+            }
+            Self::Ambiguous { .. } => Some("give more digits of the commit id, or a full ref (refs/heads/…, refs/tags/…)".to_owned()),
+            Self::HostKey { advice, .. } => Some(advice.clone()),
+            Self::Auth { .. } => Some(
+                "give a token by an environment variable, an ssh key that the server knows, or a git credential helper; see docs/source.md".to_owned(),
+            ),
+            Self::PlainToken { .. } => Some("use an https:// URL".to_owned()),
+            Self::Unreachable { .. } | Self::Transfer { .. } => {
+                Some("check the URL and the network; a second remote in `repo` is tried when the first is down".to_owned())
+            }
+            Self::Owner { path, .. } => {
+                Some(format!("if you trust it: git config --global --add safe.directory {}", path.display()))
+            }
+            Self::Damaged { git_dir, .. } => Some(format!(
+                "if it is shipit's mirror, remove {} and run again: it is fetched anew; if it is your own repository, run git fsck in it",
+                git_dir.display()
+            )),
+            Self::Placeholder { .. } => {
+                Some("use placeholders of the commit alone (%H %h %T %an %ae %ad %ct %s …), or drop the export-subst attribute".to_owned())
+            }
+            Self::LfsPointers { .. } => {
+                Some("set `lfs = true` and install git-lfs, or mark the files export-ignore in .gitattributes".to_owned())
+            }
+            Self::SubmoduleHost { host, .. } => Some(format!("if it is meant, add {host:?} to the allowed hosts of submodules")),
+            Self::InSubmodule { source, .. } => source.hint(),
+            Self::Program { .. } => Some("install it, or name it by its absolute path".to_owned()),
+            Self::DestinationInUse { .. } => Some("remove it, or choose another directory".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn plural(count: usize, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
+}
+
+fn list(items: &[String]) -> String {
+    items.join(", ")
+}
+
+fn unanswered(unreached: &[Unreached]) -> String {
+    if unreached.is_empty() {
+        return String::new();
+    }
+    format!("; not asked with success{}", reasons(unreached))
+}
+
+fn reasons(unreached: &[Unreached]) -> String {
+    unreached
+        .iter()
+        .map(|u| format!(": {} ({})", u.remote, u.reason))
+        .collect::<Vec<_>>()
+        .join("")
+}

@@ -1,0 +1,57 @@
+//! The entry: opening a source, resolving a revision, taking the tree of its commit.
+
+use std::sync::atomic::AtomicBool;
+
+use crate::commit::Commit;
+use crate::error::Error;
+use crate::event::Event;
+use crate::options::{SourceOptions, TreeOptions};
+use crate::tree::CommitTree;
+
+/// One repository, at its remotes and in its mirror.
+#[derive(Debug)]
+pub struct Source {
+    options: SourceOptions,
+}
+
+impl Source {
+    /// Checks the options. Nothing is fetched or written yet.
+    ///
+    /// # Errors
+    /// [`Error::NoRemote`], [`Error::PlainToken`].
+    pub fn open(options: SourceOptions) -> Result<Self, Error> {
+        if options.remotes.is_empty() {
+            return Err(Error::NoRemote);
+        }
+        Ok(Self { options })
+    }
+
+    /// Turns a revision into a commit whose objects are all at hand, fetching what is missing: a full or short commit id, a
+    /// branch, a tag, `HEAD`, `refs/…`, `pull/N/head`, with `~n` and `^n` behind it if need be.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Ambiguous`], [`Error::Unreachable`], [`Error::HostKey`], [`Error::Auth`] and others.
+    pub fn resolve(
+        &self,
+        revision: &str,
+        cancel: &AtomicBool,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Commit, Error> {
+        crate::resolve::resolve(&self.options, revision, cancel, on_event)
+    }
+
+    /// The commit's files, with the meaning of `git archive`. Submodules and LFS files are fetched here, if they are on.
+    ///
+    /// # Errors
+    /// What the commit holds and shipit refuses ([`Error::LfsPointers`], [`Error::Placeholder`], [`Error::UnsafePath`] …),
+    /// and the errors of fetching.
+    pub fn tree(
+        &self,
+        commit: &Commit,
+        options: TreeOptions,
+        cancel: &AtomicBool,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<CommitTree, Error> {
+        CommitTree::build(&self.options, commit, options, cancel, on_event)
+    }
+}
