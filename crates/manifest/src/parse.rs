@@ -129,3 +129,82 @@ fn yaml(error: &serde_saphyr::Error) -> Error {
         reason,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scalars_are_texts_whatever_they_look_like() {
+        let text = "src: s3://b/k\nchecksum: 00012345678901234567890123456789\ndest: 12\nexcludes: [1, yes, ~, 1e3]\n";
+        let manifest = parse(text).unwrap();
+        assert_eq!(
+            manifest.checksum.as_deref(),
+            Some("00012345678901234567890123456789")
+        );
+        assert_eq!(manifest.dest.as_deref(), Some("12"));
+        assert_eq!(manifest.excludes, ["1", "yes", "", "1e3"]);
+    }
+
+    #[test]
+    fn dest_mode_is_read_as_go_reads_it() {
+        for (text, mode) in [
+            ("0751", 0o751),
+            ("0o751", 0o751),
+            ("0x1e9", 0o751),
+            ("489", 0o751),
+            ("0b11", 3),
+            ("\"0755\"", 0o755),
+        ] {
+            assert_eq!(
+                parse(&format!("dest_mode: {text}")).unwrap().dest_mode,
+                Some(mode),
+                "{text}"
+            );
+        }
+        assert_eq!(parse("dest_mode:\n").unwrap().dest_mode, None);
+        for text in ["rwx", "-1", "0899", "[1]"] {
+            assert!(parse(&format!("dest_mode: {text}")).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn anchors_blocks_comments_and_unknown_keys() {
+        let text = "# a manifest\nx-common: &c\n  - |\n    a\n      b\n  - >-\n    c\n    d\ncommands:\n  pre: *c # here\n  \
+                    post: &p [e]\n  success: *p\n  other: 1\nunknown: {a: [1, !odd 2]}\n";
+        let manifest = parse(text).unwrap();
+        assert_eq!(manifest.commands.pre, ["a\n  b\n", "c d"]);
+        assert_eq!(manifest.commands.post, manifest.commands.success);
+        let merged = parse("base: &b {src: file:///x, dest: /y}\n<<: *b\ndest: /z\n").unwrap();
+        assert_eq!(
+            (merged.src.as_deref(), merged.dest.as_deref()),
+            (Some("file:///x"), Some("/z"))
+        );
+    }
+
+    #[test]
+    fn the_later_of_two_keys_wins_and_nothing_is_something() {
+        assert_eq!(parse("dest: /a\ndest: /b").unwrap().dest.as_deref(), Some("/b"));
+        assert_eq!(parse("").unwrap(), Manifest::default());
+        assert_eq!(parse("commands:\n  pre:\n").unwrap(), Manifest::default());
+        assert!(matches!(parse("src: file:///x").unwrap_err(), Error::NoDest));
+    }
+
+    #[test]
+    fn what_is_no_manifest_is_refused_with_its_place() {
+        for text in [
+            "[1]",
+            "src: [a]",
+            "\ncommands: text",
+            "\ncommands:\n  pre: text",
+            "a: b: c",
+            "shipit: {app: x}",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(
+                matches!(&error, Error::Yaml { line, reason, .. } if *line > 0 && !reason.is_empty()),
+                "{text}: {error:?}"
+            );
+        }
+    }
+}

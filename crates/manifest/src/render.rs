@@ -4,6 +4,8 @@
 //! stretcher's Go template in the whole text at the end, but for what `host_env` and `host_must_env` wrote. Their place
 //! is held by a mark until then, for a filter may stand between.
 
+mod failure;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::syntax::SyntaxConfig;
@@ -58,6 +60,9 @@ pub fn default_template(layout: Layout) -> Template<'static> {
 /// end of Unicode: what comes in is searched for it first.
 const MARK: char = '\u{10fffd}';
 
+/// Follows the number of an action whose value comes into a YAML scalar in double quotes.
+const QUOTED: char = 'q';
+
 /// Renders the manifest of one role and release; without a template, the layout's own.
 ///
 /// # Errors
@@ -67,15 +72,14 @@ pub fn render(input: &RenderInput, template: Option<Template<'_>>) -> Result<Str
     input.validate()?;
     let template = template.unwrap_or_else(|| default_template(input.layout));
     let wanted = Wanted::default();
-    let failed = |source| template_error(&template, source);
+    let context = Value::from(Serde(Context::of(input)));
+    let failed = |source| failure::explain(template.name, &context, source);
     let mut env = environment(&wanted).map_err(failed)?;
     for builtin in [RELEASES, PLAIN, COMMANDS, SHELL] {
         env.add_template(builtin.name, builtin.text).map_err(failed)?;
     }
     env.add_template(template.name, template.text).map_err(failed)?;
-    let context = Value::from(Serde(Context::of(input)));
-    let values = serde_json::to_string(&context).unwrap_or_default();
-    if let Some(found) = reserved(template.text).or_else(|| reserved(&values)) {
+    if let Some(found) = reserved(template.text).or_else(|| reserved_in(&context)) {
         let reason = "this character is reserved for shipit's own marks";
         return Err(Error::value(
             "template or its values",
@@ -85,7 +89,7 @@ pub fn render(input: &RenderInput, template: Option<Template<'_>>) -> Result<Str
     }
     let text = env
         .get_template(template.name)
-        .and_then(|ready| ready.render(context))
+        .and_then(|ready| ready.render(context.clone()))
         .map_err(failed)?;
     let text = wanted.put_in(&text);
     accept(&text, &template, input)?;
@@ -95,6 +99,17 @@ pub fn render(input: &RenderInput, template: Option<Template<'_>>) -> Result<Str
 fn reserved(text: &str) -> Option<char> {
     text.chars()
         .find(|character| matches!(*character, MARK | UNKNOWN))
+}
+
+/// The reserved character in a value or in what it holds.
+fn reserved_in(value: &Value) -> Option<char> {
+    if let Some(text) = value.as_str() {
+        return reserved(text);
+    }
+    let items = value.try_iter().ok()?;
+    items
+        .into_iter()
+        .find_map(|item| reserved_in(&item).or_else(|| reserved_in(&value.get_item(&item).ok()?)))
 }
 
 /// What a template sees.
@@ -164,7 +179,7 @@ fn refuse(reason: impl Into<String>) -> minijinja::Error {
 /// Any value in YAML's flow style, strings always quoted.
 fn yaml_value(value: &Value) -> Result<String, minijinja::Error> {
     match value.kind() {
-        ValueKind::String => Ok(quote::yaml(value.as_str().unwrap_or_default())),
+        ValueKind::String => Ok(in_quotes(&quote::yaml(value.as_str().unwrap_or_default()))),
         ValueKind::Bool | ValueKind::Number => Ok(value.to_string()),
         ValueKind::Seq | ValueKind::Iterable => {
             let items = value
@@ -208,7 +223,22 @@ fn sh_words(value: &Value) -> Result<String, minijinja::Error> {
     }
 }
 
-/// The `{{ … }}` that the template wants evaluated on the host.
+/// Notes at the marks in a double-quoted YAML scalar that they stand in one.
+fn in_quotes(scalar: &str) -> String {
+    let mut out = String::with_capacity(scalar.len());
+    for (at, piece) in scalar.split(MARK).enumerate() {
+        if at > 0 {
+            out.push(MARK);
+        }
+        out.push_str(piece);
+        if at % 2 == 1 && !piece.ends_with(QUOTED) {
+            out.push(QUOTED);
+        }
+    }
+    out
+}
+
+/// The `{{ … }}` that the template wants evaluated on the host, without the braces.
 #[derive(Clone, Default)]
 struct Wanted(Arc<Mutex<Vec<String>>>);
 
@@ -224,12 +254,11 @@ impl Wanted {
                 "{name:?} is not the name of an environment variable"
             )));
         }
-        let mut action = format!("{{{{ {function} {}", quote::go_string(name));
+        let mut action = format!("{function} {}", quote::go_string(name));
         for word in words {
             action.push(' ');
             action.push_str(&quote::go_string(word));
         }
-        action.push_str(" }}");
         let mut actions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         actions.push(action);
         Ok(format!("{MARK}{}{MARK}", actions.len() - 1))
@@ -240,15 +269,24 @@ impl Wanted {
         let actions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = String::with_capacity(text.len());
         for (at, piece) in text.split(MARK).enumerate() {
-            let action = piece.parse::<usize>().ok().and_then(|number| actions.get(number));
-            match action {
+            let (number, quoted) = piece
+                .strip_suffix(QUOTED)
+                .map_or((piece, false), |number| (number, true));
+            match number
+                .parse::<usize>()
+                .ok()
+                .and_then(|number| actions.get(number))
+            {
                 Some(action) if at % 2 == 1 => {
                     // A brace right before an action would be taken for a part of its own braces.
                     if out.ends_with('{') {
                         out.pop();
                         out.push_str("{{\"{\"}}");
                     }
+                    out.push_str("{{ ");
                     out.push_str(action);
+                    // JSON's escapes are YAML's too: the host's value cannot end the scalar.
+                    out.push_str(if quoted { " | json_escape }}" } else { " }}" });
                 }
                 _ => out.push_str(&quote::go_literal(piece)),
             }
@@ -311,29 +349,5 @@ fn own_problems(manifest: &Manifest, input: &RenderInput) -> Vec<Problem> {
     problems
 }
 
-fn template_error(template: &Template<'_>, source: minijinja::Error) -> Error {
-    let name = source.name().unwrap_or(template.name).to_owned();
-    let line = source.line().unwrap_or(0);
-    if source.kind() == ErrorKind::UndefinedError {
-        let variable = undefined_name(&source);
-        return Error::Undefined {
-            template: name,
-            line,
-            nearest: None,
-            variable,
-        };
-    }
-    Error::Template {
-        template: name,
-        line,
-        source,
-    }
-}
-
-fn undefined_name(error: &minijinja::Error) -> String {
-    let shown = error
-        .range()
-        .and_then(|range| error.template_source()?.get(range))
-        .unwrap_or_default();
-    shown.to_owned()
-}
+#[cfg(test)]
+mod tests;
