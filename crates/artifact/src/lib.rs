@@ -11,19 +11,28 @@
 #![forbid(unsafe_code)]
 
 mod artifact;
+mod assemble;
 mod compress;
+mod entries;
 mod error;
 mod event;
 mod format;
+mod frames;
 mod hash;
+mod header;
 mod index;
 mod index_codec;
 mod layer;
+mod pack;
+mod partial;
 mod path;
+mod read;
 mod record;
+mod seal;
 mod tree;
 
 pub use artifact::Artifact;
+pub use assemble::assemble;
 pub use error::{Error, ErrorKind};
 pub use event::{Event, SkipReason};
 pub use format::FORMAT_VERSION;
@@ -33,4 +42,5 @@ pub use index_codec::IndexError;
 pub use layer::{Compression, LayerKind, LayerPlan, Mtime, PackOptions, SealedLayer};
 pub use path::{EntryPath, PathError};
 pub use record::{Record, RecordDraft, RecordError, RecordLayer, RecordStep, Tool};
+pub use seal::seal_layer;
 pub use tree::{Kind, Tree, TreeEntry, TreeError};

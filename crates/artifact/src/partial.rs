@@ -1,0 +1,138 @@
+//! Files that appear whole or not at all: written under a temporary name, synced, renamed.
+//!
+//! A temporary file is locked while it is written. What a killed process left behind has no lock, and the next one that
+//! writes into the same directory removes it.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use tempfile::{Builder, NamedTempFile};
+
+use crate::error::Error;
+
+const PREFIX: &str = ".partial-";
+
+/// A file on its way. Removed when it is dropped before [`Partial::finish`].
+pub(crate) struct Partial {
+    file: NamedTempFile,
+}
+
+impl Partial {
+    /// In `dir`, which is made where it is missing.
+    pub(crate) fn create(dir: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(|source| Error::io("create the directory", dir, source))?;
+        let failed = |source| Error::io("create a file in", dir, source);
+        remove_left_over(dir).map_err(failed)?;
+        loop {
+            // 0666 less the umask, as for any file that is not secret.
+            let permissions = Permissions::from_mode(0o666);
+            let file = Builder::new()
+                .prefix(PREFIX)
+                .permissions(permissions)
+                .tempfile_in(dir)
+                .map_err(failed)?;
+            file.as_file().lock().map_err(failed)?;
+            // Another process may have taken it for left over before it was locked.
+            if file.as_file().metadata().map_err(failed)?.nlink() > 0 {
+                return Ok(Self { file });
+            }
+        }
+    }
+
+    /// Where it lies until it is finished.
+    pub(crate) fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Brings it to the disk and gives it its name.
+    pub(crate) fn finish(self, target: &Path) -> Result<(), Error> {
+        self.file
+            .as_file()
+            .sync_all()
+            .map_err(|source| Error::io("write", target, source))?;
+        self.file
+            .persist(target)
+            .map_err(|failed| Error::io("rename the finished file to", target, failed.error))?;
+        sync_parent(target)
+    }
+}
+
+impl Write for Partial {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+/// Writes `bytes` to `target` at once.
+pub(crate) fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut partial = Partial::create(target.parent().unwrap_or(Path::new(".")))?;
+    partial
+        .write_all(bytes)
+        .map_err(|source| Error::io("write", target, source))?;
+    partial.finish(target)
+}
+
+fn sync_parent(target: &Path) -> Result<(), Error> {
+    let dir = target
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let sync = || File::open(dir)?.sync_all();
+    sync().map_err(|source| Error::io("sync the directory", dir, source))
+}
+
+fn remove_left_over(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        // It may be gone or another user's by now; then it is not ours to remove.
+        if let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn whole_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut dropped = Partial::create(dir.path()).unwrap();
+        dropped.write_all(b"half").unwrap();
+        drop(dropped);
+        assert!(names(dir.path()).is_empty());
+        write_whole(&dir.path().join("sub/file"), b"whole").unwrap();
+        assert_eq!(fs::read(dir.path().join("sub/file")).unwrap(), b"whole");
+        assert_eq!(names(&dir.path().join("sub")), ["file"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_is_written_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".partial-killed"), b"half").unwrap();
+        let first = Partial::create(dir.path()).unwrap();
+        let second = Partial::create(dir.path()).unwrap();
+        assert_eq!(names(dir.path()).len(), 2);
+        assert!(first.path().exists() && second.path().exists());
+    }
+}

@@ -1,0 +1,49 @@
+//! Seals a dependency layer when its step ends: its frames and its index into files of their own.
+
+use std::path::Path;
+
+use crate::entries::{list, topmost};
+use crate::error::Error;
+use crate::hash::{Sha256Writer, sha256};
+use crate::layer::{LayerKind, LayerPlan, PackOptions, SealedLayer};
+use crate::pack::pack;
+use crate::partial::{Partial, write_whole};
+
+/// Packs a dependency layer into `dir`: `<sha256>.frames` and `<index sha256>.index`, each whole or not at all. What
+/// changes in the tree afterwards is not packed.
+pub fn seal_layer(plan: &LayerPlan<'_>, dir: &Path, options: &PackOptions<'_>) -> Result<SealedLayer, Error> {
+    if plan.kind != LayerKind::Dependencies {
+        let why = "it is code, and code is packed when the artifact is assembled".to_owned();
+        return Err(Error::Layer {
+            layer: plan.name.clone(),
+            why,
+        });
+    }
+    let entries = list(plan, options)?;
+    let partial = Partial::create(dir)?;
+    let path = partial.path().to_path_buf();
+    let mut out = Sha256Writer::new(partial);
+    let index = pack(plan, &entries, &mut out, &path, options)?;
+    let (partial, digest, size) = out.finish();
+    let stored = index.to_bytes().map_err(|source| Error::Index { path, source })?;
+    let index_sha256 = sha256(&stored).to_string();
+    let sha256 = digest.to_string();
+    let frames = dir.join(format!("{sha256}.frames"));
+    let index_path = dir.join(format!("{index_sha256}.index"));
+    partial.finish(&frames)?;
+    write_whole(&index_path, &stored)?;
+    Ok(SealedLayer {
+        name: plan.name.clone(),
+        kind: plan.kind,
+        key: plan.key.clone(),
+        compression: options.compression,
+        frames,
+        index: index_path,
+        index_sha256,
+        sha256,
+        size,
+        entries: entries.len() as u64,
+        unpacked_size: index.unpacked_size(),
+        paths_claimed: topmost(entries.iter().map(|entry| &entry.path)),
+    })
+}
