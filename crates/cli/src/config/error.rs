@@ -21,6 +21,44 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
+impl Problem {
+    /// A problem that underlines some bytes of the file.
+    pub fn at(span: Range<usize>, message: impl Into<String>, label: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            span: Some(span),
+            label: label.into(),
+            also: None,
+            help: None,
+        }
+    }
+
+    /// A problem without a place: something is missing.
+    pub fn missing(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            span: None,
+            label: String::new(),
+            also: None,
+            help: None,
+        }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Shows a second place.
+    #[must_use]
+    pub fn also(mut self, span: Range<usize>, label: impl Into<String>) -> Self {
+        self.also = Some((span, label.into()));
+        self
+    }
+}
+
 /// What is not wrong but probably not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lint {

@@ -14,9 +14,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use build::{BuildTable, Packer, StepTable, TestTable, Use};
-pub use hosts::{ConsulTable, KickTable, StoreTable, SseName, TransportName};
-pub use role::{ExecTable, FilterTable, LayoutName, RoleTable};
-pub use texts::{Name, OneOrMany, Text, TextOrEnv};
+pub use hosts::{ConsulTable, KickTable, SseName, StoreTable, TransportName};
+pub use role::{ExecTable, LayoutName, RoleTable};
+pub use texts::{EnvTable, Name, OneOrMany, Text, TextOrEnv};
 
 /// shipit's config: what an app is built from, where it is published, and the roles that it is deployed to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
