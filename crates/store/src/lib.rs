@@ -1,1 +1,33 @@
-//! Where artifacts and releases live: objects in S3 or a directory, the layout of keys, publishing.
+//! Where artifacts and releases live: objects in S3 or a directory, the layout of keys, publishing, and reading by URL.
+//!
+//! Responsible for what is written where and in which order, for nothing being overwritten that is immutable, and for
+//! what is read back being what was written. Not responsible for the AWS configuration (handed in), for what a
+//! manifest says (rendered by the caller), and for what hosts do with it.
+
+mod directory;
+mod download;
+mod error;
+mod event;
+mod fetch;
+mod key;
+pub mod layout;
+mod location;
+mod objects;
+mod publish;
+mod release;
+mod retry;
+mod s3;
+mod store;
+
+pub use download::Download;
+pub use error::{BoxError, Error, ErrorKind};
+pub use event::{Event, OnEvent};
+pub use fetch::{FetchRetry, Fetcher, FetcherOptions};
+pub use layout::ReleaseId;
+pub use location::{StoreUrl, redacted};
+pub use objects::{Body, Content, Meta, Objects, PutOptions, PutOutcome};
+pub use publish::{PublishInput, Published, RenderContext, RenderManifest, RolePlan, publish};
+pub use release::{Release, ReleaseArtifact, ReleaseRef, RoleRelease, release, releases};
+pub use retry::RetryPolicy;
+pub use s3::{S3Options, Sse};
+pub use store::{Store, StoreOptions};

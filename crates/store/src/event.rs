@@ -1,0 +1,119 @@
+//! What a store says while it works; the caller shows it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// An upload goes on; it comes often.
+    Progress {
+        /// The object's key.
+        key: String,
+        /// Bytes handed to the network or disk so far; it goes back when a part is sent again.
+        sent: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// An object was written.
+    Stored {
+        /// The object's key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// An object was there already, with equal content.
+    Present {
+        /// The object's key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A request failed in a way that may pass, and is tried again.
+    Retry {
+        /// What is being done, to what.
+        doing: String,
+        /// The attempt that failed, from 1.
+        attempt: u32,
+        /// How often it is tried in all.
+        attempts: u32,
+        /// Until the next attempt.
+        wait_ms: u64,
+        /// Why it failed.
+        reason: String,
+    },
+    /// The server overwrote an object in spite of `If-None-Match: *`. Publishers must not run at once there.
+    IfNoneMatchIgnored {
+        /// The store.
+        store: String,
+    },
+    /// The server gave no checksum back, so that only sizes could be compared.
+    ChecksumNotVerified {
+        /// The object's key.
+        key: String,
+    },
+    /// What a killed run had left was removed.
+    Swept {
+        /// A key with its upload id, or a file.
+        what: String,
+    },
+    /// What killed runs may have left could not be looked for.
+    SweepFailed {
+        /// Why.
+        reason: String,
+    },
+    /// The artifact's stored record differs from this build's (other tools, say), and is the one that was bound.
+    StoredRecordBound {
+        /// SHA-256 of the stored record.
+        record_sha256: String,
+        /// The revision that it names.
+        revision: String,
+    },
+    /// The id was taken; the next second is tried.
+    ReleaseIdTaken {
+        /// The id.
+        release: String,
+    },
+    /// A release of a later time exists: this machine's clock is behind, or the other's was ahead.
+    NewerRelease {
+        /// This one.
+        release: String,
+        /// The newer one.
+        newest: String,
+    },
+    /// The release is complete.
+    Published {
+        /// Its id.
+        release: String,
+    },
+}
+
+/// Where events go. Cheap to clone; called from any thread.
+#[derive(Clone)]
+pub struct OnEvent(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl OnEvent {
+    /// Hands every event to `sink`.
+    pub fn new(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(sink))
+    }
+
+    /// Drops every event.
+    pub fn none() -> Self {
+        Self::new(|_| {})
+    }
+
+    pub(crate) fn emit(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for OnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnEvent")
+    }
+}

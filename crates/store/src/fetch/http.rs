@@ -1,0 +1,136 @@
+//! Reading `http(s)://` URLs. A presigned URL's query is a credential and never gets into an error.
+
+use std::ops::Range;
+
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
+use reqwest::{Client, StatusCode};
+use url::Url;
+
+use super::FetcherOptions;
+use crate::download::{Head, Source};
+use crate::s3::{check_content_range, range_header};
+use crate::{Download, Error, redacted};
+
+pub(super) fn client(options: &FetcherOptions) -> Result<Client, Error> {
+    Client::builder()
+        .user_agent(&options.user_agent)
+        .connect_timeout(options.connect_timeout)
+        .build()
+        .map_err(|error| Error::BadOptions {
+            why: format!("the HTTP client cannot be made: {error}"),
+        })
+}
+
+pub(super) async fn open(
+    client: &Client,
+    options: &FetcherOptions,
+    url: &str,
+    range: Option<Range<u64>>,
+) -> Result<Download, Error> {
+    let shown = redacted(url);
+    let parsed = Url::parse(url).map_err(|error| Error::BadSource {
+        url: shown.clone(),
+        why: error.to_string(),
+    })?;
+    if let Some(range) = range.as_ref().filter(|range| range.start >= range.end) {
+        return Err(out_of_range(&shown, range));
+    }
+    let mut request = client.get(parsed);
+    if let Some(range) = &range {
+        request = request.header(RANGE, range_header(range));
+    }
+    let doing = || format!("reading {shown}");
+    let response = match tokio::time::timeout(options.read_timeout, request.send()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(not_answered(doing(), error)),
+        Err(_) => {
+            return Err(Error::Stalled {
+                doing: doing(),
+                after: options.read_timeout,
+            });
+        }
+    };
+    check_status(&shown, response.status(), range.as_ref())?;
+    let number = |headers: &HeaderMap| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
+    let len = number(response.headers());
+    let text = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let total = match &range {
+        None => len,
+        Some(range) => Some(check_content_range(
+            &text(CONTENT_RANGE).unwrap_or_default(),
+            range,
+            &shown,
+        )?),
+    };
+    // A weak etag says nothing of the bytes.
+    let etag = text(ETAG).filter(|etag| !etag.starts_with("W/"));
+    let head = Head {
+        url: shown,
+        len,
+        total,
+        etag,
+        stall: options.read_timeout,
+    };
+    Ok(Download::new(head, Source::Http(Box::new(response))))
+}
+
+fn not_answered(doing: String, error: reqwest::Error) -> Error {
+    let setup = error.is_builder() || error.is_redirect();
+    let source = Box::new(error.without_url());
+    if setup {
+        Error::Request { doing, source }
+    } else {
+        Error::Unreachable {
+            doing,
+            attempts: 1,
+            source,
+        }
+    }
+}
+
+fn check_status(url: &str, status: StatusCode, range: Option<&Range<u64>>) -> Result<(), Error> {
+    let wanted = if range.is_some() {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
+    if status == wanted {
+        return Ok(());
+    }
+    let url = url.to_owned();
+    Err(match (status.as_u16(), range) {
+        (200, Some(_)) => Error::Corrupt {
+            url,
+            why: "the server does not heed ranges".into(),
+        },
+        (416, Some(range)) => out_of_range(&url, range),
+        (404 | 410, _) => Error::NotFound { url },
+        (401 | 403 | 407, _) => Error::Denied {
+            action: "GET",
+            url,
+            detail: format!(": HTTP {status}"),
+        },
+        (code, _) => Error::Server {
+            doing: format!("reading {url}"),
+            status: code,
+            code: status.canonical_reason().unwrap_or_default().to_owned(),
+            detail: String::new(),
+            passing: matches!(code, 408 | 429 | 500 | 502..=599),
+        },
+    })
+}
+
+fn out_of_range(url: &str, range: &Range<u64>) -> Error {
+    Error::OutOfRange {
+        url: url.to_owned(),
+        start: range.start,
+        end: range.end,
+        size: "fewer".into(),
+    }
+}

@@ -1,0 +1,107 @@
+//! One request with its attempts: retries with backoff, and a watch over requests that do not move.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::S3;
+use super::body::Piece;
+use super::failure::{Doing, Failure};
+use crate::{Error, Event, retry};
+
+/// What came of the attempts.
+pub(super) struct Called<T> {
+    pub(super) result: Result<T, Failure>,
+    /// Whether an attempt before the last may have been done by the server all the same.
+    pub(super) unclear: bool,
+}
+
+impl S3 {
+    pub(super) fn doing(&self, action: &'static str, verb: &'static str, key: &str) -> Doing {
+        Doing {
+            action,
+            verb,
+            url: self.inner.url.url_of(key),
+        }
+    }
+
+    /// Makes the request until it succeeds, fails for good, or all attempts are used.
+    pub(super) async fn call<T, E, F, R>(&self, doing: &Doing, request: F) -> Result<T, Failure>
+    where
+        F: Fn() -> R,
+        R: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.send(doing, None, request).await.result
+    }
+
+    /// Like [`S3::call`], for a request with a body whose progress is watched.
+    pub(super) async fn send<T, E, F, R>(&self, doing: &Doing, piece: Option<&Piece>, request: F) -> Called<T>
+    where
+        F: Fn() -> R,
+        R: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let policy = self.inner.options.retry;
+        let mut unclear = false;
+        let mut attempt = 1;
+        loop {
+            let failure = match watched(self.inner.options.stall_timeout, piece, request()).await {
+                Some(Ok(value)) => {
+                    return Called {
+                        result: Ok(value),
+                        unclear,
+                    };
+                }
+                Some(Err(error)) => self.failure(doing, error),
+                None => Failure::passing(Error::Stalled {
+                    doing: doing.text(),
+                    after: self.inner.options.stall_timeout,
+                }),
+            };
+            if !failure.again || attempt >= policy.attempts {
+                return Called {
+                    result: Err(counted(failure, attempt)),
+                    unclear,
+                };
+            }
+            unclear |= failure.unclear;
+            let wait = policy.wait(attempt);
+            self.emit(Event::Retry {
+                doing: doing.text(),
+                attempt,
+                attempts: policy.attempts,
+                wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                reason: retry::reason(&failure.error),
+            });
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+}
+
+/// Waits for the request; gives up when for `stall` neither an answer came nor the body moved.
+async fn watched<T>(stall: Duration, piece: Option<&Piece>, request: impl Future<Output = T>) -> Option<T> {
+    let mut request = pin!(request);
+    let mut seen = None;
+    loop {
+        if let Ok(done) = tokio::time::timeout(stall, &mut request).await {
+            return Some(done);
+        }
+        let now = piece.map(Piece::counted);
+        if now == seen || now.is_none() {
+            return None;
+        }
+        seen = now;
+    }
+}
+
+fn counted(mut failure: Failure, tried: u32) -> Failure {
+    if let Error::Unreachable { attempts, .. } = &mut failure.error {
+        *attempts = tried;
+    }
+    failure
+}

@@ -1,0 +1,223 @@
+//! Copying within the bucket, on the server's side: in one request, or in parts what is too large for that.
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedPart};
+use tokio::task::JoinSet;
+
+use super::S3;
+use super::checksum::Sums;
+use super::multipart::{Completed, Whole, joined, part_size};
+use super::read::Stat;
+use crate::{Error, Event, Objects, PutOutcome, key};
+
+/// The size of a copied part: nothing passes through here, so it is large.
+const PART: u64 = 512 << 20;
+
+/// How often it is begun anew when the target vanishes or an upload is lost.
+const ROUNDS: u32 = 3;
+
+impl S3 {
+    pub(super) async fn copy_new(&self, from: &str, to: &str) -> Result<PutOutcome, Error> {
+        let source = self.stat(from).await?.ok_or_else(|| Error::NotFound {
+            url: self.url_of(from),
+        })?;
+        for _ in 0..ROUNDS {
+            if let Some(target) = self.stat(to).await? {
+                return self.compare_objects(from, &source, to, &target).await;
+            }
+            let created = if source.size <= self.inner.options.largest_copy {
+                self.copy_whole(from, to).await?
+            } else {
+                self.copy_parts(from, &source, to).await?
+            };
+            if created {
+                self.check_copy(&source, to).await?;
+                self.emit(Event::Stored {
+                    key: to.to_owned(),
+                    bytes: source.size,
+                });
+                return Ok(PutOutcome::Created);
+            }
+        }
+        Err(Error::Changed { url: self.url_of(to) })
+    }
+
+    /// As the header wants it: the bucket and the key, escaped.
+    fn copy_source(&self, from: &str) -> Result<String, Error> {
+        Ok(format!(
+            "{}/{}",
+            self.inner.bucket,
+            key::escape(&self.full_key(from)?)
+        ))
+    }
+
+    async fn copy_whole(&self, from: &str, to: &str) -> Result<bool, Error> {
+        let (source, full) = (self.copy_source(from)?, self.full_key(to)?);
+        let doing = self.doing("s3:PutObject", "copying to", to);
+        let (sse, kms_key) = self.encryption();
+        let client = &self.inner.client;
+        let copied = self.call(&doing, || {
+            client
+                .copy_object()
+                .bucket(&self.inner.bucket)
+                .key(&full)
+                .copy_source(&source)
+                .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+                .set_server_side_encryption(sse.clone())
+                .set_ssekms_key_id(kms_key.clone())
+                .if_none_match("*")
+                .send()
+        });
+        match copied.await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is(412) => Ok(false),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn copy_parts(&self, from: &str, source: &Stat, to: &str) -> Result<bool, Error> {
+        let mut upload = self.begin(to, None).await?;
+        let done = match self.copy_all(from, source, &upload.full, &upload.id).await {
+            Ok(parts) => {
+                let whole = Whole {
+                    size: source.size,
+                    crc: source.crc.clone(),
+                };
+                self.complete(&mut upload, parts, &whole).await
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(Completed::Created) => Ok(true),
+            Ok(Completed::Lost) => Ok(false),
+            Ok(Completed::Exists) => {
+                self.abort(&mut upload).await;
+                Ok(false)
+            }
+            Err(error) => {
+                self.abort(&mut upload).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn copy_all(
+        &self,
+        from: &str,
+        source: &Stat,
+        full: &str,
+        id: &str,
+    ) -> Result<Vec<CompletedPart>, Error> {
+        let size = part_size(source.size, PART.min(self.inner.options.largest_copy));
+        let mut running = JoinSet::new();
+        let mut parts = Vec::new();
+        let mut start = 0;
+        let mut number = 0;
+        while start < source.size {
+            while running.len() >= self.inner.options.parallel.get() {
+                parts.extend(joined(running.join_next().await)?);
+            }
+            let end = source.size.min(start + size);
+            number += 1;
+            let part = Part {
+                from: from.to_owned(),
+                source: self.copy_source(from)?,
+                etag: source.etag.clone(),
+                full: full.to_owned(),
+                id: id.to_owned(),
+                number,
+                range: format!("bytes={start}-{}", end - 1),
+            };
+            running.spawn(self.clone().copy_part(part));
+            start = end;
+        }
+        while let Some(done) = running.join_next().await {
+            parts.extend(joined(Some(done))?);
+        }
+        parts.sort_by_key(|part| part.part_number());
+        Ok(parts)
+    }
+
+    async fn copy_part(self, part: Part) -> Result<CompletedPart, Error> {
+        let doing = self.doing("s3:GetObject", "copying a part of", &part.from);
+        let client = &self.inner.client;
+        let copied = self
+            .call(&doing, || {
+                client
+                    .upload_part_copy()
+                    .bucket(&self.inner.bucket)
+                    .key(&part.full)
+                    .upload_id(&part.id)
+                    .part_number(part.number)
+                    .copy_source(&part.source)
+                    .copy_source_if_match(&part.etag)
+                    .copy_source_range(&part.range)
+                    .send()
+            })
+            .await?;
+        let result = copied.copy_part_result();
+        Ok(CompletedPart::builder()
+            .part_number(part.number)
+            .set_e_tag(result.and_then(|result| result.e_tag()).map(str::to_owned))
+            .set_checksum_crc64_nvme(
+                result
+                    .and_then(|result| result.checksum_crc64_nvme())
+                    .map(str::to_owned),
+            )
+            .build())
+    }
+
+    async fn check_copy(&self, source: &Stat, to: &str) -> Result<(), Error> {
+        let url = self.url_of(to);
+        let target = self
+            .stat(to)
+            .await?
+            .ok_or_else(|| Error::NotFound { url: url.clone() })?;
+        let crc_differs = matches!((&source.crc, &target.crc), (Some(a), Some(b)) if a != b);
+        if target.size != source.size || crc_differs {
+            return Err(Error::Corrupt {
+                url,
+                why: "the copy is not what was copied".into(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn compare_objects(
+        &self,
+        from: &str,
+        source: &Stat,
+        to: &str,
+        target: &Stat,
+    ) -> Result<PutOutcome, Error> {
+        let equal = source.size == target.size
+            && match (&source.crc, &target.crc) {
+                (Some(a), Some(b)) => a == b,
+                _ => {
+                    let from = Sums::of_download(self.open_object(from, None).await?).await?;
+                    from == Sums::of_download(self.open_object(to, None).await?).await?
+                }
+            };
+        if !equal {
+            let detail = format!("{} bytes there, {} to copy", target.size, source.size);
+            return Err(Error::Different {
+                url: self.url_of(to),
+                detail,
+            });
+        }
+        self.emit(Event::Present {
+            key: to.to_owned(),
+            bytes: target.size,
+        });
+        Ok(PutOutcome::AlreadyEqual)
+    }
+}
+
+struct Part {
+    from: String,
+    source: String,
+    etag: String,
+    full: String,
+    id: String,
+    number: i32,
+    range: String,
+}

@@ -1,0 +1,424 @@
+//! Writing a file in parts, several at once; each part is read once, summed, and kept until the server has it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use shipit_artifact::hex;
+use tokio::task::JoinSet;
+
+use super::S3;
+use super::body::{Meter, Piece};
+use super::checksum::{combine, crc, encode};
+use super::failure::Failure;
+use crate::directory::check_sha256;
+use crate::{Error, Event, Objects, PutOptions};
+
+/// S3 takes no more parts.
+const MOST_PARTS: u64 = 10_000;
+
+/// How often a whole upload is begun anew after a conflict that lost it.
+const ROUNDS: u32 = 3;
+
+/// How a completion ended.
+pub(super) enum Completed {
+    /// The object is there.
+    Created,
+    /// Something else is there already.
+    Exists,
+    /// The server knows the upload no more: a conflict, or an earlier attempt that went through after all.
+    Lost,
+}
+
+/// What a completion is checked by.
+pub(super) struct Whole {
+    pub(super) size: u64,
+    /// CRC64NVME of the whole object as S3 writes it, when it is known.
+    pub(super) crc: Option<String>,
+}
+
+/// An upload that was begun. It is aborted when it is dropped unfinished (a cancelled publish); when even that fails, a
+/// later sweep finds it.
+pub(super) struct Upload {
+    s3: S3,
+    pub(super) key: String,
+    pub(super) full: String,
+    pub(super) id: String,
+    open: bool,
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (s3, full, id) = (self.s3.clone(), self.full.clone(), self.id.clone());
+            runtime.spawn(async move {
+                let client = &s3.inner.client;
+                let abort = client
+                    .abort_multipart_upload()
+                    .bucket(&s3.inner.bucket)
+                    .key(full)
+                    .upload_id(id);
+                // Nobody is left to tell.
+                drop(abort.send().await);
+            });
+        }
+    }
+}
+
+impl S3 {
+    /// False when something is there already.
+    pub(super) async fn put_parts(
+        &self,
+        key: &str,
+        path: &Path,
+        size: u64,
+        options: &PutOptions,
+    ) -> Result<bool, Error> {
+        for _ in 0..ROUNDS {
+            let mut upload = self.begin(key, options.content_type.as_deref()).await?;
+            let sent = self.send_parts(&upload, path, size, options).await;
+            let done = match sent {
+                Ok((parts, whole)) => self.complete(&mut upload, parts, &whole).await,
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(Completed::Created) => return Ok(true),
+                Ok(Completed::Exists) => {
+                    self.abort(&mut upload).await;
+                    return Ok(false);
+                }
+                // Whether it went through is seen by looking; otherwise from the start.
+                Ok(Completed::Lost) if self.stat(key).await?.is_some() => return Ok(false),
+                Ok(Completed::Lost) => {}
+                Err(error) => {
+                    self.abort(&mut upload).await;
+                    return Err(error);
+                }
+            }
+        }
+        Err(Error::Changed {
+            url: self.url_of(key),
+        })
+    }
+
+    pub(super) async fn begin(&self, key: &str, content_type: Option<&str>) -> Result<Upload, Error> {
+        let full = self.full_key(key)?;
+        let doing = self.doing("s3:PutObject", "beginning the upload of", key);
+        let (sse, kms_key) = self.encryption();
+        let client = &self.inner.client;
+        let begun = self
+            .call(&doing, || {
+                client
+                    .create_multipart_upload()
+                    .bucket(&self.inner.bucket)
+                    .key(&full)
+                    .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+                    .checksum_type(ChecksumType::FullObject)
+                    .set_content_type(content_type.map(str::to_owned))
+                    .set_server_side_encryption(sse.clone())
+                    .set_ssekms_key_id(kms_key.clone())
+                    .send()
+            })
+            .await?;
+        let id = begun.upload_id().ok_or_else(|| Error::Corrupt {
+            url: doing.url,
+            why: "the server began an upload and gave no id for it".into(),
+        })?;
+        Ok(Upload {
+            s3: self.clone(),
+            key: key.to_owned(),
+            full,
+            id: id.to_owned(),
+            open: true,
+        })
+    }
+
+    /// Reads the parts in order and keeps as many on their way as the options allow.
+    async fn send_parts(
+        &self,
+        upload: &Upload,
+        path: &Path,
+        size: u64,
+        options: &PutOptions,
+    ) -> Result<(Vec<CompletedPart>, Whole), Error> {
+        let part_size = part_size(size, self.inner.options.part_size);
+        let opened = File::open(path).map_err(|source| Error::io("read", path, source))?;
+        let mut reader = Reader {
+            file: Arc::new(opened),
+            sha256: Sha256::new(),
+            crc: 0,
+            at: 0,
+        };
+        let meter = Meter::new(&upload.key, size, self.inner.on_event.clone());
+        let mut running = JoinSet::new();
+        let mut parts = Vec::new();
+        let mut number = 0;
+        while reader.at < size {
+            while running.len() >= self.inner.options.parallel.get() {
+                parts.extend(joined(running.join_next().await)?);
+            }
+            let len = part_size.min(size - reader.at);
+            let (next, bytes, crc) = reader.part(len, path).await?;
+            reader = next;
+            number += 1;
+            let piece = Piece::new(bytes, meter.clone());
+            running.spawn(self.clone().send_part(
+                upload.full.clone(),
+                upload.key.clone(),
+                upload.id.clone(),
+                number,
+                piece,
+                crc,
+            ));
+        }
+        while let Some(done) = running.join_next().await {
+            parts.extend(joined(Some(done))?);
+        }
+        check_sha256(
+            &path.display().to_string(),
+            options,
+            &hex(&reader.sha256.finalize()),
+        )?;
+        parts.sort_by_key(|part| part.part_number());
+        Ok((
+            parts,
+            Whole {
+                size,
+                crc: Some(encode(reader.crc)),
+            },
+        ))
+    }
+
+    async fn send_part(
+        self,
+        full: String,
+        key: String,
+        id: String,
+        number: i32,
+        piece: Piece,
+        crc: String,
+    ) -> Result<CompletedPart, Error> {
+        let doing = self.doing("s3:PutObject", "uploading a part of", &key);
+        let client = &self.inner.client;
+        let called = self
+            .send(&doing, Some(&piece), || {
+                client
+                    .upload_part()
+                    .bucket(&self.inner.bucket)
+                    .key(&full)
+                    .upload_id(&id)
+                    .part_number(number)
+                    .checksum_crc64_nvme(&crc)
+                    .body(piece.attempt())
+                    .send()
+            })
+            .await;
+        let done = called.result?;
+        match done.checksum_crc64_nvme() {
+            Some(stored) if stored != crc => return Err(self.stored_other(&key).into()),
+            Some(_) => {}
+            None => self.say_unverified(&key),
+        }
+        let part = CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(done.e_tag().map(str::to_owned));
+        Ok(part.checksum_crc64_nvme(crc).build())
+    }
+
+    /// Makes the object of its parts, if there is none yet.
+    pub(super) async fn complete(
+        &self,
+        upload: &mut Upload,
+        parts: Vec<CompletedPart>,
+        whole: &Whole,
+    ) -> Result<Completed, Error> {
+        let doing = self.doing("s3:PutObject", "completing the upload of", &upload.key);
+        let list = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let client = &self.inner.client;
+        let completed = self
+            .call(&doing, || {
+                client
+                    .complete_multipart_upload()
+                    .bucket(&self.inner.bucket)
+                    .key(&upload.full)
+                    .upload_id(&upload.id)
+                    .multipart_upload(list.clone())
+                    .checksum_type(ChecksumType::FullObject)
+                    .set_checksum_crc64_nvme(whole.crc.clone())
+                    .mpu_object_size(i64::try_from(whole.size).unwrap_or(i64::MAX))
+                    .if_none_match("*")
+                    .send()
+            })
+            .await;
+        let done = match completed {
+            Ok(done) => done,
+            Err(failure) if failure.is(412) => return Ok(Completed::Exists),
+            Err(failure) if failure.code == "NoSuchUpload" => {
+                upload.open = false;
+                return Ok(Completed::Lost);
+            }
+            Err(failure) => return Err(failure.into()),
+        };
+        upload.open = false;
+        self.check_completed(&upload.key, done.checksum_crc64_nvme(), whole)
+            .await?;
+        Ok(Completed::Created)
+    }
+
+    async fn check_completed(&self, key: &str, told: Option<&str>, whole: &Whole) -> Result<(), Error> {
+        let other = || -> Error { self.stored_other(key).into() };
+        let Some(stat) = self.stat(key).await? else {
+            return Err(Error::NotFound {
+                url: self.url_of(key),
+            });
+        };
+        if stat.size != whole.size {
+            return Err(other());
+        }
+        let stored = told.or(stat.crc.as_deref());
+        match (stored, whole.crc.as_deref()) {
+            (Some(stored), Some(sent)) if stored != sent => Err(other()),
+            (Some(_), Some(_)) => Ok(()),
+            _ => {
+                self.say_unverified(key);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) async fn abort(&self, upload: &mut Upload) {
+        upload.open = false;
+        let doing = self.doing("s3:AbortMultipartUpload", "aborting the upload of", &upload.key);
+        // What it failed of is the error to show; what stays is found by a later sweep.
+        drop(self.abort_by_id(&doing, &upload.full, &upload.id).await);
+    }
+
+    async fn abort_by_id(&self, doing: &super::failure::Doing, full: &str, id: &str) -> Result<(), Failure> {
+        let client = &self.inner.client;
+        let abort = self.call(doing, || {
+            client
+                .abort_multipart_upload()
+                .bucket(&self.inner.bucket)
+                .key(full)
+                .upload_id(id)
+                .send()
+        });
+        match abort.await {
+            Err(failure) if failure.is(404) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Aborts uploads below the prefix that were begun before `before` (unix seconds).
+    pub(super) async fn abort_stale(&self, before: i64) -> Result<(), Failure> {
+        let client = &self.inner.client;
+        let doing = self.doing(
+            "s3:ListBucketMultipartUploads",
+            "looking for unfinished uploads in",
+            "",
+        );
+        let abort = self.doing("s3:AbortMultipartUpload", "aborting an unfinished upload in", "");
+        let (mut key_marker, mut id_marker) = (None, None);
+        loop {
+            let page = self
+                .call(&doing, || {
+                    client
+                        .list_multipart_uploads()
+                        .bucket(&self.inner.bucket)
+                        .prefix(&self.inner.prefix)
+                        .set_key_marker(key_marker.clone())
+                        .set_upload_id_marker(id_marker.clone())
+                        .send()
+                })
+                .await?;
+            for upload in page.uploads() {
+                let begun = upload.initiated().map_or(i64::MAX, |time| time.secs());
+                let (Some(full), Some(id)) = (upload.key(), upload.upload_id()) else {
+                    continue;
+                };
+                if begun <= before {
+                    self.abort_by_id(&abort, full, id).await?;
+                    self.emit(Event::Swept {
+                        what: format!("unfinished upload of {full} ({id})"),
+                    });
+                }
+            }
+            key_marker = page.next_key_marker().map(str::to_owned);
+            id_marker = page.next_upload_id_marker().map(str::to_owned);
+            if page.is_truncated() != Some(true) || key_marker.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A file that is read part by part.
+struct Reader {
+    file: Arc<File>,
+    sha256: Sha256,
+    crc: u64,
+    at: u64,
+}
+
+impl Reader {
+    /// The next `len` bytes and their CRC.
+    async fn part(self, len: u64, path: &Path) -> Result<(Self, Bytes, String), Error> {
+        let path = path.to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut this = self;
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+            this.file
+                .read_exact_at(&mut bytes, this.at)
+                .map_err(|source| Error::io("read", path, source))?;
+            this.sha256.update(&bytes);
+            let own = crc(&bytes);
+            this.crc = combine(this.crc, own, len);
+            this.at += len;
+            Ok((this, Bytes::from(bytes), encode(own)))
+        });
+        read.await.map_err(|source| Error::Task { source })?
+    }
+}
+
+/// The size of the parts: the asked one, or whole MiB so that there are not too many.
+pub(super) fn part_size(size: u64, asked: u64) -> u64 {
+    let least = size.div_ceil(MOST_PARTS);
+    if least <= asked {
+        asked
+    } else {
+        least.next_multiple_of(1 << 20)
+    }
+}
+
+pub(super) fn joined(
+    done: Option<Result<Result<CompletedPart, Error>, tokio::task::JoinError>>,
+) -> Result<Option<CompletedPart>, Error> {
+    match done {
+        None => Ok(None),
+        Some(done) => done.map_err(|source| Error::Task { source })?.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_when_there_would_be_too_many() {
+        assert_eq!(part_size(1, 8 << 20), 8 << 20);
+        assert_eq!(part_size(80_000 << 20, 8 << 20), 8 << 20);
+        let huge = 5 << 40;
+        let part = part_size(huge, 8 << 20);
+        assert!(
+            huge.div_ceil(part) <= MOST_PARTS && part % (1 << 20) == 0,
+            "{part}"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! A store: where it is, and its objects.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::directory::Directory;
+use crate::s3::{S3, S3Options};
+use crate::{Error, Objects, OnEvent, StoreUrl};
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Needed for an `s3://` store.
+    pub s3: Option<S3Options>,
+    /// `https://…` under which hosts without credentials read what the store holds: the store's root there.
+    /// The URLs in manifests, and those of manifests, then start with it.
+    pub public_url: Option<String>,
+    /// Where events go.
+    pub on_event: OnEvent,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            s3: None,
+            public_url: None,
+            on_event: OnEvent::none(),
+        }
+    }
+}
+
+/// A store, opened. Cheap to clone. What it can do is in [`Objects`], which it dereferences to.
+#[derive(Clone)]
+pub struct Store {
+    url: StoreUrl,
+    public_url: Option<String>,
+    objects: Arc<dyn Objects>,
+    on_event: OnEvent,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.url.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store. Nothing is read or written yet, and a directory need not exist.
+    pub fn open(url: &StoreUrl, options: StoreOptions) -> Result<Self, Error> {
+        let StoreOptions {
+            s3,
+            public_url,
+            on_event,
+        } = options;
+        let public_url = public_url.map(|url| check_public_url(&url)).transpose()?;
+        let objects: Arc<dyn Objects> = match url {
+            StoreUrl::Directory { root } => Arc::new(Directory::new(root.clone(), on_event.clone())),
+            StoreUrl::S3 { bucket, prefix } => {
+                let options = s3.ok_or_else(|| Error::BadOptions {
+                    why: format!("{url} needs the settings of S3, and none were given"),
+                })?;
+                Arc::new(S3::open(bucket, prefix, options, on_event.clone())?)
+            }
+        };
+        Ok(Self {
+            url: url.clone(),
+            public_url,
+            objects,
+            on_event,
+        })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &StoreUrl {
+        &self.url
+    }
+
+    /// The URL from which hosts read the object: under the public URL when there is one, else the store's own.
+    pub fn host_url_of(&self, key: &str) -> String {
+        match &self.public_url {
+            Some(base) => format!("{base}/{}", crate::key::escape(key)),
+            None => self.objects.url_of(key),
+        }
+    }
+
+    pub(crate) fn on_event(&self) -> &OnEvent {
+        &self.on_event
+    }
+}
+
+impl Deref for Store {
+    type Target = dyn Objects;
+
+    fn deref(&self) -> &Self::Target {
+        self.objects.as_ref()
+    }
+}
+
+fn check_public_url(text: &str) -> Result<String, Error> {
+    let bad = |why: &str| Error::BadOptions {
+        why: format!("public_url {:?}: {why}", crate::redacted(text)),
+    };
+    let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad("it starts with https:// (or http://)"));
+    }
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err(bad(
+            "credentials, a query or a fragment would end up in every manifest",
+        ));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(public_url: Option<&str>) -> Result<Store, Error> {
+        let options = StoreOptions {
+            public_url: public_url.map(str::to_owned),
+            ..StoreOptions::default()
+        };
+        Store::open(&StoreUrl::parse("file:///srv/x y")?, options)
+    }
+
+    #[test]
+    fn hosts_read_from_the_public_url() {
+        let plain = open(None).unwrap();
+        assert_eq!(plain.host_url_of("a/b c"), "file:///srv/x%20y/a/b%20c");
+        let public = open(Some("https://cdn.example.com/deploy/")).unwrap();
+        assert_eq!(
+            public.host_url_of("a/b c"),
+            "https://cdn.example.com/deploy/a/b%20c"
+        );
+        assert_eq!(public.url_of("a"), "file:///srv/x%20y/a");
+    }
+
+    #[test]
+    fn a_public_url_with_secrets_is_refused_without_showing_them() {
+        for bad in [
+            "https://u:geheim@h/",
+            "https://h/?token=geheim",
+            "ftp://h/",
+            "nonsense",
+        ] {
+            let error = open(Some(bad)).unwrap_err().to_string();
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn s3_without_settings_is_refused() {
+        let error = Store::open(
+            &StoreUrl::parse("s3://bucket/p").unwrap(),
+            StoreOptions::default(),
+        )
+        .unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Usage);
+    }
+}
