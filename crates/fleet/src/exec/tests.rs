@@ -1,0 +1,173 @@
+//! The exec transport with real processes.
+
+use std::sync::Mutex;
+
+use super::*;
+
+fn request(hosts: &[&str], command: &str) -> ExecRequest {
+    ExecRequest {
+        hosts: hosts.iter().map(ToString::to_string).collect(),
+        command: command.to_owned(),
+        url: "file:///m.yml".to_owned(),
+        limit: NonZeroUsize::new(4).unwrap(),
+        timeout: Duration::from_secs(20),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+fn outcomes(request: &ExecRequest) -> Vec<HostOutcome> {
+    block_on(run(request, &|_| {})).unwrap()
+}
+
+#[test]
+fn each_host_gets_the_url_and_has_its_own_outcome() {
+    let command =
+        "read url; echo {{ host }} got $url; case {{ host }} in bad) exit 3;; sig) kill -9 $$;; esac";
+    let found = outcomes(&request(&["a", "bad", "it's;$(id)", "sig"], command));
+    let results: Vec<_> = found.iter().map(|outcome| outcome.result.clone()).collect();
+    assert_eq!(
+        results,
+        [
+            HostResult::Succeeded,
+            HostResult::Failed {
+                code: Some(3),
+                signal: None
+            },
+            HostResult::Succeeded,
+            HostResult::Failed {
+                code: None,
+                signal: Some(9)
+            },
+        ]
+    );
+    assert_eq!(found[2].output_tail, "it's;$(id) got file:///m.yml\n");
+}
+
+#[test]
+fn no_more_than_the_limit_run_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let hosts: Vec<String> = (0..6).map(|number| format!("h{number}")).collect();
+    let hosts: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let command = format!(
+        "cd {}; : >on.{{{{ host }}}}; ls | grep -c on; sleep 0.2; rm on.{{{{ host }}}}",
+        dir.path().display()
+    );
+    let found = outcomes(&ExecRequest {
+        limit: NonZeroUsize::new(2).unwrap(),
+        ..request(&hosts, &command)
+    });
+    let most = found
+        .iter()
+        .map(|outcome| outcome.output_tail.trim().parse::<u32>().unwrap())
+        .max();
+    assert!(most <= Some(2), "{found:?}");
+}
+
+#[test]
+fn a_hung_command_is_ended_with_what_it_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let command = format!(
+        "echo begun; (trap '' TERM; sleep 300) & echo $! >{}; wait; sleep 300",
+        pid.display()
+    );
+    let found = outcomes(&ExecRequest {
+        timeout: Duration::from_millis(500),
+        ..request(&["a"], &command)
+    });
+    assert_eq!(
+        (found[0].result.clone(), found[0].output_tail.as_str()),
+        (HostResult::TimedOut, "begun\n")
+    );
+    assert!(gone(&pid));
+}
+
+#[test]
+fn a_daemon_left_behind_does_not_hold_the_outcome() {
+    let found = outcomes(&request(&["a"], "printf 'no line end'; setsid sleep 8 & exit 0"));
+    assert_eq!(found[0].result, HostResult::Succeeded);
+    assert_eq!(found[0].output_tail, "no line end\n");
+    assert!(found[0].seconds < 6.0, "{}", found[0].seconds);
+}
+
+#[test]
+fn dropping_the_future_ends_every_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let command = format!(
+        "sleep 300 & echo $! >{0}.new; mv {0}.new {0}; wait",
+        pid.display()
+    );
+    let request = request(&["a"], &command);
+    block_on(async {
+        let running = run(&request, &|_| {});
+        let begun = async {
+            while !pid.exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! { _ = running => panic!("it ended"), () = begun => {} }
+    });
+    assert!(gone(&pid));
+}
+
+/// Whether the process whose id the file holds is gone, or a zombie that waits for its reaper.
+fn gone(pid: &std::path::Path) -> bool {
+    let id = std::fs::read_to_string(pid).unwrap();
+    for _ in 0..100 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
+        if stat.is_empty() || stat.contains(") Z ") {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+#[test]
+fn output_streams_as_events_and_the_input_need_not_be_read() {
+    let events = Mutex::new(Vec::new());
+    let request = request(
+        &["a"],
+        "exec <&-; echo out; echo err >&2; head -c 100000 /dev/zero | tr '\\0' x",
+    );
+    let found = block_on(run(&request, &|event| events.lock().unwrap().push(event))).unwrap();
+    assert_eq!(found[0].result, HostResult::Succeeded);
+    let events = events.into_inner().unwrap();
+    let line = |wanted: &str| {
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Output { line, .. } if line == wanted))
+    };
+    assert!(line("out") && line("err"), "{events:?}");
+    assert!(
+        matches!(events.first(), Some(Event::Started { .. }))
+            && matches!(events.last(), Some(Event::Ended { .. }))
+    );
+    assert!(found[0].output_tail.len() <= 16 * 1024);
+}
+
+#[test]
+fn requests_that_cannot_be_used_run_nothing() {
+    let refused = |request: &ExecRequest| block_on(run(request, &|_| {})).unwrap_err().to_string();
+    assert!(refused(&request(&[], "true")).contains("there is none"));
+    assert!(refused(&request(&["-oProxyCommand=x"], "true")).contains("starts with '-'"));
+    assert!(refused(&request(&["a", "a"], "true")).contains("twice"));
+    assert!(refused(&request(&["a b"], "true")).contains("not a host"));
+    assert!(refused(&request(&["a"], "ssh {{ hosts }} x")).contains("cannot be rendered"));
+    assert!(
+        refused(&ExecRequest {
+            url: "a\nb".to_owned(),
+            ..request(&["a"], "true")
+        })
+        .contains("not one line")
+    );
+}
