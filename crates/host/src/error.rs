@@ -8,9 +8,6 @@ use std::time::Duration;
 
 use crate::event::Phase;
 
-/// The cause of an error that another crate or the system gave.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
-
 /// Why a manifest was not applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,7 +19,7 @@ pub enum Error {
         url: String,
         /// What the store said.
         #[source]
-        cause: Cause,
+        cause: Box<shipit_store::Error>,
     },
     /// The manifest's text is not a manifest, or its template could not be evaluated; nothing was run.
     #[error("loading the manifest {url}")]
@@ -31,7 +28,13 @@ pub enum Error {
         url: String,
         /// What is wrong with it.
         #[source]
-        cause: Cause,
+        cause: Box<shipit_manifest::Error>,
+    },
+    /// The manifest is not text; nothing was run.
+    #[error("loading the manifest {url}: it is not UTF-8 text")]
+    NotText {
+        /// The manifest's URL.
+        url: String,
     },
     /// The manifest loads but asks for what is not done; nothing was fetched, its `failure` commands were run.
     #[error("the manifest's {key} {value:?} is refused: {reason}")]
@@ -50,7 +53,7 @@ pub enum Error {
         url: String,
         /// What the store said.
         #[source]
-        cause: Cause,
+        cause: Box<shipit_store::Error>,
     },
     /// The source was not there in the time allowed.
     #[error("timeout {}s reached while fetching {url}", after.as_secs_f64())]
@@ -79,7 +82,7 @@ pub enum Error {
         url: String,
         /// What is wrong with it.
         #[source]
-        cause: Cause,
+        cause: Box<shipit_artifact::Error>,
     },
     /// A file could not be read, written, moved or removed.
     #[error("{doing} {}", path.display())]
@@ -181,8 +184,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::ManifestFetch { .. } | Self::Fetch { .. } | Self::Timeout { .. } => ErrorKind::Store,
-            Self::Manifest { .. } | Self::Refused { .. } => ErrorKind::Manifest,
+            Self::Manifest { .. } | Self::NotText { .. } | Self::Refused { .. } => ErrorKind::Manifest,
             Self::Checksum { .. } => ErrorKind::Checksum,
+            Self::Archive { cause, .. } if cause.kind() == shipit_artifact::ErrorKind::Disk => {
+                ErrorKind::Disk
+            }
             Self::Archive { .. } => ErrorKind::Archive,
             Self::Disk { .. } | Self::Sync { .. } => ErrorKind::Disk,
             Self::Command { .. } | Self::CommandStart { .. } => ErrorKind::Command,
@@ -195,29 +201,26 @@ impl Error {
     /// What to do next, where something can be said.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::ManifestFetch { .. } => {
-                "check the URL, and that this host may read it; for s3:// also region and credentials"
-            }
-            Self::Manifest { .. } => {
-                "see what was published with `shipit render`; a variable that must_env asks for must stand in this host's environment"
-            }
+            Self::ManifestFetch { cause, .. } | Self::Fetch { cause, .. } => return cause.hint(),
+            Self::Manifest { cause, .. } => return cause.hint(),
+            Self::Archive { cause, .. } => return cause.hint(),
+            Self::Disk { cause, .. } => return disk_hint(cause),
+            Self::NotText { .. } => "is this the URL of the archive, not of its manifest?",
             Self::Refused { .. } => {
-                "docs/stretcher-compatibility.md lists what differs from stretcher; change the manifest"
-            }
-            Self::Fetch { .. } => {
-                "check the URL, the network and this host's rights; --retry and --retry-wait repeat it"
+                "change the manifest; docs/stretcher-compatibility.md lists what differs from stretcher"
             }
             Self::Timeout { .. } => "raise --timeout, or the bandwidth limit",
             Self::Checksum { .. } => {
-                "nothing was touched; fetch it again, and if it stays so the stored file was changed: publish a new release"
+                "nothing was touched; fetch it again, and if it stays so the stored file is not what was published: \
+                 publish a new release"
             }
-            Self::Archive { .. } => "nothing in dest was touched; build and publish the archive again",
-            Self::Disk { cause, .. } => return disk_hint(cause),
             Self::Sync { .. } => "remove what is in the way, or leave it out of the manifest's excludes",
             Self::Command { .. } => {
                 "the command's output stands above; run it by hand in the same directory and environment"
             }
-            Self::CommandStart { .. } => "is `sh` on the PATH that was handed in?",
+            Self::CommandStart { .. } => {
+                "is there an `sh` on PATH, and is the working directory still there?"
+            }
             Self::Locked { .. } => "wait for the other handler, or end it; the lock goes with its process",
             Self::Cancelled | Self::Internal { .. } => return None,
         };

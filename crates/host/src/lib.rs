@@ -1,21 +1,38 @@
 //! What a host does with a manifest: fetch, check, unpack, sync, run commands; what stretcher does, in Rust.
 //!
-//! [`apply`](ApplyRequest) takes a manifest's URL and settled options. The order is stretcher's: fetch the source and check it;
+//! [`apply()`] takes a manifest's URL and settled options. The order is stretcher's: fetch the source and check it;
 //! `pre`; unpack; sync to dest; `post`; then `success`, or `failure` after a failure in any of these, both with the
 //! log on standard input. docs/stretcher-compatibility.md lists every difference.
 //!
 //! Not done here: reading Consul's event from standard input (shipit-fleet), deciding the exit code (the cli), and
 //! what the manifest's own commands do with a release (its template, in shipit-manifest).
 //!
-//! Modules: [`checksum`], [`bandwidth`]; the types are in [`request`], [`event`] and [`error`].
+//! The modules, in the order in which they come into play: `apply` (the order of things), `plan` (what the manifest
+//! asks for), `lock`, `download`, `stage` (temporary files), `command`, `archive`, `sync` with `filter` and `pattern`; `log` carries every event.
 
+#![forbid(unsafe_code)]
+
+mod apply;
+mod archive;
 mod bandwidth;
 mod checksum;
+mod command;
+mod download;
 mod error;
 mod event;
+mod filter;
+mod lock;
+mod log;
+mod mask;
+mod pattern;
+mod plan;
 mod request;
+mod stage;
+mod sync;
 
+pub use apply::apply;
 pub use bandwidth::{BandwidthError, parse_bandwidth};
-pub use error::{Cause, Error, ErrorKind};
+pub use error::{Error, ErrorKind};
 pub use event::{Event, Method, Phase, Stream, Synced};
+pub use log::OnEvent;
 pub use request::{Applied, ApplyRequest, Limits};

@@ -1,0 +1,372 @@
+//! The order in which a manifest is followed, which is stretcher's, and what runs when something fails.
+//!
+//! The network is waited for asynchronously; all that touches the disk or runs commands is one blocking piece at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use shipit_manifest::Manifest;
+use shipit_store::{FetchRetry, Fetcher, redacted};
+
+use crate::command::Runner;
+use crate::download::{DownloadRequest, Downloaded, download};
+use crate::error::Error;
+use crate::event::{Event, Phase, Synced};
+use crate::filter::Filter;
+use crate::lock::{DestLock, LockRequest, dest_key};
+use crate::log::{OnEvent, Recorder};
+use crate::mask::{Environment, Mask};
+use crate::plan::{Plan, Strategy, Whole, bad_rule, guarded};
+use crate::request::{Applied, ApplyRequest};
+use crate::stage::{Stage, remove_leftovers};
+use crate::sync::{SyncRequest, has_hard_links, mv, sync};
+use crate::{archive, lock};
+
+/// The most that a manifest may have, in bytes.
+const MANIFEST_LIMIT: u64 = 1 << 20;
+
+/// What all parts of one apply share.
+struct Host {
+    request: ApplyRequest,
+    recorder: Recorder,
+    cancel: Arc<AtomicBool>,
+    mask: Mask,
+    manifest: Manifest,
+}
+
+/// Follows the manifest at `request.manifest_url`, as stretcher does; docs/stretcher-compatibility.md has the
+/// differences.
+///
+/// Must run in a tokio runtime with timers and I/O. Setting `cancel` ends it soon: commands get TERM and, five seconds
+/// later, KILL. Dropping the future sets `cancel` too; what is then running ends by itself.
+///
+/// # Errors
+/// All of [`Error`]. When the manifest could not be loaded, the lock was not got, or it was cancelled, no command was
+/// run for that; after any other error the `failure` commands were.
+pub async fn apply(
+    request: ApplyRequest,
+    fetcher: &Fetcher,
+    cancel: Arc<AtomicBool>,
+    on_event: OnEvent,
+) -> Result<Applied, Error> {
+    let guard = CancelOnDrop {
+        cancel: cancel.clone(),
+        armed: true,
+    };
+    let result = unless_cancelled_inside(request, fetcher, cancel, on_event).await;
+    guard.disarm();
+    result
+}
+
+async fn unless_cancelled_inside(
+    request: ApplyRequest,
+    fetcher: &Fetcher,
+    cancel: Arc<AtomicBool>,
+    on_event: OnEvent,
+) -> Result<Applied, Error> {
+    let start = Instant::now();
+    let recorder = Recorder::new(on_event);
+    delay(request.random_delay, &cancel, &recorder).await?;
+    let (manifest, mask) = or_cancelled(&cancel, load(&request, fetcher, &recorder)).await?;
+    say_loaded(&manifest, &recorder);
+    let host = Arc::new(Host {
+        request,
+        recorder,
+        cancel,
+        mask,
+        manifest,
+    });
+    let _lock = host.clone().take_lock().await?;
+    let outcome = host.clone().deploy(fetcher).await;
+    let (fetched_bytes, synced) = match outcome {
+        Ok(done) => done,
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => return Err(host.failed(error).await),
+    };
+    host.recorder.say(Event::Succeeded);
+    let success_failure = host.clone().handle(Phase::Success).await?;
+    let binding = host.manifest.shipit.as_ref();
+    Ok(Applied {
+        release: binding.map(|binding| binding.release.clone()),
+        app: binding.map(|binding| binding.app.clone()),
+        role: binding.map(|binding| binding.role.clone()),
+        stage: binding.map(|binding| binding.stage.clone()),
+        dest: synced.and(host.manifest.dest.as_ref()).map(PathBuf::from),
+        fetched_bytes,
+        synced,
+        success_failure,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Sets the flag when an apply is dropped before its end.
+struct CancelOnDrop {
+    cancel: Arc<AtomicBool>,
+    armed: bool,
+}
+
+impl CancelOnDrop {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            self.cancel.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Does the work, or gives it up when the flag is set.
+async fn or_cancelled<T>(
+    cancel: &AtomicBool,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let cancelled = async {
+        while !cancel.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = cancelled => Err(Error::Cancelled),
+        done = work => done,
+    }
+}
+
+async fn delay(below: Duration, cancel: &AtomicBool, recorder: &Recorder) -> Result<(), Error> {
+    if below.is_zero() {
+        return Ok(());
+    }
+    let wait = below.mul_f64(fastrand::f64());
+    recorder.say(Event::Delayed {
+        seconds: wait.as_secs_f64(),
+    });
+    or_cancelled(cancel, async {
+        tokio::time::sleep(wait).await;
+        Ok(())
+    })
+    .await
+}
+
+async fn load(
+    request: &ApplyRequest,
+    fetcher: &Fetcher,
+    recorder: &Recorder,
+) -> Result<(Manifest, Mask), Error> {
+    let url = redacted(&request.manifest_url);
+    recorder.say(Event::ManifestLoading { url: url.clone() });
+    let failed = |cause| Error::ManifestFetch {
+        url: url.clone(),
+        cause: Box::new(cause),
+    };
+    let body = fetcher
+        .open_with_retry(&request.manifest_url, None, retry(request))
+        .await
+        .map_err(failed)?;
+    let bytes = body.into_bytes(MANIFEST_LIMIT).await.map_err(failed)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Error::NotText { url: url.clone() })?;
+    let environment = Environment::new(&request.environment);
+    let manifest = shipit_manifest::host_template(text, &|name| environment.get(name))
+        .and_then(|text| shipit_manifest::parse(&text))
+        .map_err(|cause| Error::Manifest {
+            url,
+            cause: Box::new(cause),
+        })?;
+    Ok((manifest, environment.into_mask()))
+}
+
+fn retry(request: &ApplyRequest) -> FetchRetry {
+    FetchRetry {
+        count: request.retry,
+        wait: request.retry_wait,
+    }
+}
+
+fn say_loaded(manifest: &Manifest, recorder: &Recorder) {
+    recorder.say(Event::ManifestLoaded {
+        src: manifest.src.as_deref().map(redacted),
+        dest: manifest.dest.as_ref().map(PathBuf::from),
+        release: manifest.shipit.as_ref().map(|binding| binding.release.clone()),
+        commands: manifest.commands.lists().map(|(_, list)| list.len()),
+    });
+}
+
+/// Runs a blocking piece to its end.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::Internal {
+        what: error.to_string(),
+    })?
+}
+
+impl Host {
+    async fn take_lock(self: Arc<Self>) -> Result<Option<DestLock>, Error> {
+        if self.manifest.src.is_none() {
+            return Ok(None);
+        }
+        let Some(dest) = guarded(&self.manifest) else {
+            return Ok(None);
+        };
+        blocking(move || {
+            let request = LockRequest {
+                dir: &self.request.lock_dir,
+                dest: &dest,
+                wait: self.request.lock_wait,
+            };
+            lock::take(&request, &self.cancel, &self.recorder).map(Some)
+        })
+        .await
+    }
+
+    /// All that a failure of which runs the `failure` commands.
+    async fn deploy(self: Arc<Self>, fetcher: &Fetcher) -> Result<(u64, Option<Synced>), Error> {
+        let whole = match Plan::of(&self.manifest)? {
+            Plan::Whole(whole) => whole,
+            Plan::Commands => {
+                let run = move || {
+                    self.runner()
+                        .run_logged(Phase::Pre, &self.manifest.commands.pre)?;
+                    self.runner()
+                        .run_logged(Phase::Post, &self.manifest.commands.post)
+                };
+                return blocking(run).await.map(|()| (0, None));
+            }
+        };
+        let request = DownloadRequest {
+            whole: &whole,
+            temp_dir: &self.request.temp_dir,
+            retry: retry(&self.request),
+            timeout: self.request.timeout,
+            max_bandwidth: self.request.max_bandwidth,
+        };
+        let downloaded = or_cancelled(&self.cancel, download(&request, fetcher, &self.recorder)).await?;
+        let bytes = downloaded.bytes;
+        let synced = blocking(move || self.whole(&whole, downloaded)).await?;
+        Ok((bytes, Some(synced)))
+    }
+
+    fn whole(&self, whole: &Whole, downloaded: Downloaded) -> Result<Synced, Error> {
+        let key = dest_key(&whole.dest);
+        remove_leftovers(&self.request.temp_dir, &key, &self.recorder)?;
+        let stage = Stage::new(&self.request.temp_dir, &key)?;
+        self.runner()
+            .run_logged(Phase::Pre, &self.manifest.commands.pre)?;
+        self.unpack(whole, downloaded, &stage)?;
+        let synced = self.sync(whole, &stage)?;
+        self.recorder.say(Event::Synced(synced));
+        self.runner()
+            .run_logged(Phase::Post, &self.manifest.commands.post)?;
+        stage.remove(&self.recorder);
+        Ok(synced)
+    }
+
+    fn unpack(&self, whole: &Whole, downloaded: Downloaded, stage: &Stage) -> Result<(), Error> {
+        self.recorder.say(Event::Unpacking { dir: stage.tree() });
+        let request = archive::UnpackRequest {
+            url: redacted(&whole.src),
+            into: &stage.tree(),
+            limits: self.request.limits,
+            mode: whole.dest_mode,
+        };
+        archive::unpack(downloaded.file, &request, &self.cancel, &self.recorder)
+    }
+
+    fn sync(&self, whole: &Whole, stage: &Stage) -> Result<Synced, Error> {
+        let tree = stage.tree();
+        self.recorder.say(Event::Syncing {
+            dest: whole.dest.clone(),
+        });
+        let filter = match &whole.strategy {
+            Strategy::Mv => return mv(&tree, &whole.dest),
+            Strategy::Rsync {
+                filter,
+                exclude_from: None,
+            } => filter.clone(),
+            Strategy::Rsync {
+                filter,
+                exclude_from: Some(name),
+            } => {
+                let mut first = Filter::default();
+                let rules = archive::read_inside(&tree, name)?;
+                first
+                    .add_file(&rules)
+                    .map_err(|bad| bad_rule("exclude_from", &bad))?;
+                filter.clone().after(first)
+            }
+        };
+        let request = SyncRequest {
+            tree: &tree,
+            dest: &whole.dest,
+            hard_links: has_hard_links(&tree)?,
+            filter: &filter,
+            verbose: self.request.verbose,
+        };
+        sync(&request, &self.cancel, &self.recorder)
+    }
+
+    fn runner(&self) -> Runner<'_> {
+        Runner {
+            environment: &self.request.environment,
+            working_dir: &self.request.working_dir,
+            cancel: &self.cancel,
+            recorder: &self.recorder,
+            mask: &self.mask,
+        }
+    }
+
+    /// Runs the `failure` commands and hands the error back.
+    async fn failed(self: Arc<Self>, error: Error) -> Error {
+        self.recorder.say(Event::Failed {
+            error: with_causes(&error),
+        });
+        // What becomes of these commands changes nothing; it was said.
+        match self.handle(Phase::Failure).await {
+            Err(Error::Cancelled) => Error::Cancelled,
+            _ => error,
+        }
+    }
+
+    /// Runs the commands of `success` or `failure`; why one failed is said and handed back, and is no error.
+    async fn handle(self: Arc<Self>, phase: Phase) -> Result<Option<String>, Error> {
+        blocking(move || {
+            let commands = &self.manifest.commands;
+            let list = if phase == Phase::Success {
+                &commands.success
+            } else {
+                &commands.failure
+            };
+            match self.runner().run_with_log(phase, list) {
+                Ok(()) => Ok(None),
+                Err(Error::Cancelled) => Err(Error::Cancelled),
+                Err(error) => {
+                    let error = with_causes(&error);
+                    self.recorder.say(Event::HandlerFailed {
+                        phase,
+                        error: error.clone(),
+                    });
+                    Ok(Some(error))
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// The error and its causes in one line.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,496 @@
+//! Runs the manifest's commands as stretcher does: each by `sh -c`, in the caller's directory, with its environment.
+//!
+//! Each command has a process group of its own, which cancelling ends (TERM, then KILL). What a command leaves in the
+//! background is left alone when it ends by itself; that such a process holds the output open delays nothing.
+//! Not done here: timeouts, which stretcher has none of (a manifest's own commands use timeout(1)).
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
+use crate::error::Error;
+use crate::event::{Event, Phase, Stream};
+use crate::log::Recorder;
+use crate::mask::Mask;
+
+/// Between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long output is still read after the command ended, when something else holds it open.
+const DRAIN: Duration = Duration::from_millis(500);
+/// The longest time in which a cancel is not seen.
+const TICK: Duration = Duration::from_millis(50);
+/// How much of a failed command's output goes into its error, in bytes.
+const TAIL: usize = 4096;
+
+/// Runs commands.
+pub(crate) struct Runner<'a> {
+    pub(crate) environment: &'a [(OsString, OsString)],
+    pub(crate) working_dir: &'a Path,
+    pub(crate) cancel: &'a AtomicBool,
+    pub(crate) recorder: &'a Recorder,
+    pub(crate) mask: &'a Mask,
+}
+
+/// One command of a phase.
+struct Invocation<'a> {
+    phase: Phase,
+    index: usize,
+    of: usize,
+    command: &'a str,
+}
+
+impl Runner<'_> {
+    /// Runs `pre` or `post` commands, the first failure ends it. Their outputs go into the log, in one stream.
+    pub(crate) fn run_logged(&self, phase: Phase, commands: &[String]) -> Result<(), Error> {
+        self.each(phase, commands, |_| None)
+    }
+
+    /// Runs `success` or `failure` commands with the log so far on standard input, the first failure ends it.
+    pub(crate) fn run_with_log(&self, phase: Phase, commands: &[String]) -> Result<(), Error> {
+        self.each(phase, commands, |recorder| Some(recorder.snapshot()))
+    }
+
+    fn each(
+        &self,
+        phase: Phase,
+        commands: &[String],
+        input: impl Fn(&Recorder) -> Option<Vec<u8>>,
+    ) -> Result<(), Error> {
+        for (at, command) in commands.iter().enumerate() {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(Error::Cancelled);
+            }
+            let invocation = Invocation {
+                phase,
+                index: at + 1,
+                of: commands.len(),
+                command,
+            };
+            self.run(&invocation, input(self.recorder))?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, what: &Invocation<'_>, input: Option<Vec<u8>>) -> Result<(), Error> {
+        let Invocation {
+            phase,
+            index,
+            of,
+            command,
+        } = *what;
+        self.recorder.say(Event::CommandStarted {
+            phase,
+            index,
+            of,
+            command: self.mask.hide(command),
+        });
+        let start = Instant::now();
+        let failed_start = |cause| Error::CommandStart {
+            phase,
+            index,
+            of,
+            command: self.shown(command),
+            cause,
+        };
+        let mut running = Running::start(self, what, input).map_err(failed_start)?;
+        let status = running.watch().map_err(failed_start)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let Some(status) = status else {
+            return Err(Error::Cancelled);
+        };
+        let ok = status.success();
+        let shown = describe(status);
+        self.recorder.say(Event::CommandEnded {
+            phase,
+            index,
+            status: shown.clone(),
+            ok,
+            seconds,
+        });
+        if ok {
+            return Ok(());
+        }
+        let output_tail = String::from_utf8_lossy(&running.tail).into_owned();
+        Err(Error::Command {
+            phase,
+            index,
+            of,
+            command: self.shown(command),
+            status: shown,
+            output_tail,
+        })
+    }
+
+    /// A command's first line: a script of forty lines helps nobody in an error.
+    fn shown(&self, command: &str) -> String {
+        let hidden = self.mask.hide(command);
+        let mut lines = hidden.lines().filter(|line| !line.trim().is_empty());
+        let first = lines.next().unwrap_or_default().to_owned();
+        if lines.next().is_some() {
+            first + " …"
+        } else {
+            first
+        }
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// A pipe's end with where its bytes go.
+struct Output {
+    pipe: Box<dyn ReadFd>,
+    stream: Stream,
+}
+
+trait ReadFd: Read + AsFd {}
+impl<T: Read + AsFd> ReadFd for T {}
+
+/// What is left to write to a command, and where.
+struct Input {
+    pipe: std::process::ChildStdin,
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+/// A command that runs, its pipes served by one loop.
+struct Running<'a> {
+    runner: &'a Runner<'a>,
+    phase: Phase,
+    index: usize,
+    child: Child,
+    outputs: Vec<Output>,
+    input: Option<Input>,
+    tail: Vec<u8>,
+}
+
+impl<'a> Running<'a> {
+    fn start(runner: &'a Runner<'a>, what: &Invocation<'_>, input: Option<Vec<u8>>) -> io::Result<Self> {
+        // argv and environment of the manifest's commands: `sh` is looked up on the PATH that was handed in.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", what.command])
+            .env_clear()
+            .envs(runner.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(runner.working_dir)
+            .process_group(0);
+        let mut outputs = Vec::new();
+        if input.is_some() {
+            command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+        } else {
+            let (reader, writer) = io::pipe()?;
+            command
+                .stdin(Stdio::null())
+                .stdout(writer.try_clone()?)
+                .stderr(writer);
+            outputs.push(Output {
+                pipe: Box::new(reader),
+                stream: Stream::Log,
+            });
+        }
+        let mut child = command.spawn()?;
+        // The command keeps our ends of the pipe open as long as it lives: without this the reader never ends.
+        drop(command);
+        if let Some(pipe) = child.stdout.take() {
+            outputs.push(Output {
+                pipe: Box::new(pipe),
+                stream: Stream::Stdout,
+            });
+        }
+        if let Some(pipe) = child.stderr.take() {
+            outputs.push(Output {
+                pipe: Box::new(pipe),
+                stream: Stream::Stderr,
+            });
+        }
+        let input = child.stdin.take().zip(input).map(|(pipe, bytes)| Input {
+            pipe,
+            bytes,
+            written: 0,
+        });
+        for output in &outputs {
+            rustix::io::ioctl_fionbio(output.pipe.as_fd(), true)?;
+        }
+        if let Some(input) = &input {
+            rustix::io::ioctl_fionbio(&input.pipe, true)?;
+        }
+        Ok(Self {
+            runner,
+            phase: what.phase,
+            index: what.index,
+            child,
+            outputs,
+            input,
+            tail: Vec::new(),
+        })
+    }
+
+    /// Serves the pipes until the command ended; `None` when it was cancelled.
+    fn watch(&mut self) -> io::Result<Option<ExitStatus>> {
+        // A short command should not wait a whole tick to be seen ended.
+        let mut wait = Duration::from_millis(1);
+        loop {
+            self.serve(wait)?;
+            if self.runner.cancel.load(Ordering::Relaxed) {
+                self.end_group()?;
+                return Ok(None);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                self.drain()?;
+                return Ok(Some(status));
+            }
+            wait = (wait * 2).min(TICK);
+        }
+    }
+
+    /// Waits for a pipe to be ready, at most `wait`, and serves those that are.
+    fn serve(&mut self, wait: Duration) -> io::Result<()> {
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(3);
+        for output in &self.outputs {
+            fds.push(poll_fd(output.pipe.as_fd(), PollFlags::IN));
+        }
+        if let Some(input) = &self.input {
+            fds.push(poll_fd(input.pipe.as_fd(), PollFlags::OUT));
+        }
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        drop(fds);
+        self.read_outputs();
+        self.write_input();
+        Ok(())
+    }
+
+    fn read_outputs(&mut self) {
+        let (recorder, phase, tail) = (self.runner.recorder, self.phase, &mut self.tail);
+        let mut buffer = [0u8; 16384];
+        self.outputs
+            .retain_mut(|output| match output.pipe.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(count) => {
+                    recorder.output(phase, output.stream, &buffer[..count]);
+                    tail.extend_from_slice(&buffer[..count]);
+                    let over = tail.len().saturating_sub(TAIL);
+                    tail.drain(..over);
+                    true
+                }
+                Err(error) => matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ),
+            });
+    }
+
+    /// A command that does not read its input, or not all of it, is as good as one that does.
+    fn write_input(&mut self) {
+        let Some(input) = &mut self.input else { return };
+        let open = match input.pipe.write(&input.bytes[input.written..]) {
+            Ok(count) => {
+                input.written += count;
+                input.written < input.bytes.len()
+            }
+            Err(error) => matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ),
+        };
+        if !open {
+            self.input = None;
+        }
+    }
+
+    /// Reads what the ended command wrote; a process that it left with its output open is not waited for.
+    fn drain(&mut self) -> io::Result<()> {
+        self.input = None;
+        let end = Instant::now() + DRAIN;
+        while !self.outputs.is_empty() {
+            if Instant::now() >= end {
+                let (phase, index) = (self.phase, self.index);
+                self.runner.recorder.say(Event::OutputAbandoned { phase, index });
+                break;
+            }
+            self.serve(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+
+    /// TERM to the group, time to end, then KILL to what is left of it.
+    fn end_group(&mut self) -> io::Result<()> {
+        let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
+            return Ok(());
+        };
+        // A group that is gone already is what is wanted.
+        let _ = kill_process_group(group, Signal::TERM);
+        let end = Instant::now() + GRACE;
+        while Instant::now() < end {
+            self.serve(Duration::from_millis(20))?;
+            if self.child.try_wait()?.is_some() && test_kill_process_group(group).is_err() {
+                return Ok(());
+            }
+        }
+        let _ = kill_process_group(group, Signal::KILL);
+        self.child.wait().map(drop)
+    }
+}
+
+fn poll_fd(fd: BorrowedFd<'_>, flags: PollFlags) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        environment: Vec<(OsString, OsString)>,
+        cancel: AtomicBool,
+        recorder: Recorder,
+        stdout: Arc<Mutex<Vec<u8>>>,
+        mask: Mask,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let stdout = Arc::new(Mutex::new(Vec::new()));
+            let sink = stdout.clone();
+            let recorder = Recorder::new(Arc::new(move |event| {
+                if let Event::Output {
+                    stream: Stream::Stdout,
+                    data,
+                    ..
+                } = event
+                {
+                    sink.lock().unwrap().extend(data);
+                }
+            }));
+            let path = OsString::from("/usr/local/bin:/usr/bin:/bin");
+            Self {
+                dir: tempfile::tempdir().unwrap(),
+                environment: vec![("PATH".into(), path), ("GREETING".into(), "hello".into())],
+                cancel: AtomicBool::new(false),
+                recorder,
+                stdout,
+                mask: Mask::default(),
+            }
+        }
+
+        fn runner(&self) -> Runner<'_> {
+            Runner {
+                environment: &self.environment,
+                working_dir: self.dir.path(),
+                cancel: &self.cancel,
+                recorder: &self.recorder,
+                mask: &self.mask,
+            }
+        }
+
+        fn logged(&self, command: &str) -> Result<(), Error> {
+            self.runner().run_logged(Phase::Pre, &[command.to_owned()])
+        }
+
+        fn log(&self) -> String {
+            String::from_utf8(self.recorder.snapshot()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_command_has_the_environment_the_directory_and_no_input() {
+        let bench = Bench::new();
+        bench
+            .logged("echo $GREETING; pwd; cat; env | wc -l; echo err >&2")
+            .unwrap();
+        let log = bench.log();
+        assert!(log.contains("invoking command: echo $GREETING"));
+        let dir = bench.dir.path().canonicalize().unwrap();
+        assert!(log.contains(&format!("\nhello\n{}\n", dir.display())), "{log}");
+        assert!(log.ends_with("err\n"), "{log}");
+    }
+
+    #[test]
+    fn a_failure_says_which_command_and_how_it_ended() {
+        let bench = Bench::new();
+        let commands = [
+            "true".to_owned(),
+            "echo why\nexit 3".to_owned(),
+            "touch never".to_owned(),
+        ];
+        let error = bench.runner().run_logged(Phase::Post, &commands).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "post command 2 of 3 failed: echo why …: exit status 3"
+        );
+        assert!(matches!(error, Error::Command { output_tail, .. } if output_tail == "why\n"));
+        assert!(!bench.dir.path().join("never").exists());
+    }
+
+    #[test]
+    fn the_log_comes_on_standard_input_and_need_not_be_read() {
+        let bench = Bench::new();
+        bench.logged("head -c 3000000 /dev/zero | tr '\\0' x").unwrap();
+        let commands = ["true".to_owned(), "wc -c".to_owned(), "cat >copy".to_owned()];
+        bench.runner().run_with_log(Phase::Success, &commands).unwrap();
+        let counted: usize = String::from_utf8_lossy(&bench.stdout.lock().unwrap())
+            .trim()
+            .parse()
+            .unwrap();
+        assert!(counted > 3_000_000);
+        let copy = std::fs::read_to_string(bench.dir.path().join("copy")).unwrap();
+        assert!(copy.contains("invoking command: wc -c"));
+    }
+
+    #[test]
+    fn a_daemon_that_holds_the_output_open_is_not_waited_for_and_lives_on() {
+        let bench = Bench::new();
+        let start = Instant::now();
+        bench.logged("sleep 30 & echo $! >pid").unwrap();
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(bench.log().contains("left a process that holds its output open"));
+        let pid = std::fs::read_to_string(bench.dir.path().join("pid")).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn cancelling_ends_the_whole_group() {
+        let bench = Bench::new();
+        let result = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !bench.dir.path().join("pid").exists() {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                bench.cancel.store(true, Ordering::Relaxed);
+            });
+            bench.logged("(trap '' TERM; sleep 60) & echo $! >new; mv new pid; wait")
+        });
+        assert!(matches!(result, Err(Error::Cancelled)));
+        let pid = std::fs::read_to_string(bench.dir.path().join("pid")).unwrap();
+        let gone = Instant::now() + Duration::from_secs(5);
+        while Path::new("/proc").join(pid.trim()).exists() && Instant::now() < gone {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!Path::new("/proc").join(pid.trim()).exists());
+    }
+}

@@ -1,0 +1,223 @@
+//! Brings dest in line with the unpacked tree, as `rsync -a --delete` does.
+//!
+//! A dest that is not there yet is made by one rename when nothing forbids it. Else each directory is gone through:
+//! what the tree does not have is deleted, a file or link that differs is replaced by a rename of a complete one (the unpacked
+//! file itself where it lies on dest's file system, else a copy), a file of the same size and second is left as it
+//! is, and modes, times and (as root) owners are set. What the filter excludes is neither copied nor deleted. Every step
+//! works on an open directory and follows no link below dest, so nothing outside of it can be touched.
+//!
+//! The tree is used up by this. Not done here: unpacking, and what the manifest calls `mv` beyond the rename itself.
+
+mod delete;
+mod dir;
+mod entry;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::event::{Event, Method, Synced};
+use crate::filter::Filter;
+use crate::log::Recorder;
+
+/// From where to where, and how.
+pub(crate) struct SyncRequest<'a> {
+    /// The unpacked tree.
+    pub(crate) tree: &'a Path,
+    /// Where it goes; its parent is there.
+    pub(crate) dest: &'a Path,
+    /// What is left alone.
+    pub(crate) filter: &'a Filter,
+    /// Whether the tree has hard links, which rsync would make files of their own.
+    pub(crate) hard_links: bool,
+    /// Name each changed path.
+    pub(crate) verbose: bool,
+}
+
+/// A sync that runs.
+struct Sync<'a> {
+    request: &'a SyncRequest<'a>,
+    cancel: &'a AtomicBool,
+    recorder: &'a Recorder,
+    /// Whether owners are kept.
+    root: bool,
+    /// Whether a file of the tree can be renamed into dest; found out by trying.
+    can_move: bool,
+    done: Synced,
+}
+
+/// The `rsync` strategy.
+pub(crate) fn sync(
+    request: &SyncRequest<'_>,
+    cancel: &AtomicBool,
+    recorder: &Recorder,
+) -> Result<Synced, Error> {
+    let mut sync = Sync {
+        request,
+        cancel,
+        recorder,
+        root: rustix::process::geteuid().is_root(),
+        can_move: true,
+        done: Synced {
+            method: Method::Synced,
+            created: 0,
+            updated: 0,
+            deleted: 0,
+            unchanged: 0,
+        },
+    };
+    if request.filter.is_empty() && !request.hard_links && rename(request.tree, request.dest)? {
+        sync.done.method = Method::Renamed;
+        sync.count_new(request.dest)?;
+        return Ok(sync.done);
+    }
+    sync.run()?;
+    Ok(sync.done)
+}
+
+/// The `mv` strategy: dest must not be there, and must lie on the tree's file system.
+pub(crate) fn mv(tree: &Path, dest: &Path) -> Result<Synced, Error> {
+    let dest = plain(dest);
+    rustix::fs::renameat_with(CWD, tree, CWD, &dest, RenameFlags::NOREPLACE)
+        .map_err(|error| Error::disk("renaming the unpacked tree (sync_strategy mv) to", &dest, error))?;
+    Ok(Synced {
+        method: Method::Renamed,
+        created: 1,
+        updated: 0,
+        deleted: 0,
+        unchanged: 0,
+    })
+}
+
+/// Renames the tree to dest if nothing is there; false when something is, or when it cannot be renamed there.
+fn rename(tree: &Path, dest: &Path) -> Result<bool, Error> {
+    let dest = plain(dest);
+    match rustix::fs::renameat_with(CWD, tree, CWD, &dest, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Err(Error::disk("renaming the unpacked tree to", dest, Errno::NOENT)),
+        // There already, another file system, a kernel or file system without the flag, a tree that may not be
+        // written: the long way says what is really wrong, if anything is.
+        Err(_) => Ok(false),
+    }
+}
+
+/// Dest without a slash or a dot behind it: a link there must be seen as one.
+fn plain(dest: &Path) -> PathBuf {
+    dest.components().collect()
+}
+
+impl Sync<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        let (tree, dest) = (self.request.tree, self.request.dest);
+        let made = match fs::create_dir(plain(dest)) {
+            Ok(()) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(Error::disk("making the directory", dest, error)),
+        };
+        self.done.created += u64::from(made);
+        let from = open_dir(tree).map_err(|error| Error::disk("opening", tree, error))?;
+        // Dest itself may be a link to a directory, as it may for `rsync dir/ dest/`.
+        let to = rustix::fs::open(
+            dest,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| Error::disk("opening the directory", dest, error))?;
+        let attributes = rustix::fs::fstat(&from).map_err(|error| Error::disk("reading", tree, error))?;
+        let mut path = Vec::new();
+        self.directory(from.as_fd(), to.as_fd(), &mut path, &attributes)
+    }
+
+    /// A renamed tree is counted afterwards; in dest nothing can have changed it but its owner.
+    fn count_new(&mut self, dest: &Path) -> Result<(), Error> {
+        let mut left = vec![dest.to_owned()];
+        self.done.created = 1;
+        while let Some(dir) = left.pop() {
+            self.check_cancel()?;
+            let entries = fs::read_dir(&dir).map_err(|error| Error::disk("reading", &dir, error))?;
+            for entry in entries {
+                let entry = entry.map_err(|error| Error::disk("reading", &dir, error))?;
+                self.done.created += 1;
+                if self.request.verbose {
+                    let path = entry.path();
+                    let path = path.strip_prefix(dest).unwrap_or(&path).to_owned();
+                    self.recorder.say(Event::Changed { how: "new", path });
+                }
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    left.push(entry.path());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cancel(&self) -> Result<(), Error> {
+        if self.cancel.load(Ordering::Relaxed) {
+            Err(Error::Cancelled)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn changed(&self, how: &'static str, path: &[u8]) {
+        if self.request.verbose {
+            self.recorder.say(Event::Changed {
+                how,
+                path: PathBuf::from(OsStr::from_bytes(path)),
+            });
+        }
+    }
+
+    /// An error about the entry of dest at `path`.
+    fn failed(&self, doing: &'static str, path: &[u8], error: impl Into<std::io::Error>) -> Error {
+        Error::disk(doing, self.request.dest.join(OsStr::from_bytes(path)), error)
+    }
+}
+
+/// Opens a directory, not through a link.
+fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
+    open_dir_at(CWD, path)
+}
+
+fn open_dir_at(at: impl AsFd, name: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(at, name, flags, Mode::empty())
+}
+
+/// What stands at a name, not following a link; nothing when nothing does.
+fn stat_at(at: impl AsFd, name: impl rustix::path::Arg) -> Result<Option<rustix::fs::Stat>, Errno> {
+    match rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a tree has a file under two names.
+pub(crate) fn has_hard_links(tree: &Path) -> Result<bool, Error> {
+    let mut left = vec![tree.to_owned()];
+    while let Some(dir) = left.pop() {
+        let failed = |error| Error::disk("reading", &dir, error);
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let attributes = entry.metadata().map_err(failed)?;
+            if attributes.is_dir() {
+                left.push(entry.path());
+            } else if attributes.nlink() > 1 {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests;
