@@ -1,0 +1,526 @@
+//! Real Consul agents: one, or a cluster of a server and clients, each on a loopback address of its own.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::http::{self, Response};
+use crate::ports::Address;
+use crate::process::Process;
+use crate::wait::{until, wait_for};
+use crate::{Cmd, Testbed, Tmp};
+
+const READY: Duration = Duration::from_secs(60);
+
+/// A running agent; gone on drop.
+#[derive(Debug)]
+pub struct ConsulAgent {
+    // First, so that the agent has ended when its directory goes.
+    process: Mutex<Option<Process>>,
+    node: String,
+    args: Vec<String>,
+    token: OnceLock<String>,
+    http: SocketAddr,
+    serf: SocketAddr,
+    dir: Tmp,
+    _address: Address,
+}
+
+/// What kind of agent to start.
+enum Role<'a> {
+    Dev,
+    Server { acl: bool },
+    Client { join: &'a ConsulAgent },
+}
+
+impl ConsulAgent {
+    /// A development agent: a server of its own that keeps nothing over a restart.
+    #[track_caller]
+    #[must_use]
+    pub fn dev() -> Self {
+        Self::launch("dev", &Role::Dev)
+    }
+
+    /// A single server that keeps its state over [`ConsulAgent::kill9`] and [`ConsulAgent::restart`].
+    #[track_caller]
+    #[must_use]
+    pub fn server() -> Self {
+        Self::launch("server", &Role::Server { acl: false })
+    }
+
+    /// A single server that refuses what no token allows; [`ConsulAgent::token`] is the management token.
+    #[track_caller]
+    #[must_use]
+    pub fn with_acl() -> Self {
+        let agent = Self::launch("server", &Role::Server { acl: true });
+        agent.bootstrap_acl();
+        agent
+    }
+
+    #[track_caller]
+    fn launch(node: &str, role: &Role<'_>) -> Self {
+        let dir = Tmp::new("consul");
+        let _ = dir.mkdir("data");
+        let address = Address::claim();
+        let (http, serf, rpc) = (address.socket(), address.socket(), address.socket());
+        let mut config = json!({
+            "node_name": node,
+            "bind_addr": address.ip().to_string(),
+            "client_addr": address.ip().to_string(),
+            "disable_update_check": true,
+            "ports": { "http": http.port(), "serf_lan": serf.port(), "server": rpc.port(), "serf_wan": -1, "dns": -1, "grpc": -1 },
+            // What -dev sets: members are seen within moments instead of seconds.
+            "gossip_lan": { "gossip_interval": "100ms", "probe_interval": "100ms", "probe_timeout": "100ms", "suspicion_mult": 3 },
+            "performance": { "raft_multiplier": 1 },
+        });
+        let extra = role.config(&dir);
+        config.as_object_mut().expect("an object").extend(extra);
+        let file = dir.write("agent.json", config.to_string());
+        let mut args = vec!["agent".to_owned(), format!("-config-file={}", file.display())];
+        if matches!(role, Role::Dev) {
+            args.push("-dev".to_owned());
+        }
+        let agent = Self {
+            process: Mutex::default(),
+            node: node.to_owned(),
+            args,
+            token: OnceLock::new(),
+            http: http.into(),
+            serf: serf.into(),
+            dir,
+            _address: address,
+        };
+        agent.restart();
+        agent
+    }
+
+    /// The agent's node name.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Host and port of its HTTP API, as CONSUL_HTTP_ADDR takes it.
+    #[must_use]
+    pub fn http_addr(&self) -> String {
+        self.http.to_string()
+    }
+
+    /// The address of its HTTP API, for a [`crate::FaultProxy`].
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The URL of its HTTP API, without a slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// The management token of an agent with ACLs.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.token.get().map(String::as_str)
+    }
+
+    /// All that the agent has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Ends the agent politely. A client leaves the cluster.
+    pub fn stop(&self) {
+        if let Some(mut process) = self.slot().take() {
+            process.stop();
+        }
+    }
+
+    /// Ends the agent with KILL.
+    pub fn kill9(&self) {
+        if let Some(mut process) = self.slot().take() {
+            process.kill9();
+        }
+    }
+
+    /// Stops the agent if it runs, and starts it at the same addresses. What a development agent knew is gone.
+    #[track_caller]
+    pub fn restart(&self) {
+        self.stop();
+        let mut slot = self.slot();
+        let cmd = Cmd::new(Testbed::get().consul())
+            .args(&self.args)
+            .cwd(self.dir.path());
+        let mut process = cmd.start("consul", self.dir.join("log"));
+        process.wait_ready(READY, || self.has_leader());
+        *slot = Some(process);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn has_leader(&self) -> bool {
+        let leader = http::request(self.http, "GET", "/v1/status/leader", &[], b"");
+        leader.is_ok_and(|leader| leader.status == 200 && leader.text().contains(':'))
+    }
+
+    /// Asks its HTTP API, with the management token when there is one. `target` begins with `/v1/`.
+    ///
+    /// # Panics
+    /// When the agent does not answer at all.
+    #[track_caller]
+    #[must_use]
+    pub fn api(&self, method: &str, target: &str, body: &[u8]) -> Response {
+        self.api_as(self.token(), method, target, body)
+    }
+
+    /// The same with a given token, or with none.
+    #[track_caller]
+    #[must_use]
+    pub fn api_as(&self, token: Option<&str>, method: &str, target: &str, body: &[u8]) -> Response {
+        let header = token.map(|token| ("X-Consul-Token", token));
+        http::request(self.http, method, target, header.as_slice(), body).unwrap_or_else(|err| {
+            panic!(
+                "Consul's node {} does not answer {method} {target}: {err}",
+                self.node
+            )
+        })
+    }
+
+    /// A key's value.
+    #[track_caller]
+    #[must_use]
+    pub fn kv_get(&self, key: &str) -> Option<Vec<u8>> {
+        let found = self.api("GET", &format!("/v1/kv/{key}?raw"), b"");
+        (found.status == 200).then_some(found.body)
+    }
+
+    /// Sets a key.
+    #[track_caller]
+    pub fn kv_put(&self, key: &str, value: &[u8]) {
+        let put = self.api("PUT", &format!("/v1/kv/{key}"), value);
+        assert_eq!((put.status, put.text().trim()), (200, "true"), "cannot set {key}");
+    }
+
+    /// The keys under a prefix, sorted.
+    #[track_caller]
+    #[must_use]
+    pub fn kv_keys(&self, prefix: &str) -> Vec<String> {
+        let found = self.api("GET", &format!("/v1/kv/{prefix}?keys"), b"");
+        if found.status == 404 {
+            return Vec::new();
+        }
+        serde_json::from_slice(&found.body).expect("Consul answers with a list of keys")
+    }
+
+    /// Fires an event in the test's own name and returns its id.
+    #[track_caller]
+    pub fn fire(&self, event: &str, payload: &[u8]) -> String {
+        let fired = self.api("PUT", &format!("/v1/event/fire/{event}"), payload);
+        assert_eq!(fired.status, 200, "cannot fire {event}: {}", fired.text());
+        text_of(&json_of(&fired), "ID")
+    }
+
+    /// The payloads of the events of a name that this agent has seen, oldest first.
+    #[track_caller]
+    #[must_use]
+    pub fn events(&self, name: &str) -> Vec<Vec<u8>> {
+        let list = json_of(&self.api("GET", &format!("/v1/event/list?name={name}"), b""));
+        let events = list
+            .as_array()
+            .expect("Consul answers with a list of events")
+            .iter();
+        let payload = |event: &Value| BASE64.decode(event["Payload"].as_str().unwrap_or_default());
+        events
+            .map(|event| payload(event).expect("Consul's payloads are base64"))
+            .collect()
+    }
+
+    /// Registers a service at this agent, for filters by service and tag.
+    #[track_caller]
+    pub fn register_service(&self, name: &str, tags: &[&str]) {
+        let body = json!({ "Name": name, "Tags": tags }).to_string();
+        let done = self.api("PUT", "/v1/agent/service/register", body.as_bytes());
+        assert_eq!(done.status, 200, "cannot register {name}: {}", done.text());
+    }
+
+    /// Runs `consul watch` for an event's name, with `handler` as what it runs: the handler's program, words,
+    /// environment and working directory count, its time limit and standard input do not. The watch ends when the
+    /// handler exits non-zero, as it does in life.
+    #[track_caller]
+    #[must_use]
+    pub fn watch(&self, event: &str, handler: &Cmd) -> Process {
+        // In the agent's directory: it stays to be looked at when the watch has gone.
+        let log = self.dir.join(format!("watch-{}.log", crate::random_hex(4)));
+        let mut watch = handler
+            .surroundings_for(Testbed::get().consul())
+            .args([
+                "watch",
+                &format!("-http-addr={}", self.url()),
+                "-type=event",
+                &format!("-name={event}"),
+            ])
+            .arg("-shell=false")
+            .args(handler.argv());
+        if let Some(token) = self.token() {
+            watch = watch.env("CONSUL_HTTP_TOKEN", token);
+        }
+        watch.start(&format!("consul watch for {event}"), log)
+    }
+
+    fn bootstrap_acl(&self) {
+        // A leader is there before its ACL system is; until then it answers 500.
+        let token = wait_for("Consul's ACL bootstrap", READY, || {
+            let done = self.api_as(None, "PUT", "/v1/acl/bootstrap", b"");
+            (done.status == 200).then(|| text_of(&json_of(&done), "SecretID"))
+        });
+        // The agent itself needs one too, to register its node.
+        let body = json!({ "Token": token }).to_string();
+        let given = self.api_as(Some(&token), "PUT", "/v1/agent/token/agent", body.as_bytes());
+        assert_eq!(
+            given.status,
+            200,
+            "cannot give the agent its token: {}",
+            given.text()
+        );
+        self.token.set(token).expect("bootstrapped once");
+    }
+
+    /// Makes a token that is allowed what `rules` (Consul's policy language) say, and returns it.
+    #[track_caller]
+    #[must_use]
+    pub fn create_token(&self, rules: &str) -> String {
+        let name = format!("testbed-{}", crate::random_hex(6));
+        let policy = json!({ "Name": name, "Rules": rules }).to_string();
+        let made = self.api("PUT", "/v1/acl/policy", policy.as_bytes());
+        assert_eq!(made.status, 200, "cannot make a policy: {}", made.text());
+        let token = json!({ "Policies": [{ "Name": name }] }).to_string();
+        let made = self.api("PUT", "/v1/acl/token", token.as_bytes());
+        assert_eq!(made.status, 200, "cannot make a token: {}", made.text());
+        text_of(&json_of(&made), "SecretID")
+    }
+
+    fn alive_members(&self) -> usize {
+        const ALIVE: u64 = 1;
+        let members = json_of(&self.api("GET", "/v1/agent/members", b""));
+        let members = members.as_array().map(Vec::as_slice).unwrap_or_default();
+        members
+            .iter()
+            .filter(|member| member["Status"].as_u64() == Some(ALIVE))
+            .count()
+    }
+}
+
+impl Role<'_> {
+    fn config(&self, dir: &Tmp) -> serde_json::Map<String, Value> {
+        let data = dir.join("data");
+        let config = match self {
+            Self::Dev => json!({}),
+            Self::Server { acl } => json!({
+                "server": true,
+                "bootstrap_expect": 1,
+                "data_dir": data,
+                "acl": { "enabled": acl, "default_policy": if *acl { "deny" } else { "allow" } },
+            }),
+            Self::Client { join } => json!({
+                "data_dir": data,
+                "retry_join": [join.serf.to_string()],
+                "retry_interval": "1s",
+            }),
+        };
+        match config {
+            Value::Object(map) => map,
+            _ => unreachable!("each of them is an object"),
+        }
+    }
+}
+
+fn json_of(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).unwrap_or_else(|err| {
+        panic!(
+            "Consul answered {} with no JSON ({err}): {}",
+            response.status,
+            response.text()
+        )
+    })
+}
+
+fn text_of(value: &Value, key: &str) -> String {
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("Consul's answer has no {key}: {value}"))
+        .to_owned()
+}
+
+/// A server and clients that know each other.
+#[derive(Debug)]
+pub struct ConsulCluster {
+    clients: Vec<ConsulAgent>,
+    server: ConsulAgent,
+}
+
+impl ConsulCluster {
+    /// Starts a development server and one client per node name, and waits until all see all.
+    #[track_caller]
+    #[must_use]
+    pub fn start(nodes: &[&str]) -> Self {
+        let server = ConsulAgent::launch("server", &Role::Dev);
+        // Side by side: each needs a second or two to find its leader.
+        let clients = std::thread::scope(|scope| {
+            let launch = |node: &&str| ConsulAgent::launch(node, &Role::Client { join: &server });
+            let started: Vec<_> = nodes
+                .iter()
+                .map(|node| scope.spawn(move || launch(node)))
+                .collect();
+            started
+                .into_iter()
+                .map(|thread| thread.join().expect("a Consul client did not start"))
+                .collect()
+        });
+        let cluster = Self { clients, server };
+        cluster.wait_joined();
+        cluster
+    }
+
+    /// Waits until every agent that runs sees every other, as after a [`ConsulAgent::restart`].
+    #[track_caller]
+    pub fn wait_joined(&self) {
+        let all = self.clients.len() + 1;
+        until("Consul's agents to see each other", READY, || {
+            self.agents().all(|agent| agent.alive_members() == all)
+        });
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &ConsulAgent {
+        &self.server
+    }
+
+    /// The clients, in the order of their names at the start.
+    #[must_use]
+    pub fn clients(&self) -> &[ConsulAgent] {
+        &self.clients
+    }
+
+    /// The client of that node name.
+    #[track_caller]
+    #[must_use]
+    pub fn client(&self, node: &str) -> &ConsulAgent {
+        let found = self.clients.iter().find(|client| client.node == node);
+        found.unwrap_or_else(|| panic!("the cluster has no node {node}"))
+    }
+
+    fn agents(&self) -> impl Iterator<Item = &ConsulAgent> {
+        self.clients.iter().chain([&self.server])
+    }
+}
+
+impl Drop for ConsulCluster {
+    fn drop(&mut self) {
+        // Dropped politely, each client would first tell the others that it leaves.
+        for agent in self.agents() {
+            agent.kill9();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs the testbed; run make test"]
+    fn a_development_agent_answers_and_is_gone_after_drop() {
+        let agent = ConsulAgent::dev();
+        agent.kv_put("a/b", b"value");
+        assert_eq!(agent.kv_get("a/b").unwrap(), b"value");
+        assert_eq!(agent.kv_keys("a"), ["a/b"]);
+        assert_eq!(agent.kv_get("none"), None);
+        agent.fire("deploy", b"first");
+        until("the event", READY, || {
+            agent.events("deploy") == [b"first".to_vec()]
+        });
+        let addr = agent.addr();
+        drop(agent);
+        assert!(http::request(addr, "GET", "/v1/status/leader", &[], b"").is_err());
+    }
+
+    #[test]
+    #[ignore = "needs the testbed; run make test"]
+    fn a_server_keeps_its_state_over_a_kill() {
+        let server = ConsulAgent::server();
+        server.kv_put("kept", b"1");
+        server.kill9();
+        assert!(http::request(server.addr(), "GET", "/v1/status/leader", &[], b"").is_err());
+        server.restart();
+        assert_eq!(server.kv_get("kept").unwrap(), b"1");
+    }
+
+    #[test]
+    #[ignore = "needs the testbed; run make test"]
+    fn watches_on_the_nodes_of_a_cluster_run_their_handlers() {
+        let cluster = ConsulCluster::start(&["web-1", "batch-1"]);
+        let tmp = Tmp::new("watch");
+        let handler = |node: &str| {
+            let out = tmp.join(node);
+            let script = "cat >>\"$OUT\"; echo \"$CONSUL_INDEX\" >&2";
+            Cmd::new("sh")
+                .arg("-c")
+                .arg(script)
+                .env("OUT", out)
+                .cwd(tmp.path())
+        };
+        let web = cluster.client("web-1");
+        let mut watch = web.watch("deploy_web", &handler("web"));
+        // At its start it hands the empty list.
+        watch.wait_ready(READY, || {
+            std::fs::read_to_string(tmp.join("web")).is_ok_and(|text| text.contains("[]"))
+        });
+        let _other = cluster.client("batch-1").watch("deploy_batch", &handler("batch"));
+        cluster.server().fire("deploy_web", b"http://manifest");
+        let payload = BASE64.encode("http://manifest");
+        watch.wait_ready(READY, || {
+            std::fs::read_to_string(tmp.join("web")).is_ok_and(|text| text.contains(&payload))
+        });
+        assert!(
+            !std::fs::read_to_string(tmp.join("batch"))
+                .unwrap_or_default()
+                .contains(&payload)
+        );
+        let stopped = watch.stop();
+        assert!(!watch.running(), "{stopped:?}");
+    }
+
+    #[test]
+    #[ignore = "needs the testbed; run make test"]
+    fn acl_refuses_what_no_token_allows() {
+        let agent = ConsulAgent::with_acl();
+        assert_eq!(
+            agent.api_as(None, "PUT", "/v1/event/fire/deploy", b"").status,
+            403
+        );
+        let token = agent.create_token("event \"deploy\" { policy = \"write\" }");
+        assert_eq!(
+            agent
+                .api_as(Some(&token), "PUT", "/v1/event/fire/deploy", b"")
+                .status,
+            200
+        );
+        assert_eq!(
+            agent
+                .api_as(Some(&token), "PUT", "/v1/event/fire/other", b"")
+                .status,
+            403
+        );
+        agent.kv_put("k", b"v");
+    }
+}
