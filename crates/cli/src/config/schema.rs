@@ -36,6 +36,7 @@ fn without_null(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
+    object.retain(|name, value| name != "default" || !value.is_null());
     if let Some(Json::Array(types)) = object.get_mut("type") {
         types.retain(|name| name != "null");
         if let [only] = types.as_slice() {

@@ -301,7 +301,7 @@ pub fn suspects(text: &str) -> Vec<Range<usize>> {
                 .trim_matches(['"', '\'']);
             let secret = sounds_secret(key) || value.split('=').any(|part| kind_of(part).is_some());
             if secret || key.split_whitespace().any(sounds_secret) {
-                spans.push(start + line.len() - value.len()..start + line.len());
+                spans.push(start + line.len() - value.trim_start().len()..start + line.len());
             }
         } else if kind_of(line).is_some() {
             spans.push(start..start + line.len());

@@ -10,16 +10,16 @@ use crate::config::Span;
 
 /// What is built and packed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct BuildTable {
     /// What stays out of the code layer: globs as in .gitignore. `*.pid` and `*.socket` always stay out.
-    #[schemars(with = "Vec<GlobText>", extend("default" = [], "examples" = [["spec", "docs", "*.psd"]]))]
+    #[schemars(with = "Option<Vec<GlobText>>", extend("default" = [], "examples" = [["spec", "docs", "*.psd"]]))]
     pub exclude: Option<Vec<String>>,
     /// The artifact's compression: `zstd`, or `gzip` for hosts whose tar knows no zstd.
     #[schemars(extend("default" = "zstd", "examples" = ["gzip"]))]
     pub compression: Option<Packer>,
     /// The directory of the tree that is packed alone, as its root. Without it, the whole tree.
-    #[schemars(with = "RelativePath", extend("examples" = ["build"]))]
+    #[schemars(with = "Option<RelativePath>", extend("examples" = ["build"]))]
     pub root: Option<String>,
     /// How many artifacts `.shipit/artifacts` keeps; older ones are removed after a build.
     #[schemars(range(min = 1), extend("default" = 10, "examples" = [3]))]
@@ -45,48 +45,48 @@ pub enum Packer {
 
 /// A step of the build: a preset that knows its tool (`use`), or a command (`run`).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct StepTable {
     /// The preset: `carton`, `bundle`, `npm` or `go`. Either this or `run`.
     #[schemars(extend("examples" = ["npm"]))]
     pub r#use: Option<Use>,
     /// A command for `sh -c`. Either this or `use`.
-    #[schemars(with = "Command", extend("examples" = ["npm run build"]))]
+    #[schemars(with = "Option<Command>", extend("examples" = ["npm run build"]))]
     pub run: Option<String>,
     /// The step's name in output, logs and the record. Without it one is made of the preset or command and `dir`.
-    #[schemars(with = "Name", extend("examples" = ["frontend"]))]
+    #[schemars(with = "Option<Name>", extend("examples" = ["frontend"]))]
     pub name: Option<String>,
     /// The directory that the step runs in, relative to the tree's root. Without it, the root.
-    #[schemars(with = "RelativePath", extend("examples" = ["frontend"]))]
+    #[schemars(with = "Option<RelativePath>", extend("examples" = ["frontend"]))]
     pub dir: Option<String>,
     /// Environment variables of the step. It gets these, PATH, HOME and LANG, and no other.
     #[schemars(extend("x-names" = "variable", "default" = {}, "examples" = [{"NODE_ENV": "production", "NPM_TOKEN": {"env": "NPM_TOKEN", "secret": true}}]))]
     pub env: Option<BTreeMap<String, TextOrEnv>>,
     /// The longest that the step may run.
-    #[schemars(with = "DurationText", extend("default" = "1h", "examples" = ["10m"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "1h", "examples" = ["10m"]))]
     pub timeout: Option<Span>,
     /// The longest that the step may stay without output.
-    #[schemars(with = "DurationText", extend("default" = "15m", "examples" = ["5m"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "15m", "examples" = ["5m"]))]
     pub idle_timeout: Option<Span>,
     /// Whether what the step vendors becomes a layer of its own. Presets do, except `go`, whose result is always code; for
     /// `run` it needs `inputs` and `outputs`.
     #[schemars(extend("examples" = [false]))]
     pub layer: Option<bool>,
     /// For `run` with `layer = true`: the files, as globs relative to `dir`, that decide whether the layer is built anew.
-    #[schemars(with = "Vec<GlobText>", extend("default" = [], "examples" = [["composer.lock"]]))]
+    #[schemars(with = "Option<Vec<GlobText>>", extend("default" = [], "examples" = [["composer.lock"]]))]
     pub inputs: Option<Vec<String>>,
     /// For `run` with `layer = true`: the paths, relative to `dir`, that the command vendors.
-    #[schemars(with = "Vec<RelativePath>", extend("default" = [], "examples" = [["vendor"]]))]
+    #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["vendor"]]))]
     pub outputs: Option<Vec<String>>,
     /// For `npm`: whether the layer that ships is the one of `npm ci --omit=dev`, while later steps see the dev dependencies
     /// too.
     #[schemars(extend("default" = false, "examples" = [true]))]
     pub production: Option<bool>,
     /// For `bundle`: the Gemfile's groups that are left out.
-    #[schemars(with = "Vec<Text>", extend("examples" = [["development", "test"]]))]
+    #[schemars(with = "Option<Vec<Text>>", extend("examples" = [["development", "test"]]))]
     pub without: Option<Vec<String>>,
     /// For `go`: the packages that are built, each with the file that it becomes, both relative to `dir`.
-    #[schemars(with = "BTreeMap<String, RelativePath>", extend("examples" = [{"./cmd/server": "bin/server"}]))]
+    #[schemars(with = "Option<BTreeMap<String, RelativePath>>", extend("examples" = [{"./cmd/server": "bin/server"}]))]
     pub packages: Option<BTreeMap<String, String>>,
 }
 
@@ -106,28 +106,28 @@ pub enum Use {
 
 /// A test of the packed bytes.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct TestTable {
     /// A command for `sh -c`; the test fails when it ends with another code than 0.
-    #[schemars(with = "Command", extend("examples" = ["prove -lr t"]))]
+    #[schemars(with = "Option<Command>", extend("examples" = ["prove -lr t"]))]
     pub run: Option<String>,
     /// The test's name in output and logs. Without it one is made of the command.
-    #[schemars(with = "Name", extend("examples" = ["unit"]))]
+    #[schemars(with = "Option<Name>", extend("examples" = ["unit"]))]
     pub name: Option<String>,
     /// Globs, one or a list, relative to `dir`, of JUnit files to be kept beside the test's log.
-    #[schemars(with = "OneOrMany<GlobText>", extend("default" = [], "examples" = ["reports/*.xml"]))]
+    #[schemars(with = "Option<OneOrMany<GlobText>>", extend("default" = [], "examples" = ["reports/*.xml"]))]
     pub junit: Option<OneOrMany<String>>,
     /// The directory that the test runs in, relative to the unpacked tree. Without it, its root.
-    #[schemars(with = "RelativePath", extend("examples" = ["backend"]))]
+    #[schemars(with = "Option<RelativePath>", extend("examples" = ["backend"]))]
     pub dir: Option<String>,
     /// Environment variables of the test. It gets these, PATH, HOME and LANG, and no other.
     #[schemars(extend("x-names" = "variable", "default" = {}, "examples" = [{"RAILS_ENV": "test"}]))]
     pub env: Option<BTreeMap<String, TextOrEnv>>,
     /// The longest that the test may run.
-    #[schemars(with = "DurationText", extend("default" = "1h", "examples" = ["20m"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "1h", "examples" = ["20m"]))]
     pub timeout: Option<Span>,
     /// The longest that the test may stay without output.
-    #[schemars(with = "DurationText", extend("default" = "15m", "examples" = ["5m"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "15m", "examples" = ["5m"]))]
     pub idle_timeout: Option<Span>,
 }
 

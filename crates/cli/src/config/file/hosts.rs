@@ -7,13 +7,13 @@ use super::texts::{Text, TextOrEnv};
 
 /// Where artifacts and releases live.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct StoreTable {
     /// A bucket with a prefix (`s3://bucket/prefix`), or a directory (`file:///dir`).
     #[schemars(extend("x-check" = "store-url", "examples" = ["s3://shop-deploy/shipit", "file:///var/lib/shipit"]))]
     pub url: Option<TextOrEnv>,
     /// The bucket's region. Without it, what AWS's own config says (AWS_REGION, the profile).
-    #[schemars(with = "Text", extend("examples" = ["ap-northeast-1"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["ap-northeast-1"]))]
     pub region: Option<String>,
     /// The endpoint of an S3-compatible server.
     #[schemars(extend("x-check" = "http-url", "examples" = ["https://minio.example.com:9000"]))]
@@ -26,7 +26,7 @@ pub struct StoreTable {
     #[schemars(extend("examples" = ["aws:kms"]))]
     pub sse: Option<SseName>,
     /// The KMS key for `aws:kms` and `aws:kms:dsse`: its id, ARN or alias.
-    #[schemars(with = "Text", extend("examples" = ["alias/shop-deploy"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["alias/shop-deploy"]))]
     pub sse_kms_key_id: Option<String>,
     /// The URL under which hosts read what lies under `url`, when it is another one: that of a CDN or a web server.
     #[schemars(extend("x-check" = "public-url", "examples" = ["https://deploy.example.com/shipit"]))]
@@ -59,7 +59,7 @@ impl SseName {
 
 /// How Consul is reached and what its events are called.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ConsulTable {
     /// The agent's address: `http://host:port`, `https://host:port` or `unix:///path`. CONSUL_HTTP_ADDR, with CONSUL_HTTP_SSL,
     /// goes before it.
@@ -69,30 +69,30 @@ pub struct ConsulTable {
     #[schemars(extend("x-secret" = true, "examples" = [{"env": "SHOP_CONSUL_TOKEN"}]))]
     pub token: Option<TextOrEnv>,
     /// A file that holds the ACL token. CONSUL_HTTP_TOKEN_FILE and CONSUL_HTTP_TOKEN go before it.
-    #[schemars(with = "Text", extend("examples" = ["/run/secrets/consul-token"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["/run/secrets/consul-token"]))]
     pub token_file: Option<String>,
     /// A PEM file of the authorities that the agent's certificate must come from. Without it, the system's. CONSUL_CACERT goes
     /// before it.
-    #[schemars(with = "Text", extend("examples" = ["/etc/consul/ca.pem"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["/etc/consul/ca.pem"]))]
     pub ca_cert: Option<String>,
     /// The client's certificate, a PEM file. CONSUL_CLIENT_CERT goes before it.
-    #[schemars(with = "Text", extend("examples" = ["/etc/consul/client.pem"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["/etc/consul/client.pem"]))]
     pub client_cert: Option<String>,
     /// The client's key, a PEM file. CONSUL_CLIENT_KEY goes before it.
-    #[schemars(with = "Text", extend("examples" = ["/etc/consul/client-key.pem"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["/etc/consul/client-key.pem"]))]
     pub client_key: Option<String>,
     /// The name that the agent's certificate must carry. Without it, the host of `address`. CONSUL_TLS_SERVER_NAME goes before
     /// it.
-    #[schemars(with = "Text", extend("examples" = ["server.dc1.consul"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["server.dc1.consul"]))]
     pub tls_server_name: Option<String>,
     /// Whether the agent's certificate is verified. CONSUL_HTTP_SSL_VERIFY goes before it.
     #[schemars(extend("default" = true, "examples" = [false]))]
     pub verify: Option<bool>,
     /// The namespace (Consul Enterprise). CONSUL_NAMESPACE goes before it.
-    #[schemars(with = "Text", extend("examples" = ["shop"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["shop"]))]
     pub namespace: Option<String>,
     /// The datacenter that events go to. Without it, the agent's own.
-    #[schemars(with = "Text", extend("examples" = ["tokyo"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["tokyo"]))]
     pub datacenter: Option<String>,
     /// The event's name: a template of `app`, `role` and `stage`. Two apps, roles or stages must not share a name, for hosts
     /// keep only the newest event of one.
@@ -102,7 +102,7 @@ pub struct ConsulTable {
 
 /// How hosts are told of a release.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct KickTable {
     /// The transport of roles that name none: `consul` fires an event, `exec` runs a command for each host.
     #[schemars(extend("default" = "consul", "examples" = ["exec"]))]

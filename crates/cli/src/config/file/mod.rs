@@ -20,15 +20,15 @@ pub use texts::{EnvTable, Name, OneOrMany, Text, TextOrEnv};
 
 /// shipit's config: what an app is built from, where it is published, and the roles that it is deployed to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 #[schemars(title = "shipit.toml")]
 pub struct File {
     /// The app's name. It becomes part of the store's keys and of event names, and must never change.
-    #[schemars(with = "Name", extend("examples" = ["shop"]))]
+    #[schemars(with = "Option<Name>", extend("examples" = ["shop"]))]
     pub app: Option<String>,
     /// The repository: a URL (`https://`, `ssh://`, `git@host:path`, `file://`), a path relative to the config, or a list of
     /// them that is tried in order. Without it, the repository that the config lies in.
-    #[schemars(with = "OneOrMany<Text>", extend("x-check" = "remote", "examples" = ["git@github.com:example/shop.git", ["git@github.com:example/shop.git", "https://git.example.com/shop.git"]]))]
+    #[schemars(with = "Option<OneOrMany<Text>>", extend("x-check" = "remote", "examples" = ["git@github.com:example/shop.git", ["git@github.com:example/shop.git", "https://git.example.com/shop.git"]]))]
     pub repo: Option<OneOrMany<String>>,
     /// How the repository is fetched and exported.
     pub source: Option<SourceTable>,
@@ -53,7 +53,7 @@ pub struct File {
 
 /// What a stage changes. `app`, `repo`, `source` and `build` cannot be changed here: one artifact serves every stage.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct StageTable {
     /// As `[store]`.
     pub store: Option<StoreTable>,
@@ -68,7 +68,7 @@ pub struct StageTable {
 
 /// How the repository is fetched and exported.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct SourceTable {
     /// What fetches: `libgit2`, the git program (`cli`), or `auto`, which takes the git program where libgit2 is known to be
     /// unable.
@@ -78,25 +78,25 @@ pub struct SourceTable {
     #[schemars(extend("default" = false, "examples" = [true]))]
     pub submodules: Option<bool>,
     /// Further hosts that submodules may come from.
-    #[schemars(with = "Vec<Text>", extend("default" = [], "examples" = [["github.com"]]))]
+    #[schemars(with = "Option<Vec<Text>>", extend("default" = [], "examples" = [["github.com"]]))]
     pub submodule_hosts: Option<Vec<String>>,
     /// Whether Git LFS files are fetched (needs git-lfs). Without it an LFS pointer in the tree is an error.
     #[schemars(extend("default" = false, "examples" = [true]))]
     pub lfs: Option<bool>,
     /// The user that goes with `token`.
-    #[schemars(with = "Text", extend("default" = "x-access-token", "examples" = ["oauth2"]))]
+    #[schemars(with = "Option<Text>", extend("default" = "x-access-token", "examples" = ["oauth2"]))]
     pub username: Option<String>,
     /// A token for `https://` repositories. Always secret.
     #[schemars(extend("x-secret" = true, "examples" = [{"env": "GIT_TOKEN"}]))]
     pub token: Option<TextOrEnv>,
     /// Private keys for ssh, tried in order: one path or a list. Relative to the config; `~/` is the home directory.
-    #[schemars(with = "OneOrMany<Text>", extend("default" = [], "examples" = ["~/.ssh/deploy_ed25519"]))]
+    #[schemars(with = "Option<OneOrMany<Text>>", extend("default" = [], "examples" = ["~/.ssh/deploy_ed25519"]))]
     pub ssh_key: Option<OneOrMany<String>>,
     /// Whether the ssh-agent is asked for keys.
     #[schemars(extend("default" = true, "examples" = [false]))]
     pub ssh_agent: Option<bool>,
     /// Files of known host keys: one path or a list. Without it, the user's and the system's.
-    #[schemars(with = "OneOrMany<Text>", extend("default" = [], "examples" = ["deploy/known_hosts"]))]
+    #[schemars(with = "Option<OneOrMany<Text>>", extend("default" = [], "examples" = ["deploy/known_hosts"]))]
     pub known_hosts: Option<OneOrMany<String>>,
     /// Whether git's credential helpers are asked.
     #[schemars(extend("default" = true, "examples" = [false]))]

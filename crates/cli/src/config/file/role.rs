@@ -12,45 +12,45 @@ use crate::config::Span;
 
 /// A group of hosts that are deployed alike.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RoleTable {
     /// The directory on the hosts, absolute. The hosts of a role without it download
     /// nothing: its commands alone run.
-    #[schemars(with = "Dest", extend("examples" = ["/srv/shop"]))]
+    #[schemars(with = "Option<Dest>", extend("examples" = ["/srv/shop"]))]
     pub dest: Option<String>,
     /// Who owns the files: `user`, `user:group` or `:group`. Without it, they stay with who runs the handler.
-    #[schemars(with = "Owner", extend("examples" = ["shop:shop"]))]
+    #[schemars(with = "Option<Owner>", extend("examples" = ["shop:shop"]))]
     pub owner: Option<String>,
     /// How a release lies under `dest`: `releases` keeps several, with a link `current`; `plain` syncs into `dest` itself.
     #[schemars(extend("default" = "releases", "examples" = ["plain"]))]
     pub layout: Option<LayoutName>,
     /// Paths, relative to the release, that all releases share: they become links into `<dest>/shared`. Not with `plain`.
-    #[schemars(with = "Vec<RelativePath>", extend("default" = [], "examples" = [["log", "tmp/pids"]]))]
+    #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["log", "tmp/pids"]]))]
     pub shared: Option<Vec<String>>,
     /// A command, or a list of commands in order, before the switch (with `plain`: after the sync), in the
     /// release's directory.
-    #[schemars(with = "Commands", extend("default" = [], "examples" = [["bundle exec rake assets:sync"]]))]
+    #[schemars(with = "Option<Commands>", extend("default" = [], "examples" = [["bundle exec rake assets:sync"]]))]
     pub before_switch: Option<OneOrMany<String>>,
     /// A command, or a list of commands in order, after the switch, in the release's directory.
-    #[schemars(with = "Commands", extend("default" = [], "examples" = [["systemctl reload-or-restart shop"]]))]
+    #[schemars(with = "Option<Commands>", extend("default" = [], "examples" = [["systemctl reload-or-restart shop"]]))]
     pub after_switch: Option<OneOrMany<String>>,
     /// A command that succeeds when the new release works. It is tried once a second until it does.
-    #[schemars(with = "Command", extend("examples" = ["curl -fsS http://127.0.0.1:8080/health"]))]
+    #[schemars(with = "Option<Command>", extend("examples" = ["curl -fsS http://127.0.0.1:8080/health"]))]
     pub check: Option<String>,
     /// The longest that one command of before_switch and after_switch may run.
-    #[schemars(with = "DurationText", extend("default" = "10m", "examples" = ["2m"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "10m", "examples" = ["2m"]))]
     pub hook_timeout: Option<Span>,
     /// The longest that `check` may take to succeed, all tries together.
-    #[schemars(with = "DurationText", extend("default" = "1m", "examples" = ["30s"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "1m", "examples" = ["30s"]))]
     pub check_timeout: Option<Span>,
     /// How many releases a host keeps, the one in service among them. Not with `plain`.
     #[schemars(range(min = 1), extend("default" = 5, "examples" = [3]))]
     pub keep_releases: Option<u32>,
     /// Patterns, in rsync's form, that the sync into `dest` leaves out.
-    #[schemars(with = "Vec<Text>", extend("default" = [], "examples" = [["/doc", "*.orig"]]))]
+    #[schemars(with = "Option<Vec<Text>>", extend("default" = [], "examples" = [["/doc", "*.orig"]]))]
     pub excludes: Option<Vec<String>>,
     /// A template of the manifest, relative to the config. Without it, the one that is built in.
-    #[schemars(with = "Text", extend("examples" = ["deploy/web.yml.j2"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["deploy/web.yml.j2"]))]
     pub template: Option<String>,
     /// Variables for the template. They reach the manifest, which hosts log: nothing secret.
     #[schemars(extend("default" = {}, "examples" = [{"workers": 4}]))]
@@ -76,34 +76,34 @@ pub enum LayoutName {
 
 /// Which agents take the event.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct FilterTable {
     /// The node's name.
-    #[schemars(with = "Text", extend("examples" = ["web-1"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["web-1"]))]
     pub node: Option<String>,
     /// A service that the node runs.
-    #[schemars(with = "Text", extend("examples" = ["shop"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["shop"]))]
     pub service: Option<String>,
     /// A tag of that service; needs `service`.
-    #[schemars(with = "Text", extend("examples" = ["blue"]))]
+    #[schemars(with = "Option<Text>", extend("examples" = ["blue"]))]
     pub tag: Option<String>,
 }
 
 /// A command for each host, with the manifest's URL on its standard input.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct ExecTable {
     /// The command for `sh -c`: a template of `host`.
-    #[schemars(with = "Command", extend("examples" = ["ssh {{ host }} shipit apply"]))]
+    #[schemars(with = "Option<Command>", extend("examples" = ["ssh {{ host }} shipit apply"]))]
     pub command: Option<String>,
     /// The hosts.
-    #[schemars(with = "Vec<Text>", extend("examples" = [["web-1.example.com", "web-2.example.com"]]))]
+    #[schemars(with = "Option<Vec<Text>>", extend("examples" = [["web-1.example.com", "web-2.example.com"]]))]
     pub hosts: Option<Vec<String>>,
     /// How many hosts at once.
     #[schemars(range(min = 1), extend("default" = 10, "examples" = [2]))]
     pub limit: Option<u32>,
     /// The longest that one host may take.
-    #[schemars(with = "DurationText", extend("default" = "15m", "examples" = ["5m"]))]
+    #[schemars(with = "Option<DurationText>", extend("default" = "15m", "examples" = ["5m"]))]
     pub timeout: Option<Span>,
     /// Environment variables of the command, beside those of shipit itself.
     #[schemars(extend("x-names" = "variable", "default" = {}, "examples" = [{"SSH_AUTH_SOCK": {"env": "SSH_AUTH_SOCK"}}]))]
