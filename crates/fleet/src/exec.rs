@@ -157,17 +157,20 @@ pub async fn run(
                 result: result.clone(),
                 seconds,
             });
-            HostOutcome {
-                host: host.to_owned(),
-                result,
-                output_tail,
-                seconds,
-            }
+            (
+                at,
+                HostOutcome {
+                    host: host.to_owned(),
+                    result,
+                    output_tail,
+                    seconds,
+                },
+            )
         });
-    Ok(futures_util::stream::iter(started)
-        .buffered(request.limit.get())
-        .collect()
-        .await)
+    let ended = futures_util::stream::iter(started).buffer_unordered(request.limit.get());
+    let mut outcomes: Vec<(usize, HostOutcome)> = ended.collect().await;
+    outcomes.sort_by_key(|(at, _)| *at);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
 /// Each host with its command.
