@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use crate::format::{END_BLOCKS, FORMAT_VERSION};
+use crate::format::{END_BLOCKS, FORMAT_VERSION, MOST_FRAME};
 use crate::hash::Digest;
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
 use crate::layer::{Compression, LayerKind};
@@ -153,8 +153,9 @@ impl Index {
                     "the frame {number} does not begin where the one before ends"
                 )));
             }
-            if frame.size == 0 || frame.unpacked_size == 0 {
-                return Err(wrong(format!("the frame {number} is empty")));
+            let sizes = [frame.size, frame.unpacked_size].map(u64::from);
+            if sizes.contains(&0) || sizes[1] > MOST_FRAME || sizes[0] > 2 * MOST_FRAME {
+                return Err(wrong(format!("the frame {number} is empty or too large")));
             }
             stored += u64::from(frame.size);
             unpacked += u64::from(frame.unpacked_size);

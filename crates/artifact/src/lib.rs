@@ -12,12 +12,15 @@
 
 mod artifact;
 mod assemble;
+mod beneath;
 mod compress;
+mod dir_tree;
 mod entries;
 mod error;
 mod event;
 mod format;
 mod frames;
+mod globs;
 mod hash;
 mod header;
 mod index;
@@ -30,12 +33,15 @@ mod read;
 mod record;
 mod seal;
 mod tree;
+mod unpack;
 
 pub use artifact::Artifact;
 pub use assemble::assemble;
+pub use dir_tree::DirTree;
 pub use error::{Error, ErrorKind};
 pub use event::{Event, SkipReason};
 pub use format::FORMAT_VERSION;
+pub use globs::GlobError;
 pub use hash::{Digest, DigestParseError, Sha256Reader, Sha256Writer, hex, sha256};
 pub use index::{Frame, Index, IndexEntry, IndexKind, Location};
 pub use index_codec::IndexError;
@@ -44,3 +50,4 @@ pub use path::{EntryPath, PathError};
 pub use record::{Record, RecordDraft, RecordError, RecordLayer, RecordStep, Tool};
 pub use seal::seal_layer;
 pub use tree::{Kind, Tree, TreeEntry, TreeError};
+pub use unpack::{Limits, UnpackOptions, Unpacked, unpack};

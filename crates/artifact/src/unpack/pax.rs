@@ -1,0 +1,101 @@
+//! What extension headers say about the entry that follows: pax records and GNU tar's long names.
+
+/// Extensions gathered before an entry. `None` where the entry's own header counts.
+#[derive(Debug, Default)]
+pub(super) struct Extensions {
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) link: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) mtime: Option<(i64, u32)>,
+    pub(super) uid: Option<u64>,
+    pub(super) gid: Option<u64>,
+    pub(super) sparse: bool,
+}
+
+impl Extensions {
+    /// A record of GNU tar: the bytes up to the NUL.
+    pub(super) fn long(bytes: &[u8]) -> Vec<u8> {
+        bytes.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
+    }
+
+    /// A pax header's records. What is not known is passed over, as POSIX asks.
+    pub(super) fn add_pax(&mut self, records: &[u8]) -> Result<(), String> {
+        for record in tar::PaxExtensions::new(records) {
+            let record = record.map_err(|error| format!("its pax header cannot be read: {error}"))?;
+            let key = record.key_bytes();
+            let value = record.value_bytes();
+            let wrong = || format!("the pax record {} has a wrong value", crate::path::escape(key));
+            match key {
+                b"path" => self.name = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
+                b"size" => self.size = Some(number(value).ok_or_else(wrong)?),
+                b"uid" => self.uid = Some(number(value).ok_or_else(wrong)?),
+                b"gid" => self.gid = Some(number(value).ok_or_else(wrong)?),
+                b"mtime" => self.mtime = Some(time(value).ok_or_else(wrong)?),
+                key if key.starts_with(b"GNU.sparse.") => self.sparse = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a global header says what only an entry's own may: then it would rule all that follow.
+    pub(super) fn rules_entries(&self) -> bool {
+        self.name.is_some() || self.link.is_some() || self.size.is_some() || self.sparse
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Decimal seconds with an optional fraction, as whole seconds (rounded down) and nanoseconds.
+fn time(text: &[u8]) -> Option<(i64, u32)> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let negative = whole.starts_with('-');
+    let seconds: i64 = whole.parse().ok()?;
+    if !fraction.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let nanoseconds = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanoseconds = nanoseconds.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    if negative && nanoseconds > 0 {
+        return Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds));
+    }
+    Some((seconds, nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        assert_eq!(time(b"12"), Some((12, 0)));
+        assert_eq!(time(b"12.5"), Some((12, 500_000_000)));
+        assert_eq!(time(b"12.0000000019"), Some((12, 1)));
+        assert_eq!(time(b"-1.25"), Some((-2, 750_000_000)));
+        assert_eq!(time(b"1.x"), None);
+        assert_eq!(time(b""), None);
+    }
+
+    #[test]
+    fn records() {
+        let mut extensions = Extensions::default();
+        extensions
+            .add_pax(b"9 path=a\xff\n13 size=12345\n11 other=x\n")
+            .unwrap_err();
+        let mut extensions = Extensions::default();
+        extensions
+            .add_pax(b"10 path=a\xff\n14 size=12345\n11 other=x\n")
+            .unwrap();
+        assert_eq!(
+            (extensions.name.as_deref(), extensions.size),
+            (Some(&b"a\xff"[..]), Some(12345))
+        );
+        assert!(extensions.rules_entries());
+        assert!(Extensions::default().add_pax(b"9 size=-1\n").is_err());
+        assert_eq!(Extensions::long(b"name\0\0\0"), b"name");
+    }
+}
