@@ -1,1 +1,39 @@
 //! The steps of a build: presets that know their tool, commands, and the processes they run.
+//!
+//! [`preflight`] says what keeps the steps from running before any does; [`run`] runs one step in the exported tree and
+//! says what it [vendored](Vendored); [`SealedTree`] notices what later steps change in that; [`run_test`] runs a test on
+//! an unpacked artifact. A step's processes are kept together: at its end, its timeout or a cancel, all that it started
+//! is ended, what left its process group too when [`become_subreaper`] was called.
+//!
+//! Not done here: exporting the tree, packing, the order of the steps, showing anything.
+//!
+//! Each step has a clean environment, no standard input, umask 022, a session of its own and a log. Secrets are masked
+//! in all that leaves this crate. See `docs/steps.md` for what each preset runs and removes.
+
+mod error;
+mod event;
+mod guard;
+mod mask;
+mod normalise;
+mod output;
+mod preflight;
+mod presets;
+mod processes;
+mod runner;
+mod sealed;
+mod session;
+mod spec;
+mod step;
+mod test_run;
+mod vendored;
+
+pub use error::{End, Error, ErrorKind, Problem};
+pub use event::{Event, OnEvent};
+pub use preflight::{ToolVersion, preflight};
+pub use presets::{Leftover, Needed, Preset, Program};
+pub use processes::become_subreaper;
+pub use sealed::SealedTree;
+pub use spec::{EnvVar, GoOutput, StepSpec, TestSpec, Tool, Workspace};
+pub use step::{StepOutcome, run};
+pub use test_run::{TestOutcome, run_test};
+pub use vendored::Vendored;

@@ -1,0 +1,246 @@
+//! The preflight with tools that are scripts on a PATH of the test's own.
+
+use super::*;
+use crate::spec::EnvVar;
+
+struct Tree {
+    dir: tempfile::TempDir,
+    workspace: Workspace,
+}
+
+/// A tree with `files` and, on PATH, `programs` with what they do.
+fn tree(files: &[&str], programs: &[(&str, &str)]) -> Tree {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, bin) = (dir.path().join("root"), dir.path().join("bin"));
+    fs::create_dir_all(&root).unwrap();
+    fs::create_dir_all(&bin).unwrap();
+    for name in files {
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        fs::write(root.join(name), "{}").unwrap();
+    }
+    for (name, does) in programs {
+        let file = bin.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{does}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let at = |name| dir.path().join(name);
+    let base_env = vec![("PATH".into(), bin.into_os_string())];
+    let workspace = Workspace {
+        root,
+        logs: at("logs"),
+        cache: at("cache"),
+        aside: at("aside"),
+        base_env,
+    };
+    Tree { dir, workspace }
+}
+
+fn step(tool: Tool, dir: Option<&str>) -> StepSpec {
+    StepSpec {
+        name: tool.name().to_owned(),
+        tool,
+        dir: dir.map(|dir| EntryPath::new(dir).unwrap()),
+        env: Vec::new(),
+        timeout: None,
+        idle_timeout: None,
+        layer: true,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    }
+}
+
+fn check(tree: &Tree, steps: &[StepSpec], tracked: &[&str]) -> Result<Vec<ToolVersion>, Error> {
+    let tracked: Vec<_> = tracked
+        .iter()
+        .map(|path| EntryPath::new(*path).unwrap())
+        .collect();
+    preflight(steps, &tree.workspace, &tracked, &AtomicBool::new(false))
+}
+
+fn message(result: Result<Vec<ToolVersion>, Error>) -> String {
+    result.unwrap_err().to_string()
+}
+
+const BUNDLE: Tool = Tool::Bundle { without: Vec::new() };
+
+#[test]
+fn all_that_is_missing_is_named_at_once() {
+    let tree = tree(
+        &["Gemfile", "app/package.json"],
+        &[("ruby", "echo ruby 3.1.2p20")],
+    );
+    let steps = [
+        step(Tool::Carton, None),
+        step(BUNDLE, None),
+        step(Tool::Npm { production: false }, Some("app")),
+        step(Tool::Npm { production: false }, Some("ap")),
+    ];
+    let text = message(check(&tree, &steps, &[]));
+    for expected in [
+        "step `carton`: cpanfile is not in the tree",
+        "step `carton`: cpanfile.snapshot is not in the tree; make it with `carton install`, and commit it",
+        "step `carton`: `carton` is not on its PATH; install it (Debian: `apt-get install carton`)",
+        "step `bundle`: Gemfile.lock or gems.locked is not in the tree",
+        "step `bundle`: `bundle` is not on its PATH",
+        "step `npm`: app/package-lock.json or app/npm-shrinkwrap.json is not in the tree",
+        "step `npm`: the directory ap is not in the tree",
+        "step `npm`: `node` is not on its PATH",
+    ] {
+        assert!(text.contains(expected), "{expected}\nis not in\n{text}");
+    }
+    assert!(!text.contains("`ruby`"), "{text}");
+}
+
+#[test]
+fn versions_are_asked_in_the_steps_environment() {
+    let go = "[ \"$MODE\" = new ] && echo go version go1.27.3 linux/amd64 || echo go version go1.19.8 x/y";
+    let tree = tree(&["go.mod"], &[("go", go)]);
+    let packages = vec![crate::GoOutput {
+        package: ".".into(),
+        output: EntryPath::new("x").unwrap(),
+    }];
+    let old = step(Tool::Go { packages }, None);
+    let mut new = old.clone();
+    new.env.push(EnvVar {
+        name: "MODE".into(),
+        value: "new".into(),
+        secret: false,
+    });
+    let versions = check(&tree, &[old.clone(), old, new], &[]).unwrap();
+    let versions: Vec<_> = versions
+        .iter()
+        .map(|tool| (tool.name.as_str(), tool.version.as_str()))
+        .collect();
+    assert_eq!(versions, [("go", "1.19.8"), ("go", "1.27.3")]);
+}
+
+#[test]
+fn a_tool_that_does_not_work_is_named_with_its_reason() {
+    let programs = [
+        ("bundle", "echo \"no ruby for hunter2\" >&2; exit 3"),
+        ("ruby", "echo none"),
+    ];
+    let tree = tree(&["Gemfile", "Gemfile.lock"], &programs);
+    let mut step = step(BUNDLE, None);
+    step.env.push(EnvVar {
+        name: "TOKEN".into(),
+        value: "hunter2".into(),
+        secret: true,
+    });
+    let text = message(check(&tree, &[step], &[]));
+    assert!(
+        text.contains("`bundle` does not work: it ended with exit status: 3"),
+        "{text}"
+    );
+    assert!(text.contains("no ruby for ***"), "{text}");
+    assert!(
+        text.contains("`ruby --version` printed no version: none"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_tool_that_leaves_a_daemon_on_its_pipe_is_not_waited_for() {
+    let tree = tree(&["go.mod"], &[("go", "/bin/sleep 3 & echo go1.20.1")]);
+    let packages = vec![crate::GoOutput {
+        package: ".".into(),
+        output: EntryPath::new("x").unwrap(),
+    }];
+    let began = Instant::now();
+    check(&tree, &[step(Tool::Go { packages }, None)], &[]).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn tracked_files_where_a_step_vendors_are_refused_by_name() {
+    let programs = [("bundle", "echo 2.3.15"), ("ruby", "echo 3.1.2")];
+    let tree = tree(&["Gemfile", "Gemfile.lock"], &programs);
+    let tracked = [
+        ".bundle/config",
+        "vendor/bundle/a.rb",
+        "vendor/bundler.rb",
+        "vendor/bundle/b.rb",
+    ];
+    let text = message(check(&tree, &[step(BUNDLE, None)], &tracked));
+    assert!(
+        text.contains("vendors into vendor/bundle, where git tracks vendor/bundle/a.rb, vendor/bundle/b.rb;")
+    );
+    assert!(!text.contains("config") && !text.contains("bundler.rb"), "{text}");
+    check(&tree, &[step(BUNDLE, None)], &tracked[..1]).unwrap();
+    let mut into_code = step(BUNDLE, None);
+    into_code.layer = false;
+    check(&tree, &[into_code], &tracked).unwrap();
+}
+
+#[test]
+fn two_steps_that_vendor_into_one_path_are_refused() {
+    let tree = tree(&[], &[]);
+    let mut one = step(
+        Tool::Run {
+            command: "true".into(),
+        },
+        None,
+    );
+    (one.inputs, one.outputs) = (vec!["a.lock".into()], vec!["vendor".into()]);
+    let mut other = one.clone();
+    (other.name, other.outputs) = ("other".into(), vec!["vendor/x".into()]);
+    let text = message(check(&tree, &[one, other], &[]));
+    assert!(
+        text.contains("step `other` vendors into vendor/x, as step `run` does before it"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_a_spec_cannot_ask_is_refused() {
+    let tree = tree(
+        &["cpanfile", "cpanfile.snapshot"],
+        &[("carton", "echo 1.0"), ("perl", "echo 5.36.0")],
+    );
+    let mut carton = step(Tool::Carton, None);
+    carton.env.push(EnvVar {
+        name: "PERL_CARTON_PATH".into(),
+        value: "x".into(),
+        secret: false,
+    });
+    let text = message(check(&tree, &[carton], &[]));
+    assert!(
+        text.contains("`env` lists PERL_CARTON_PATH, which the preset sets itself"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_directory_that_a_command_may_make_is_not_missed() {
+    let tree = tree(&[], &[]);
+    let make = step(
+        Tool::Run {
+            command: "mkdir made".into(),
+        },
+        None,
+    );
+    let used = step(
+        Tool::Run {
+            command: "true".into(),
+        },
+        Some("made"),
+    );
+    check(&tree, &[make, used.clone()], &[]).unwrap();
+    assert!(message(check(&tree, &[used], &[])).contains("the directory made is not in the tree"));
+}
+
+#[test]
+fn versions_in_what_tools_print() {
+    let version = |text| version_in(text).unwrap();
+    assert_eq!(version("Bundler version 2.3.15"), "2.3.15");
+    assert_eq!(
+        version("ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) [x86_64-linux-gnu]"),
+        "3.1.2p20"
+    );
+    assert_eq!(version("v20.20.2\n"), "20.20.2");
+    assert_eq!(version("carton v1.0.35\n"), "1.0.35");
+    assert_eq!(version("go version go1.27.3 linux/amd64"), "1.27.3");
+    assert_eq!(version_in("none to be had"), None);
+    let missing = tree(&[], &[]);
+    assert_eq!(find("sh", OsStr::new(""), missing.dir.path()), None);
+}

@@ -1,0 +1,192 @@
+//! Runs a `[[build.test]]` on an unpacked copy of the packed bytes, and keeps the JUnit files that it writes.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::error::Error;
+use crate::event::{Event, OnEvent};
+use crate::mask::Masker;
+use crate::output::{Output, file_name};
+use crate::presets::Environment;
+use crate::runner::{Limits, Runner};
+use crate::spec::{TestSpec, Workspace, below};
+use crate::step::{io_error, shell};
+
+/// What a test did that succeeded.
+#[derive(Debug, Clone)]
+pub struct TestOutcome {
+    /// The test's name.
+    pub name: String,
+    /// Copies of its JUnit files, beside the log, secrets masked.
+    pub junit: Vec<PathBuf>,
+    /// Its whole output, secrets masked.
+    pub log: PathBuf,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// Runs `spec` in `unpacked`. Of `workspace` the logs and the base environment count; its tree is not touched. JUnit
+/// files are collected whether the test succeeds or not, and told by [`Event::Reports`].
+///
+/// # Errors
+/// As [`run`](crate::run); a test that fails is [`Error::Failed`].
+pub fn run_test(
+    spec: &TestSpec,
+    unpacked: &Path,
+    workspace: &Workspace,
+    cancel: &AtomicBool,
+    on_event: OnEvent<'_>,
+) -> Result<TestOutcome, Error> {
+    let began = Instant::now();
+    let dir = below(unpacked, spec.dir.as_ref());
+    if !dir.is_dir() {
+        return Err(Error::MissingDir {
+            step: spec.name.clone(),
+            dir,
+        });
+    }
+    let globs = globs(spec)?;
+    let masker = || {
+        Masker::new(
+            spec.env
+                .iter()
+                .filter(|var| var.secret)
+                .map(|var| var.value.as_str()),
+        )
+    };
+    let output = Output::create(&workspace.logs, &spec.name, masker(), on_event)
+        .map_err(|(path, source)| io_error(&spec.name, "make the log", &path)(source))?;
+    let log = output.path().to_path_buf();
+    let failed =
+        |(path, source): (PathBuf, io::Error)| io_error(&spec.name, "read reports in", &path)(source);
+    let shipped = matching(&dir, &globs).map_err(failed)?;
+    let limits = Limits::new(spec.timeout, spec.idle_timeout);
+    let mut runner = Runner {
+        step: &spec.name,
+        limits,
+        output,
+        cancel,
+        on_event,
+    };
+    let env = Environment::base(workspace).listed(&spec.env);
+    let result = runner.run(&shell(&spec.run, &dir, env));
+
+    let written: Vec<Report> = matching(&dir, &globs)
+        .map_err(failed)?
+        .into_iter()
+        .filter(|report| !shipped.contains(report))
+        .collect();
+    let to = workspace.logs.join(format!("{}-junit", file_name(&spec.name)));
+    let junit = keep(&written, &dir, &to, &masker())
+        .map_err(|(path, source)| io_error(&spec.name, "keep the report", &path)(source))?;
+    if !junit.is_empty() {
+        on_event(Event::Reports {
+            step: spec.name.clone(),
+            files: junit.clone(),
+        });
+    } else if !spec.junit.is_empty() {
+        let message = format!("it wrote no JUnit file that matches {}", spec.junit.join(", "));
+        on_event(Event::Warning {
+            step: spec.name.clone(),
+            message,
+        });
+    }
+    result?;
+    let seconds = began.elapsed().as_secs_f64();
+    on_event(Event::Ended {
+        step: spec.name.clone(),
+        seconds,
+    });
+    Ok(TestOutcome {
+        name: spec.name.clone(),
+        junit,
+        log,
+        seconds,
+    })
+}
+
+fn globs(spec: &TestSpec) -> Result<GlobSet, Error> {
+    let problem = |pattern: &str, error: globset::Error| Error::Spec {
+        step: spec.name.clone(),
+        problem: format!(
+            "`junit` has the pattern `{pattern}`, which is none: {}",
+            error.kind()
+        ),
+    };
+    let mut set = GlobSetBuilder::new();
+    for pattern in &spec.junit {
+        let plain = pattern.strip_prefix("./").unwrap_or(pattern);
+        let glob = GlobBuilder::new(plain).literal_separator(true).build();
+        set.add(glob.map_err(|error| problem(pattern, error))?);
+    }
+    set.build()
+        .map_err(|error| problem(&spec.junit.join(", "), error))
+}
+
+/// A file that matches. Those that were packed, and that the test does not write anew, are not its reports.
+#[derive(PartialEq)]
+struct Report {
+    path: PathBuf,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// The regular files in `dir` that match, sorted. Links are not followed: a report is a file of the test's own.
+fn matching(dir: &Path, globs: &GlobSet) -> Result<Vec<Report>, (PathBuf, io::Error)> {
+    let mut found = Vec::new();
+    let mut pending = if globs.is_empty() {
+        Vec::new()
+    } else {
+        vec![dir.to_path_buf()]
+    };
+    while let Some(current) = pending.pop() {
+        let failed = |error| (current.clone(), error);
+        for entry in fs::read_dir(&current).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let path = entry.path();
+            let metadata = entry.metadata().map_err(|error| (path.clone(), error))?;
+            if metadata.is_dir() {
+                pending.push(path);
+            } else if metadata.is_file() && globs.is_match(path.strip_prefix(dir).unwrap_or(&path)) {
+                let changed = (metadata.ctime(), metadata.ctime_nsec());
+                found.push(Report {
+                    path,
+                    inode: metadata.ino(),
+                    size: metadata.size(),
+                    changed,
+                });
+            }
+        }
+    }
+    found.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(found)
+}
+
+/// Copies the reports into `to`, at the paths that they have below `dir`. What an earlier run left there goes.
+fn keep(
+    reports: &[Report],
+    dir: &Path,
+    to: &Path,
+    masker: &Masker,
+) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    if to.exists() {
+        fs::remove_dir_all(to).map_err(|error| (to.to_path_buf(), error))?;
+    }
+    let mut kept = Vec::new();
+    for report in reports {
+        let target = to.join(report.path.strip_prefix(dir).unwrap_or(&report.path));
+        let copied = fs::create_dir_all(target.parent().unwrap_or(to))
+            .and_then(|()| fs::read(&report.path))
+            .and_then(|bytes| fs::write(&target, masker.mask_bytes(&bytes)));
+        copied.map_err(|error| (report.path.clone(), error))?;
+        kept.push(target);
+    }
+    Ok(kept)
+}
