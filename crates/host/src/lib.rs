@@ -35,4 +35,5 @@ pub use bandwidth::{BandwidthError, parse_bandwidth};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, Method, Phase, Stream, Synced};
 pub use log::OnEvent;
-pub use request::{Applied, ApplyRequest, Limits};
+pub use request::{Applied, ApplyRequest};
+pub use shipit_artifact::Limits;

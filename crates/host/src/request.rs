@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+use shipit_artifact::Limits;
 
 use crate::event::Synced;
 
@@ -39,25 +40,6 @@ pub struct ApplyRequest {
     pub verbose: bool,
     /// What an archive may hold.
     pub limits: Limits,
-}
-
-/// What an archive may hold before it is taken for a bomb.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Entries.
-    pub entries: u64,
-    /// Bytes of all files, unpacked.
-    pub bytes: u64,
-}
-
-impl Default for Limits {
-    /// Ten million entries, 256 GiB.
-    fn default() -> Self {
-        Self {
-            entries: 10_000_000,
-            bytes: 256 << 30,
-        }
-    }
 }
 
 /// What was done.
