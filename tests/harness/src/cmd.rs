@@ -1,18 +1,19 @@
-//! Running a program the way a test wants it: a settled environment, a time limit, all output kept, and an
-//! outcome that prints itself when it is not what was wanted.
+//! Running a program the way a test wants it: a settled environment, a time limit, all output kept. What comes of it
+//! is judged in `ran`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::process::{self, Process};
 use crate::procs::{self, Proc};
+use crate::ran::Ran;
 use crate::spawner;
 use crate::tools::{self, Testbed};
 
@@ -302,107 +303,10 @@ impl Drain {
     }
 }
 
-/// How a command ended.
-#[derive(Debug, Clone)]
-pub struct Ran {
-    /// The command's words, joined by spaces.
-    pub words: String,
-    /// How it ended.
-    pub status: ExitStatus,
-    /// All of its standard output.
-    pub stdout: Vec<u8>,
-    /// All of its standard error.
-    pub stderr: Vec<u8>,
-    /// Whether it was killed for taking too long.
-    pub timed_out: bool,
-    /// What was still alive in its process group after it had ended; killed since.
-    pub left_behind: Vec<Proc>,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl Ran {
-    /// Its exit code; `None` when a signal ended it.
-    #[must_use]
-    pub fn code(&self) -> Option<i32> {
-        self.status.code()
-    }
-
-    /// The signal that ended it.
-    #[must_use]
-    pub fn signal(&self) -> Option<i32> {
-        self.status.signal()
-    }
-
-    /// Standard output as text.
-    #[must_use]
-    pub fn out(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-
-    /// Standard error as text.
-    #[must_use]
-    pub fn err(&self) -> String {
-        String::from_utf8_lossy(&self.stderr).into_owned()
-    }
-
-    /// Standard output without the newline at its end.
-    #[must_use]
-    pub fn line(&self) -> String {
-        self.out().trim_end_matches('\n').to_owned()
-    }
-
-    /// Demands exit code 0.
-    #[track_caller]
-    pub fn ok(self) -> Self {
-        self.exits(0)
-    }
-
-    /// Demands this exit code.
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
-        assert!(
-            self.code() == Some(code) && !self.timed_out,
-            "wanted exit code {code}\n{self}"
-        );
-        self
-    }
-
-    /// Demands this text in standard error.
-    #[track_caller]
-    pub fn says(self, text: &str) -> Self {
-        assert!(
-            self.err().contains(text),
-            "wanted {text:?} in standard error\n{self}"
-        );
-        self
-    }
-}
-
-impl std::fmt::Display for Ran {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let limit = if self.timed_out {
-            ", for it took too long"
-        } else {
-            ""
-        };
-        writeln!(
-            f,
-            "$ {}\n{}{limit}, after {:?}",
-            self.words, self.status, self.took
-        )?;
-        writeln!(
-            f,
-            "--- stdout\n{}\n--- stderr\n{}",
-            self.out().trim_end(),
-            self.err().trim_end()
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn sh(script: &str) -> Cmd {
         Cmd::new("sh").arg("-c").arg(script)
@@ -427,12 +331,12 @@ mod tests {
             .env_remove("LANG")
             .run()
             .ok();
-        let names: Vec<_> = ran
+        let names: BTreeSet<_> = ran
             .out()
             .lines()
             .map(|line| line.split('=').next().unwrap().to_owned())
             .collect();
-        assert_eq!(names, ["PATH", "A"]);
+        assert_eq!(names, BTreeSet::from(["A".to_owned(), "PATH".to_owned()]));
         assert!(ran.out().contains("A=2"));
     }
 

@@ -168,6 +168,11 @@ impl Exchange<'_> {
             .update(self.number, |seen| seen.body_bytes += bytes as u64);
     }
 
+    fn add_response(&self, bytes: usize) {
+        self.state
+            .update(self.number, |seen| seen.response_bytes += bytes as u64);
+    }
+
     fn answer(&self) -> io::Result<bool> {
         let mut from_server = BufReader::new(self.server);
         let mut to_client = self.client;
@@ -203,10 +208,7 @@ impl Exchange<'_> {
             Some(Kind::CutResponse(bytes)) => Some(*bytes),
             _ => None,
         };
-        let note = |bytes: usize| {
-            self.state
-                .update(self.number, |seen| seen.response_bytes += bytes as u64)
-        };
+        let note = |bytes: usize| self.add_response(bytes);
         chunks::relay(
             from_server,
             &mut Meter {

@@ -105,6 +105,15 @@ fn make_writable(dir: &Path) {
     }
 }
 
+/// Copies files into a directory, under their own names.
+#[track_caller]
+pub(crate) fn copy_into(dir: &Path, files: &[PathBuf]) {
+    for file in files {
+        let name = file.file_name().expect("a file has a name");
+        fs::copy(file, dir.join(name)).unwrap_or_else(|err| panic!("cannot copy {}: {err}", file.display()));
+    }
+}
+
 /// `bytes` random bytes in hexadecimal: for credentials, names and marks.
 #[must_use]
 pub fn random_hex(bytes: usize) -> String {

@@ -27,7 +27,7 @@ impl Testbed {
         TESTBED.get_or_init(|| {
             let file = env_file().and_then(|path| fs::read_to_string(path).ok());
             let file = parse_env(file.as_deref().unwrap_or_default());
-            let path = child_path(&file, env::var_os("PATH"));
+            let path = child_path(&file, &env::var_os("PATH").unwrap_or_default());
             Self { file, path }
         })
     }
@@ -155,14 +155,14 @@ fn parse_env(text: &str) -> BTreeMap<String, String> {
     text.lines().filter_map(pair).collect()
 }
 
-fn child_path(file: &BTreeMap<String, String>, inherited: Option<OsString>) -> OsString {
+fn child_path(file: &BTreeMap<String, String>, inherited: &OsStr) -> OsString {
     let own = file.get("SHIPIT_TESTBED_BIN").map(PathBuf::from);
     // A compiler of the testbed's own comes with its tools beside it.
     let go = file
         .get("GO")
         .and_then(|go| Path::new(go).parent().map(Path::to_owned));
     let mut dirs: Vec<PathBuf> = own.into_iter().chain(go).collect();
-    dirs.extend(inherited.iter().flat_map(env::split_paths));
+    dirs.extend(env::split_paths(inherited));
     dirs.extend(SYSTEM_DIRS.map(PathBuf::from));
     let mut seen = Vec::new();
     for dir in dirs {
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_testbeds_own_programs_come_first_on_path() {
         let file = BTreeMap::from([("SHIPIT_TESTBED_BIN".to_owned(), "/bed/bin".to_owned())]);
-        let path = child_path(&file, Some("/usr/bin:relative:/opt/bin".into()));
+        let path = child_path(&file, "/usr/bin:relative:/opt/bin".as_ref());
         assert_eq!(path, "/bed/bin:/usr/bin:/opt/bin:/usr/local/sbin:/usr/sbin:/sbin");
     }
 
