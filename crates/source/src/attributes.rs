@@ -9,8 +9,16 @@ use gix_attributes::search::{MetadataCollection, Outcome};
 use gix_attributes::{Search, StateRef, glob};
 
 /// The attributes that the export looks at.
-const NAMES: [&str; 8] =
-    ["export-ignore", "export-subst", "text", "crlf", "eol", "ident", "working-tree-encoding", "filter"];
+const NAMES: [&str; 8] = [
+    "export-ignore",
+    "export-subst",
+    "text",
+    "crlf",
+    "eol",
+    "ident",
+    "working-tree-encoding",
+    "filter",
+];
 
 /// An attribute's state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,8 +66,18 @@ impl Stack {
         let mut collection = MetadataCollection::default();
         let mut search = Search::default();
         // Parsing cannot fail: the buffer is in memory, and lines that are no patterns are skipped as git does.
-        let _ = search.add_patterns_buffer(b"[attr]binary -diff -merge -text", "[builtin]".into(), None, &mut collection, true);
-        let mut stack = Self { search, collection, outcome: Outcome::default() };
+        let _ = search.add_patterns_buffer(
+            b"[attr]binary -diff -merge -text",
+            "[builtin]".into(),
+            None,
+            &mut collection,
+            true,
+        );
+        let mut stack = Self {
+            search,
+            collection,
+            outcome: Outcome::default(),
+        };
         stack.restart();
         stack
     }
@@ -69,7 +87,9 @@ impl Stack {
         let root = Path::new("/");
         let source: PathBuf = root.join(OsStr::from_bytes(directory)).join(".gitattributes");
         let macros = directory.is_empty();
-        let _ = self.search.add_patterns_buffer(content, source, Some(root), &mut self.collection, macros);
+        let _ = self
+            .search
+            .add_patterns_buffer(content, source, Some(root), &mut self.collection, macros);
         self.restart();
     }
 
@@ -87,13 +107,17 @@ impl Stack {
     pub(crate) fn of(&mut self, path: &[u8], is_dir: bool) -> Attributes {
         self.outcome.reset();
         let case = glob::pattern::Case::Sensitive;
-        self.search.pattern_matching_relative_path(path.into(), case, Some(is_dir), &mut self.outcome);
-        let mut states = self.outcome.iter_selected().map(|found| match found.assignment.state {
-            StateRef::Set => State::Set,
-            StateRef::Unset => State::Unset,
-            StateRef::Value(value) => State::Value(value.as_bstr().to_vec()),
-            StateRef::Unspecified => State::Unspecified,
-        });
+        self.search
+            .pattern_matching_relative_path(path.into(), case, Some(is_dir), &mut self.outcome);
+        let mut states = self
+            .outcome
+            .iter_selected()
+            .map(|found| match found.assignment.state {
+                StateRef::Set => State::Set,
+                StateRef::Unset => State::Unset,
+                StateRef::Value(value) => State::Value(value.as_bstr().to_vec()),
+                StateRef::Unspecified => State::Unspecified,
+            });
         let mut next = || states.next().unwrap_or_default();
         Attributes {
             export_ignore: next(),

@@ -39,7 +39,9 @@ impl CommitText {
             _ => bytes.to_vec(),
         };
         for line in head.split(|byte| *byte == b'\n') {
-            let Some(space) = line.iter().position(|byte| *byte == b' ') else { continue };
+            let Some(space) = line.iter().position(|byte| *byte == b' ') else {
+                continue;
+            };
             let value = &line[space + 1..];
             match &line[..space] {
                 b"tree" if text.tree.is_empty() => text.tree = String::from_utf8_lossy(value).into_owned(),
@@ -77,8 +79,14 @@ impl CommitText {
 impl Person {
     /// `Name <mail> 1700000000 +0900`.
     fn parse(line: &[u8]) -> Self {
-        let Some(open) = line.iter().position(|byte| *byte == b'<') else { return Self::default() };
-        let Some(close) = line[open..].iter().position(|byte| *byte == b'>').map(|at| open + at) else {
+        let Some(open) = line.iter().position(|byte| *byte == b'<') else {
+            return Self::default();
+        };
+        let Some(close) = line[open..]
+            .iter()
+            .position(|byte| *byte == b'>')
+            .map(|at| open + at)
+        else {
             return Self::default();
         };
         // git looks for the date behind the last `>`.
@@ -87,12 +95,18 @@ impl Person {
         let mut numbers = rest.split_ascii_whitespace();
         let time = numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
         let zone = numbers.next().and_then(|number| number.parse().ok()).unwrap_or(0);
-        Self { name: trim(&line[..open]).to_vec(), mail: line[open + 1..close].to_vec(), time, zone }
+        Self {
+            name: trim(&line[..open]).to_vec(),
+            mail: line[open + 1..close].to_vec(),
+            time,
+            zone,
+        }
     }
 }
 
 fn header<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    head.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name)?.strip_prefix(b" "))
+    head.split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(b" "))
 }
 
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -44,7 +44,9 @@ impl Conversion {
         if let Some(crlf) = self.crlf {
             bytes = to_crlf(bytes, crlf);
         }
-        let Some(name) = &self.encoding else { return (bytes, None) };
+        let Some(name) = &self.encoding else {
+            return (bytes, None);
+        };
         if bytes.is_empty() {
             return (bytes, None);
         }
@@ -58,7 +60,11 @@ impl Conversion {
 /// git's decision, with core.autocrlf and core.eol at their defaults on Linux: only an explicit `eol=crlf` (or the old
 /// `crlf` attribute, which says nothing about the kind) makes CRLF.
 fn crlf(attributes: &Attributes) -> Option<Crlf> {
-    let text = if attributes.text == State::Unspecified { &attributes.crlf } else { &attributes.text };
+    let text = if attributes.text == State::Unspecified {
+        &attributes.crlf
+    } else {
+        &attributes.text
+    };
     let wants_crlf = attributes.eol == State::Value(b"crlf".to_vec());
     match text {
         State::Unset => None,
@@ -83,7 +89,9 @@ fn expand_ident(bytes: Vec<u8>, blob_id: &str) -> Vec<u8> {
     while let Some(dollar) = rest.iter().position(|byte| *byte == b'$') {
         out.extend_from_slice(&rest[..=dollar]);
         rest = &rest[dollar + 1..];
-        let Some(after) = rest.strip_prefix(b"Id") else { continue };
+        let Some(after) = rest.strip_prefix(b"Id") else {
+            continue;
+        };
         let tail = match after.first() {
             Some(b'$') => &after[1..],
             Some(b':') => match foreign_end(after) {
@@ -109,7 +117,11 @@ fn foreign_end(after: &[u8]) -> Option<usize> {
         return None;
     }
     // A space inside, other than the one before the closing dollar, marks a foreign id.
-    let space = after.get(2..)?.iter().position(|byte| *byte == b' ').map(|at| at + 2);
+    let space = after
+        .get(2..)?
+        .iter()
+        .position(|byte| *byte == b' ')
+        .map(|at| at + 2);
     match space {
         Some(space) if space < end.saturating_sub(1) => None,
         _ => Some(end),
@@ -118,7 +130,8 @@ fn foreign_end(after: &[u8]) -> Option<usize> {
 
 fn to_crlf(bytes: Vec<u8>, mode: Crlf) -> Vec<u8> {
     let stats = Stats::of(&bytes);
-    let touched = stats.lone_lf > 0 && (mode == Crlf::Always || stats.lone_cr + stats.crlf == 0 && !stats.is_binary());
+    let touched =
+        stats.lone_lf > 0 && (mode == Crlf::Always || stats.lone_cr + stats.crlf == 0 && !stats.is_binary());
     if !touched {
         return bytes;
     }
@@ -208,7 +221,13 @@ mod tests {
     #[test]
     fn decisions() {
         let value = |text: &str| State::Value(text.as_bytes().to_vec());
-        let with = |text: State, eol: State| crlf(&Attributes { text, eol, ..Attributes::default() });
+        let with = |text: State, eol: State| {
+            crlf(&Attributes {
+                text,
+                eol,
+                ..Attributes::default()
+            })
+        };
         assert_eq!(with(State::Unspecified, value("crlf")), Some(Crlf::Always));
         assert_eq!(with(State::Set, State::Unspecified), None);
         assert_eq!(with(State::Unset, value("crlf")), None);

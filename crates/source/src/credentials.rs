@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::remote::Remote;
+
 /// A secret: its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -35,6 +37,14 @@ pub struct Token {
     pub secret: Secret,
     /// The hosts it is sent to; empty: the hosts of the repository's own http(s) remotes, never those of submodules.
     pub hosts: Vec<String>,
+}
+
+impl Token {
+    /// Whether it may be sent to this remote.
+    pub(crate) fn is_for(&self, remote: &Remote) -> bool {
+        let host = remote.host().unwrap_or_default();
+        matches!(remote, Remote::Http(_)) && self.hosts.iter().any(|known| known.eq_ignore_ascii_case(&host))
+    }
 }
 
 /// What authenticates, and which host keys are trusted.

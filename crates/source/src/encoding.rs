@@ -14,15 +14,38 @@ impl Encoding {
     /// By the name that stands in the attribute; `None` for an unknown one.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let plain = name.to_ascii_uppercase().replace('_', "-");
-        let plain = plain.strip_prefix("UTF").map_or(plain.clone(), |rest| format!("UTF-{}", rest.trim_start_matches('-')));
+        let plain = plain.strip_prefix("UTF").map_or(plain.clone(), |rest| {
+            format!("UTF-{}", rest.trim_start_matches('-'))
+        });
         Some(match plain.as_str() {
-            "UTF-16" | "UTF-16LE-BOM" => Self::Utf16 { big: false, mark: true },
-            "UTF-16BE-BOM" => Self::Utf16 { big: true, mark: true },
-            "UTF-16LE" => Self::Utf16 { big: false, mark: false },
-            "UTF-16BE" => Self::Utf16 { big: true, mark: false },
-            "UTF-32" => Self::Utf32 { big: false, mark: true },
-            "UTF-32LE" => Self::Utf32 { big: false, mark: false },
-            "UTF-32BE" => Self::Utf32 { big: true, mark: false },
+            "UTF-16" | "UTF-16LE-BOM" => Self::Utf16 {
+                big: false,
+                mark: true,
+            },
+            "UTF-16BE-BOM" => Self::Utf16 {
+                big: true,
+                mark: true,
+            },
+            "UTF-16LE" => Self::Utf16 {
+                big: false,
+                mark: false,
+            },
+            "UTF-16BE" => Self::Utf16 {
+                big: true,
+                mark: false,
+            },
+            "UTF-32" => Self::Utf32 {
+                big: false,
+                mark: true,
+            },
+            "UTF-32LE" => Self::Utf32 {
+                big: false,
+                mark: false,
+            },
+            "UTF-32BE" => Self::Utf32 {
+                big: true,
+                mark: false,
+            },
             // encoding_rs takes windows-1252 for Latin-1, as browsers do.
             "ISO-8859-1" | "ISO8859-1" | "LATIN1" | "LATIN-1" | "L1" => Self::Latin1,
             _ => Self::Legacy(legacy(&plain)?),
@@ -68,18 +91,41 @@ pub(crate) fn encode(bytes: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
 
 fn utf16(text: &str, big: bool, mark: bool) -> Vec<u8> {
     let units = mark.then_some(0xFEFF).into_iter().chain(text.encode_utf16());
-    units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    units
+        .flat_map(|unit| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        })
+        .collect()
 }
 
 fn utf32(text: &str, big: bool, mark: bool) -> Vec<u8> {
-    let units = mark.then_some(0xFEFF).into_iter().chain(text.chars().map(u32::from));
-    units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    let units = mark
+        .then_some(0xFEFF)
+        .into_iter()
+        .chain(text.chars().map(u32::from));
+    units
+        .flat_map(|unit| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        })
+        .collect()
 }
 
 /// Bytes in a commit's declared encoding as UTF-8; left as they are when the encoding is unknown or they are not in it.
 pub(crate) fn decode(bytes: &[u8], name: &str) -> Vec<u8> {
     match Encoding::named(name) {
-        Some(Encoding::Latin1) => bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into_bytes(),
+        Some(Encoding::Latin1) => bytes
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+            .into_bytes(),
         Some(Encoding::Legacy(encoding)) => encoding
             .decode_without_bom_handling_and_without_replacement(bytes)
             .map_or_else(|| bytes.to_vec(), |text| text.into_owned().into_bytes()),

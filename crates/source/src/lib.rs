@@ -12,21 +12,37 @@
 //! [`SourceOptions::git_env`] names.
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod commit;
+mod commit_text;
+mod config_text;
+mod convert;
 mod credentials;
+mod date;
+mod encoding;
 mod error;
 mod event;
+mod export;
+mod git_program;
+mod lfs;
+mod local;
 mod options;
 mod remote;
+mod repository;
 mod resolve;
+mod revision;
 mod source;
+mod submodule;
+mod subst;
 mod tree;
+mod walk;
 
 pub use commit::Commit;
 pub use credentials::{Credentials, Secret, Token};
 pub use error::{Error, ErrorKind, Unreached};
 pub use event::Event;
+pub use export::Exported;
 pub use options::{Fetch, SourceOptions, Submodules, Timeouts, TreeOptions};
 pub use remote::{Remote, RemoteError};
 pub use source::Source;
-pub use tree::{CommitTree, Exported};
+pub use tree::CommitTree;
