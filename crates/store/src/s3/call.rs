@@ -45,11 +45,12 @@ impl S3 {
         R: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let policy = self.inner.options.retry;
+        let (policy, stall) = (self.inner.options.retry, self.inner.options.stall_timeout);
         let mut unclear = false;
         let mut attempt = 1;
         loop {
-            let failure = match watched(self.inner.options.stall_timeout, piece, request()).await {
+            // Boxed: the SDK's futures have kilobytes, and would be part of every future that waits for one.
+            let failure = match watched(stall, piece, Box::pin(request())).await {
                 Some(Ok(value)) => {
                     return Called {
                         result: Ok(value),
@@ -59,7 +60,7 @@ impl S3 {
                 Some(Err(error)) => self.failure(doing, error),
                 None => Failure::passing(Error::Stalled {
                     doing: doing.text(),
-                    after: self.inner.options.stall_timeout,
+                    after: stall,
                 }),
             };
             if !failure.again || attempt >= policy.attempts {

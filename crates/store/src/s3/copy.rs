@@ -133,7 +133,7 @@ impl S3 {
         while let Some(done) = running.join_next().await {
             parts.extend(joined(Some(done))?);
         }
-        parts.sort_by_key(|part| part.part_number());
+        parts.sort_by_key(CompletedPart::part_number);
         Ok(parts)
     }
 

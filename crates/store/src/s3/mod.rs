@@ -13,6 +13,7 @@ mod objects;
 mod options;
 mod put;
 mod read;
+mod sweep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};

@@ -16,7 +16,7 @@ use super::body::{Meter, Piece};
 use super::checksum::{combine, crc, encode};
 use super::failure::Failure;
 use crate::directory::check_sha256;
-use crate::{Error, Event, Objects, PutOptions};
+use crate::{Error, Objects, PutOptions};
 
 /// S3 takes no more parts.
 const MOST_PARTS: u64 = 10_000;
@@ -186,7 +186,7 @@ impl S3 {
             options,
             &hex(&reader.sha256.finalize()),
         )?;
-        parts.sort_by_key(|part| part.part_number());
+        parts.sort_by_key(CompletedPart::part_number);
         Ok((
             parts,
             Whole {
@@ -300,7 +300,12 @@ impl S3 {
         drop(self.abort_by_id(&doing, &upload.full, &upload.id).await);
     }
 
-    async fn abort_by_id(&self, doing: &super::failure::Doing, full: &str, id: &str) -> Result<(), Failure> {
+    pub(super) async fn abort_by_id(
+        &self,
+        doing: &super::failure::Doing,
+        full: &str,
+        id: &str,
+    ) -> Result<(), Failure> {
         let client = &self.inner.client;
         let abort = self.call(doing, || {
             client
@@ -313,48 +318,6 @@ impl S3 {
         match abort.await {
             Err(failure) if failure.is(404) => Ok(()),
             other => other.map(drop),
-        }
-    }
-
-    /// Aborts uploads below the prefix that were begun before `before` (unix seconds).
-    pub(super) async fn abort_stale(&self, before: i64) -> Result<(), Failure> {
-        let client = &self.inner.client;
-        let doing = self.doing(
-            "s3:ListBucketMultipartUploads",
-            "looking for unfinished uploads in",
-            "",
-        );
-        let abort = self.doing("s3:AbortMultipartUpload", "aborting an unfinished upload in", "");
-        let (mut key_marker, mut id_marker) = (None, None);
-        loop {
-            let page = self
-                .call(&doing, || {
-                    client
-                        .list_multipart_uploads()
-                        .bucket(&self.inner.bucket)
-                        .prefix(&self.inner.prefix)
-                        .set_key_marker(key_marker.clone())
-                        .set_upload_id_marker(id_marker.clone())
-                        .send()
-                })
-                .await?;
-            for upload in page.uploads() {
-                let begun = upload.initiated().map_or(i64::MAX, |time| time.secs());
-                let (Some(full), Some(id)) = (upload.key(), upload.upload_id()) else {
-                    continue;
-                };
-                if begun <= before {
-                    self.abort_by_id(&abort, full, id).await?;
-                    self.emit(Event::Swept {
-                        what: format!("unfinished upload of {full} ({id})"),
-                    });
-                }
-            }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            id_marker = page.next_upload_id_marker().map(str::to_owned);
-            if page.is_truncated() != Some(true) || key_marker.is_none() {
-                return Ok(());
-            }
         }
     }
 }
@@ -417,7 +380,7 @@ mod tests {
         let huge = 5 << 40;
         let part = part_size(huge, 8 << 20);
         assert!(
-            huge.div_ceil(part) <= MOST_PARTS && part % (1 << 20) == 0,
+            huge.div_ceil(part) <= MOST_PARTS && part.is_multiple_of(1 << 20),
             "{part}"
         );
     }

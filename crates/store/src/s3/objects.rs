@@ -97,9 +97,8 @@ impl S3 {
             let request = client.delete_object().bucket(&self.inner.bucket).key(&full);
             request.set_if_match(etag.map(str::to_owned)).send()
         };
-        let failure = match self.call(&doing, || delete(etag)).await {
-            Ok(_) => return Ok(()),
-            Err(failure) => failure,
+        let Err(failure) = self.call(&doing, || delete(etag)).await else {
+            return Ok(());
         };
         match (failure.status, etag) {
             // No condition on deletes there; we have just looked.

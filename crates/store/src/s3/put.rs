@@ -132,14 +132,18 @@ impl S3 {
                 }
             })
             .await;
-        let result = called.result.and_then(|done| {
-            match done.checksum_crc64_nvme() {
-                Some(crc) if crc != encode(sums.crc) => return Err(self.stored_other(key)),
-                Some(_) => {}
-                None => self.say_unverified(key),
-            }
-            Ok(done.e_tag().unwrap_or_default().to_owned())
-        });
+        let result = match called.result {
+            Ok(done) => match done.checksum_crc64_nvme() {
+                Some(crc) if crc != encode(sums.crc) => Err(self.stored_other(key)),
+                told => {
+                    if told.is_none() {
+                        self.say_unverified(key);
+                    }
+                    Ok(done.e_tag().unwrap_or_default().to_owned())
+                }
+            },
+            Err(failure) => Err(failure),
+        };
         (result, called.unclear)
     }
 

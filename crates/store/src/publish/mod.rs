@@ -1,0 +1,173 @@
+//! Publishing: an artifact, its indexes and record, a manifest per role, and last the release.json that makes it one.
+//!
+//! Everything but the last is create-only and named by its content, or belongs to no release yet: a publish that is
+//! cut anywhere leaves nothing that a reader could take for a release, and the next run sends only what is missing.
+
+mod check;
+mod upload;
+
+use shipit_artifact::Artifact;
+
+use crate::error::BoxError;
+use crate::{Error, Event, Release, ReleaseId, RoleRelease, Store, layout};
+
+/// How many seconds are tried for a free release id.
+const MOST_SECONDS: u32 = 60;
+
+/// What a manifest is rendered from, beyond what its role is.
+#[derive(Clone, Copy, Debug)]
+pub struct RenderContext<'a> {
+    /// The release's id.
+    pub release: &'a ReleaseId,
+    /// The artifact's URL as hosts read it: the manifest's `src`.
+    pub src: &'a str,
+    /// The artifact's SHA-256: the manifest's `checksum`.
+    pub checksum: &'a str,
+    /// SHA-256 of the record that lies, or will lie, in the store: the manifest binds it.
+    pub record_sha256: &'a str,
+}
+
+/// Renders a role's manifest. It may be called more than once, for each id that is tried.
+pub type RenderManifest<'a> = dyn Fn(&RenderContext<'_>) -> Result<String, BoxError> + Send + Sync + 'a;
+
+/// A role that is published.
+pub struct RolePlan<'a> {
+    /// Its name.
+    pub role: String,
+    /// Makes its manifest.
+    pub render: &'a RenderManifest<'a>,
+}
+
+/// What is published, to where.
+pub struct PublishInput<'a> {
+    /// To where.
+    pub store: &'a Store,
+    /// The app; the artifact's record has to name it too.
+    pub app: &'a str,
+    /// The stage.
+    pub stage: &'a str,
+    /// What.
+    pub artifact: &'a Artifact,
+    /// Now, in unix seconds.
+    pub time: i64,
+    /// Who publishes, for the history.
+    pub who: &'a str,
+    /// For which roles; at least one.
+    pub roles: Vec<RolePlan<'a>>,
+}
+
+/// What was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The release as it is stored.
+    pub release: Release,
+    /// Each role with its manifest's URL as hosts read it, sorted by role.
+    pub roles: Vec<(String, String)>,
+    /// The artifact's URL as hosts read it.
+    pub artifact_url: String,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// Bytes that were there already.
+    pub skipped: u64,
+}
+
+/// Publishes a release. What happens is told to the store's events. Dropping the future cancels it.
+pub async fn publish(input: PublishInput<'_>) -> Result<Published, Error> {
+    let mut run = Run::new(&input)?;
+    let mut id = ReleaseId::new(input.time, &input.artifact.record.revision)?;
+    let first = id.clone();
+    // First everything that can fail here, then what can fail over there.
+    run.check_files().await?;
+    let own = run.own_record().await?;
+    let mut bound = run.bound_record(&own).await?;
+    let mut manifests = run.render(&id, &bound)?;
+    input.store.sweep(input.time).await?;
+    run.warn_of_newer(&id).await?;
+    run.put_artifact().await?;
+    let stored = run.put_record(&own, &bound).await?;
+    if stored != bound {
+        bound = stored;
+        manifests = run.render(&id, &bound)?;
+    }
+    for _ in 0..MOST_SECONDS {
+        if let Some(release) = run.put_release(&id, &bound, &manifests).await? {
+            return Ok(run.finish(release));
+        }
+        input.store.on_event().emit(Event::ReleaseIdTaken {
+            release: id.to_string(),
+        });
+        id = id.next_second()?;
+        manifests = run.render(&id, &bound)?;
+    }
+    Err(Error::NoFreeId {
+        app: input.app.to_owned(),
+        stage: input.stage.to_owned(),
+        from: first.to_string(),
+        tried: MOST_SECONDS,
+    })
+}
+
+/// The record that manifests bind: its digest alone matters to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Bound {
+    sha256: String,
+}
+
+struct Run<'a> {
+    input: &'a PublishInput<'a>,
+    artifact_key: String,
+    record_key: String,
+    src: String,
+    nonce: String,
+    sent: u64,
+    skipped: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(input: &'a PublishInput<'a>) -> Result<Self, Error> {
+        let record = &input.artifact.record;
+        if record.app != input.app {
+            let why = format!(
+                "it is an artifact of {}, and {} is published",
+                record.app, input.app
+            );
+            return Err(Error::Corrupt {
+                url: input.artifact.path.display().to_string(),
+                why,
+            });
+        }
+        let mut names: Vec<_> = input.roles.iter().map(|role| &role.role).collect();
+        names.sort();
+        names.dedup();
+        if names.is_empty() || names.len() != input.roles.len() {
+            return Err(Error::BadOptions {
+                why: "a release has at least one role, and each once".into(),
+            });
+        }
+        let artifact_key = layout::artifact_key(input.app, &record.sha256, record.compression.extension())?;
+        Ok(Self {
+            input,
+            src: input.store.host_url_of(&artifact_key),
+            artifact_key,
+            record_key: layout::record_key(input.app, &record.sha256)?,
+            nonce: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+            sent: 0,
+            skipped: 0,
+        })
+    }
+
+    fn finish(self, release: Release) -> Published {
+        let store = self.input.store;
+        store.on_event().emit(Event::Published {
+            release: release.id.to_string(),
+        });
+        let url = |(role, found): (&String, &RoleRelease)| (role.clone(), store.host_url_of(&found.manifest));
+        Published {
+            roles: release.roles.iter().map(url).collect(),
+            release,
+            artifact_url: self.src,
+            sent: self.sent,
+            skipped: self.skipped,
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The uploads of a publish, in their order, and what they sent.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Bound, Run};
+use crate::release::{ReleaseArtifact, VERSION};
+use crate::{Body, Error, PutOptions, PutOutcome, Release, ReleaseId, RoleRelease, layout};
+
+impl Run<'_> {
+    pub(super) async fn put(
+        &mut self,
+        key: &str,
+        body: Body,
+        size: u64,
+        options: PutOptions,
+    ) -> Result<PutOutcome, Error> {
+        let outcome = self.input.store.put_if_absent(key, body, &options).await?;
+        match outcome {
+            PutOutcome::Created => self.sent += size,
+            PutOutcome::AlreadyEqual => self.skipped += size,
+        }
+        Ok(outcome)
+    }
+
+    pub(super) async fn put_artifact(&mut self) -> Result<(), Error> {
+        let artifact = self.input.artifact;
+        let options = |sha256: &str, content_type: &str| PutOptions {
+            content_type: Some(content_type.to_owned()),
+            sha256: Some(sha256.to_owned()),
+        };
+        let key = self.artifact_key.clone();
+        let body = Body::File(artifact.path.clone());
+        let record = &artifact.record;
+        self.put(
+            &key,
+            body,
+            record.size,
+            options(&record.sha256, "application/octet-stream"),
+        )
+        .await?;
+        for (layer, path) in record.layers.iter().zip(&artifact.indexes) {
+            let key = layout::index_key(self.input.app, &layer.index_sha256)?;
+            let metadata = tokio::fs::metadata(path).await;
+            let size = metadata.map_err(|source| Error::io("read", path, source))?.len();
+            let options = options(&layer.index_sha256, "application/octet-stream");
+            self.put(&key, Body::File(path.clone()), size, options).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores our record where there is none, and returns the one that is there then.
+    pub(super) async fn put_record(&mut self, own: &Bytes, bound: &Bound) -> Result<Bound, Error> {
+        let size = own.len() as u64;
+        if bound.sha256 != self.input.artifact.record_sha256 {
+            self.skipped += size;
+            return Ok(bound.clone());
+        }
+        let options = PutOptions {
+            content_type: Some("application/json".into()),
+            sha256: None,
+        };
+        let key = self.record_key.clone();
+        match self.put(&key, Body::Bytes(own.clone()), size, options).await {
+            Ok(_) => Ok(bound.clone()),
+            // Another publisher's record came in between.
+            Err(Error::Different { .. }) => self.bound_record(own).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The manifests, then release.json. Nothing when somebody else has taken the id.
+    ///
+    /// Two publishers may write equal manifests under one id; the release.json, which no two write alike, decides
+    /// whose release it is, and names only manifests that its writer wrote or found equal.
+    pub(super) async fn put_release(
+        &mut self,
+        id: &ReleaseId,
+        bound: &Bound,
+        manifests: &BTreeMap<String, String>,
+    ) -> Result<Option<Release>, Error> {
+        let mut roles = BTreeMap::new();
+        for (role, text) in manifests {
+            let key = layout::manifest_key(self.input.app, self.input.stage, id, role)?;
+            let options = PutOptions {
+                content_type: Some("application/yaml".into()),
+                sha256: None,
+            };
+            let body = Body::from(text.clone());
+            match self.put(&key, body, text.len() as u64, options).await {
+                Ok(_) => {}
+                Err(Error::Different { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let sha256 = shipit_artifact::sha256(text.as_bytes()).to_string();
+            roles.insert(
+                role.clone(),
+                RoleRelease {
+                    manifest: key,
+                    sha256,
+                },
+            );
+        }
+        let release = self.release(id, bound, roles);
+        let key = layout::release_key(self.input.app, self.input.stage, id)?;
+        let bytes = release.to_bytes();
+        let options = PutOptions {
+            content_type: Some("application/json".into()),
+            sha256: None,
+        };
+        let size = bytes.len() as u64;
+        match self.put(&key, bytes.into(), size, options).await {
+            Ok(_) => Ok(Some(release)),
+            Err(Error::Different { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn release(
+        &self,
+        id: &ReleaseId,
+        bound: &Bound,
+        roles: BTreeMap<String, RoleRelease>,
+    ) -> Release {
+        let record = &self.input.artifact.record;
+        Release {
+            version: VERSION,
+            id: id.clone(),
+            app: self.input.app.to_owned(),
+            stage: self.input.stage.to_owned(),
+            revision: record.revision.clone(),
+            artifact: ReleaseArtifact {
+                key: self.artifact_key.clone(),
+                sha256: record.sha256.clone(),
+                size: record.size,
+                record_sha256: bound.sha256.clone(),
+            },
+            roles,
+            who: self.input.who.to_owned(),
+            time: self.input.time,
+            nonce: self.nonce.clone(),
+        }
+    }
+}
