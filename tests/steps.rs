@@ -1,0 +1,15 @@
+//! The presets with the real tools: bundler, carton, npm and go, each built twice in different directories, with the
+//! vendored files compared byte for byte and used as a host would use them.
+
+#[path = "steps/bench.rs"]
+mod bench;
+#[path = "steps/go.rs"]
+mod go;
+#[path = "steps/npm.rs"]
+mod npm;
+#[path = "steps/perl.rs"]
+mod perl;
+#[path = "steps/ruby.rs"]
+mod ruby;
+#[path = "steps/trials.rs"]
+mod trials;
