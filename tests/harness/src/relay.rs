@@ -8,8 +8,9 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use crate::chunks::{self, Framing};
-use crate::fault::{Kind, Seen, State};
+use crate::fault::Kind;
 use crate::http::{self, Head};
+use crate::proxy::{Seen, State};
 
 /// How long a request's body may still be on its way when the answer has gone out.
 const TRAILING: Duration = Duration::from_secs(1);

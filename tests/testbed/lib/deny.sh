@@ -2,7 +2,7 @@
 # shellcheck disable=SC2154  # cache, ci, root and work are set by install.sh, which sources this
 # cargo-deny, for CI alone: licenses, bans and sources of the dependency tree.
 
-cargo_deny_version=0.19.0
+cargo_deny_version=0.20.2
 
 deny_install() {
   local dir=$cache/cargo-deny-$cargo_deny_version path
