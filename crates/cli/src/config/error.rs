@@ -116,7 +116,7 @@ pub enum ConfigError {
         known: Vec<String>,
     },
     /// The command needs a stage and none was named.
-    #[error("which stage? {} has more than the base", file.display())]
+    #[error("{} has stages, and none was named", file.display())]
     NoStage {
         /// The config.
         file: PathBuf,

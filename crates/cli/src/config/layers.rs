@@ -43,6 +43,13 @@ pub fn choose<'a>(
                 table: None,
             });
         }
+        StageChoice::Any(None) if !tables.is_empty() => {
+            return Ok(Chosen {
+                stage: None,
+                table: None,
+            });
+        }
+        StageChoice::Any(name) => return choose(root, StageChoice::Of(name), file),
         StageChoice::Of(None) if tables.is_empty() => {
             return Ok(Chosen {
                 stage: Some(DEFAULT_STAGE.to_owned()),

@@ -14,6 +14,7 @@ mod layers;
 mod names;
 mod overrides;
 mod provenance;
+mod reference;
 mod render;
 mod request;
 mod schema;
@@ -22,6 +23,8 @@ mod setting;
 mod settle;
 mod settled;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use duration::Span;
 pub use error::{ConfigError, Invalid, Lint, Problem};
 pub use provenance::Provenance;
+pub use reference::reference;
 pub use request::{ConfigRequest, Override, StageChoice};
 pub use schema::published as json_schema;
 pub use setting::{EnvRef, Origin, Resolved, Secret, Setting};

@@ -19,8 +19,19 @@ impl Provenance {
         self.origins.insert(key.into(), origin);
     }
 
-    /// A key's origin: its own, else that of the nearest key it lies under, else the default.
+    /// A key's origin: its own, else that of the nearest key it lies under or, for a table, of its first key; else the
+    /// default.
     pub fn of(&self, key: &str) -> Origin {
+        let inside = format!("{key}.");
+        if !self.origins.contains_key(key)
+            && let Some((_, origin)) = self
+                .origins
+                .range(inside.clone()..)
+                .next()
+                .filter(|(at, _)| at.starts_with(&inside))
+        {
+            return origin.clone();
+        }
         let mut key = key;
         loop {
             if let Some(origin) = self.origins.get(key) {

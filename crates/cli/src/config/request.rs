@@ -21,6 +21,8 @@ pub struct ConfigRequest<'a> {
 pub enum StageChoice<'a> {
     /// None: the command serves every stage, or shows the base. What only a stage may complete is not missed.
     Base,
+    /// This one if it is named; without a name the base, or the stage `default` of a config that has no `[stage.*]` table.
+    Any(Option<&'a str>),
     /// This one. Without a name, a config that has no `[stage.*]` table is taken as the stage `default`.
     Of(Option<&'a str>),
 }

@@ -142,8 +142,10 @@ pub struct Step {
     /// Whether what it vendors becomes a layer of its own.
     pub layer: bool,
     /// For `run` with `layer`: globs of the files which decide whether the layer is built anew, relative to `dir`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
     /// For `run` with `layer`: the paths that it vendors, relative to `dir`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
 }
 

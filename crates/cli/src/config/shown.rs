@@ -42,6 +42,9 @@ pub fn as_toml(settled: &Settled, env: Env<'_>) -> Result<String, toml::ser::Err
     }
     let mut top = table;
     top.remove("stage");
+    if let Some(Value::Table(roles)) = top.get_mut("role") {
+        roles.iter_mut().for_each(|(_, role)| without_unused(role));
+    }
     writer.table(&top, "", "");
     Ok(writer.out)
 }
@@ -131,6 +134,17 @@ impl Writer<'_> {
             None => format!("; {name} is not set"),
         }
     }
+}
+
+/// Takes out of a role what its layout has no use for and the file therefore may not have.
+fn without_unused(role: &mut Value) {
+    let Value::Table(keys) = role else { return };
+    let unused: &[&str] = match keys.get("layout").and_then(Value::as_str) {
+        Some("commands") => &["layout", "owner", "excludes", "shared", "keep_releases"],
+        Some("plain") => &["shared", "keep_releases"],
+        _ => &[],
+    };
+    keys.retain(|key, _| !unused.contains(&key));
 }
 
 /// Whether a value is written as a table of its own. `{ env = … }`, a step's `packages` and what lies in `vars` are not.

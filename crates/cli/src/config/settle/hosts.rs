@@ -120,8 +120,10 @@ impl Settler<'_> {
             .unwrap_or_else(|| super::super::settled::DEFAULT_STAGE.to_owned());
         let mut names: Vec<(String, &str)> = Vec::new();
         for role in roles {
-            match event_name(&consul.event_name, app, &role.name, &stage) {
-                Err(why) => {
+            match shipit_fleet::event::name(&consul.event_name, app, &role.name, &stage) {
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(|cause| format!(" ({cause})"));
+                    let why = format!("{error}{}", cause.unwrap_or_default());
                     self.problem(&path, format!("`consul.event_name` is not right: {why}"), "", "");
                     return;
                 }
@@ -150,21 +152,6 @@ impl Settler<'_> {
             });
         }
     }
-}
-
-/// An event's name by its template, or why there is none.
-fn event_name(template: &str, app: &str, role: &str, stage: &str) -> Result<String, String> {
-    let mut environment = minijinja::Environment::new();
-    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
-    let context = minijinja::context! { app, role, stage };
-    environment
-        .render_str(template, context)
-        .map_err(|error| match error.kind() {
-            minijinja::ErrorKind::UndefinedError => {
-                "it uses a variable beside app, role and stage".to_owned()
-            }
-            _ => error.to_string(),
-        })
 }
 
 pub(super) fn transport(name: TransportName) -> Transport {
