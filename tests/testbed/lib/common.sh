@@ -39,13 +39,24 @@ fail() {
   exit 1
 }
 
-# Waits for other runs on the same cache. The descriptor stays open until the script ends.
+# Waits for other runs at the same work, and gives up the lock held before. The descriptor stays open until the
+# script ends.
 take_lock() {
-  exec 9>"$1"
+  exec 9>>"$1"
   if ! flock -n 9; then
-    say "another run is at work in ${1%/lock}; waiting for it"
+    say "another run holds $1; waiting for it"
     flock 9
   fi
+}
+
+# Takes away what killed runs left: scratch directories whose run, named by its process id, is gone.
+remove_leftovers() {
+  local dir
+  for dir in "$cache"/work.*; do
+    if [ -d "$dir" ] && ! [ -e "/proc/$(echo "${dir##*/work.}" | cut -d. -f1)" ]; then
+      rm -rf "$dir"
+    fi
+  done
 }
 
 # Ends the builds that still run (each is a process group of its own), then takes the scratch files away.
@@ -186,5 +197,4 @@ write_env() {
     done
   } >"$cache/env.$$"
   mv -f "$cache/env.$$" "$cache/env"
-  say "ready; $cache/env says where"
 }

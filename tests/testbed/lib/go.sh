@@ -33,7 +33,7 @@ python_has_venv() {
   python3 -c 'import venv, ensurepip' 2>/dev/null
 }
 
-go_find() {
+go_install() {
   local path
   if [ -n "${GO-}" ] && ! in_cache "$GO" && ! [ -x "$GO" ]; then
     fail go "using \$GO" "$GO is not a program" "unset GO, or set it to the go program's path"
