@@ -1,3 +1,43 @@
-//! The `shipit` binary.
+//! The `shipit` binary: parses the command line, runs one command, renders its error, ends with its exit code.
 
-fn main() {}
+mod args;
+mod build;
+mod commands;
+mod config;
+mod context;
+mod environment;
+mod errors;
+mod interrupt;
+mod output;
+mod plain;
+mod report;
+mod settle;
+mod state;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::context::Context;
+use crate::environment::Environment;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version end well, on stdout; a usage error ends with 2, on stderr: both are clap's own.
+        Err(error) => return output::usage(&error),
+    };
+    let environment = Environment::of_this_process();
+    let output = Output::new(&cli.global, &environment);
+    let result = Context::new(&cli.global, environment, output.clone())
+        .and_then(|context| commands::dispatch(&cli.command, &context));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.code())
+        }
+    }
+}

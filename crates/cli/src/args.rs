@@ -1,0 +1,89 @@
+//! The command line: what every command shares, and the list of commands. Each command's own arguments, and the text of its
+//! help, stand in its file.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+
+/// Build and publish artifact deploys: from a git revision to the hosts that pull it.
+///
+/// shipit builds one tarball of a revision with its vendored dependencies, publishes it to a store together with a manifest
+/// for each role, and tells the hosts of a role to pull it.
+#[derive(Debug, Parser)]
+#[command(name = "shipit", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The config file [default: shipit.toml, searched upward from the working directory]
+    #[arg(long, global = true, value_name = "FILE", env = "SHIPIT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// How data is written to stdout
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub output: Format,
+    /// When to use colours and progress bars [auto: on a terminal, unless NO_COLOR is set]
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Say less: warnings and errors only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Where mirrors and build workspaces are kept [default: $XDG_CACHE_HOME/shipit or ~/.cache/shipit]
+    #[arg(long, global = true, value_name = "DIR", env = "SHIPIT_CACHE_DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// How many threads pack and transfer [default: the number of processors]
+    #[arg(long, short, global = true, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// The form of what goes to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Plain lines.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands, in the order in which a project meets them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(about, long_about)]
+    Config(commands::config::ConfigArgs),
+    #[command(about, long_about)]
+    Build(commands::build::BuildArgs),
+    #[command(about, long_about)]
+    Render(commands::render::RenderArgs),
+    #[command(about, long_about)]
+    Publish(commands::publish::PublishArgs),
+    #[command(about, long_about)]
+    Kick(commands::kick::KickArgs),
+    #[command(about, long_about)]
+    Apply(commands::apply::ApplyArgs),
+    #[command(about, long_about)]
+    Completions(commands::completions::CompletionsArgs),
+    #[command(about, long_about)]
+    Man(commands::man::ManArgs),
+}

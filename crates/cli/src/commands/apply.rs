@@ -1,0 +1,172 @@
+//! `shipit apply`.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use shipit_fleet::event::{HandlerInput, parse_handler_input};
+use shipit_host::{ApplyRequest, Limits, parse_bandwidth};
+use shipit_store::OnEvent;
+
+use crate::config::Span;
+use crate::context::Context;
+use crate::errors::{CliError, Kind, Result};
+use crate::report;
+use crate::settle;
+
+/// No list of events that Consul hands over is larger: it keeps 256 of each name.
+const LARGEST_INPUT: u64 = 4 << 20;
+
+/// Follow a manifest on this host: pull, check, unpack, switch, run its commands.
+///
+/// What stretcher does with the same manifest, without rsync, tar or zstd on the host. The URL is an argument, or the first line
+/// of standard input, or the event that `consul watch` hands to its handler there. Needs no config.
+///
+/// Under `consul watch` (CONSUL_INDEX is set) it always ends with 0, for the watch would end with it.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The manifest's URL (file, http, https, s3) [default: from standard input]
+    manifest_url: Option<String>,
+    /// The most that is downloaded in a second, for example 10MB
+    #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
+    max_bandwidth: Option<u64>,
+    /// How long downloading the source may take, for example 10m
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    timeout: Option<Span>,
+    /// Sleep for a random time below this first, so that not all hosts pull at once
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    random_delay: Option<Span>,
+    /// How often a failed download is tried again
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    retry: u32,
+    /// How long to wait before that
+    #[arg(long, value_name = "TIME", value_parser = span, default_value = "3s")]
+    retry_wait: Span,
+    /// Name each changed path, as rsync -v does
+    #[arg(long, short)]
+    verbose: bool,
+    /// Where the archive and its unpacked tree stand meanwhile; best on dest's file system [default: $TMPDIR or /tmp]
+    #[arg(long, value_name = "DIR")]
+    temp_dir: Option<PathBuf>,
+    /// Where the locks stand; the same for all handlers of a host [default: /run/lock/shipit-<uid>]
+    #[arg(long, value_name = "DIR")]
+    lock_dir: Option<PathBuf>,
+    /// How long to wait for another handler on the same dest [default: as long as it takes]
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    lock_wait: Option<Span>,
+    /// The most bytes that an archive may unpack to, for example 50GB [default: 256 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
+    max_unpacked: Option<u64>,
+}
+
+pub fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
+    let result = url(args, context).and_then(|url| match url {
+        Some(url) => apply(args, url, context),
+        None => {
+            context.output.say("no event yet: nothing to do");
+            Ok(())
+        }
+    });
+    let watched = context.environment.text("CONSUL_INDEX").is_some();
+    match result {
+        Err(error) if watched => {
+            context.output.error(&error);
+            context.output.say("ending with 0 all the same: consul watch would end otherwise");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+fn url(args: &ApplyArgs, context: &Context) -> Result<Option<String>> {
+    if let Some(url) = &args.manifest_url {
+        return Ok(Some(url.clone()));
+    }
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        return Err(CliError::new(Kind::Usage, "no manifest's URL was given, and standard input is a terminal")
+            .hint("shipit apply URL, or let consul watch start it"));
+    }
+    let mut input = Vec::new();
+    stdin
+        .by_ref()
+        .take(LARGEST_INPUT)
+        .read_to_end(&mut input)
+        .map_err(|error| CliError::disk("reading the manifest's URL from standard input", error))?;
+    if input.is_empty() && context.interrupt.code().is_some() {
+        return Err(context.stopped());
+    }
+    match parse_handler_input(&input) {
+        Ok(HandlerInput::Url(url)) => Ok(Some(url)),
+        Ok(HandlerInput::Nothing) => Ok(None),
+        Err(error) => Err(CliError::from_source(Kind::Usage, error)),
+    }
+}
+
+fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()> {
+    let reporter = Arc::new(report::Host::new(&context.output));
+    let fetch_reporter = report::Store::new(&context.output);
+    let on_fetch = OnEvent::new(move |event| fetch_reporter.event(&event));
+    let fetcher = settle::store::fetcher(&manifest_url, context, on_fetch)?;
+    let request = request(args, manifest_url, context)?;
+    let sink = Arc::clone(&reporter);
+    // Not dropped when interrupted: it sees the flag, runs the manifest's failure commands and cleans up itself.
+    let applied = context.block_on_to_the_end(async {
+        Ok(shipit_host::apply(
+            request,
+            &fetcher,
+            context.interrupt.shared_flag(),
+            Arc::new(move |event| sink.event(&event)),
+        )
+        .await?)
+    })?;
+    reporter.finish(&applied);
+    context.output.json(&applied)
+}
+
+fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<ApplyRequest> {
+    let temp_dir = match &args.temp_dir {
+        Some(dir) => context.absolute(dir)?,
+        None => context.environment.temporary_directory(),
+    };
+    let lock_dir = match &args.lock_dir {
+        Some(dir) => context.absolute(dir)?,
+        None => default_lock_dir(context),
+    };
+    Ok(ApplyRequest {
+        manifest_url,
+        environment: context.environment.all(),
+        // The directory that a watch was started in may be gone; its commands then run in the root, as daemons do.
+        working_dir: context.environment.working_directory().unwrap_or_else(|| PathBuf::from("/")),
+        temp_dir,
+        lock_dir,
+        lock_wait: args.lock_wait.map(Span::get),
+        retry: args.retry,
+        retry_wait: args.retry_wait.get(),
+        timeout: args.timeout.map(Span::get),
+        random_delay: args.random_delay.map_or(Duration::ZERO, Span::get),
+        max_bandwidth: args.max_bandwidth,
+        verbose: args.verbose,
+        limits: match args.max_unpacked {
+            Some(bytes) => Limits { bytes, ..Limits::default() },
+            None => Limits::default(),
+        },
+    })
+}
+
+/// One place for all handlers of one user, whatever TMPDIR each of them has.
+fn default_lock_dir(context: &Context) -> PathBuf {
+    let name = format!("shipit-{}", rustix::process::geteuid().as_raw());
+    let shared = PathBuf::from("/run/lock");
+    if shared.is_dir() { shared.join(name) } else { context.environment.temporary_directory().join(name) }
+}
+
+fn span(text: &str) -> std::result::Result<Span, String> {
+    Span::parse(text)
+}
+
+fn bandwidth(text: &str) -> std::result::Result<u64, String> {
+    parse_bandwidth(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,93 @@
+//! `shipit build`.
+
+use clap::Args;
+use serde::Serialize;
+use shipit_artifact::{Artifact, LayerKind};
+
+use crate::build;
+use crate::config::StageChoice;
+use crate::context::Context;
+use crate::errors::Result;
+use crate::output::bytes;
+use crate::settle;
+
+/// Build an artifact of a revision: its tree with the vendored dependencies, in one tarball.
+///
+/// The path of the artifact is printed on stdout. The same revision gives the same bytes, wherever and whenever it is built.
+/// What `publish` needs is kept under .shipit/ beside the config; the steps' logs are there too.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// What to build: a full or short commit id, a branch, a tag, refs/…, pull/N/head
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    rev: String,
+}
+
+/// The document of `--output json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    path: &'a str,
+    sha256: &'a str,
+    size: u64,
+    record: &'a str,
+    record_sha256: &'a str,
+    app: &'a str,
+    revision: &'a str,
+    subject: &'a str,
+    layers: Vec<Layer<'a>>,
+    logs: &'a str,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Layer<'a> {
+    name: &'a str,
+    kind: LayerKind,
+    entries: u64,
+    size: u64,
+    unpacked_size: u64,
+    sha256: &'a str,
+}
+
+pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
+    let started = std::time::Instant::now();
+    let config = settle::config(context, StageChoice::Base)?;
+    let built = build::build(&config, &args.rev, context)?;
+    let Artifact { path, record, record_path, record_sha256, .. } = &built.artifact;
+    let seconds = started.elapsed().as_secs_f64();
+    context.output.say(format!(
+        "built {} {} in {seconds:.1} s: {}, {} layer{}",
+        config.app,
+        built.commit.short(7),
+        bytes(record.size),
+        record.layers.len(),
+        if record.layers.len() == 1 { "" } else { "s" },
+    ));
+    let path = path.display().to_string();
+    context.output.data(&path)?;
+    context.output.json(&Report {
+        path: &path,
+        sha256: &record.sha256,
+        size: record.size,
+        record: &record_path.display().to_string(),
+        record_sha256,
+        app: &record.app,
+        revision: &record.revision,
+        subject: &built.commit.subject,
+        layers: record
+            .layers
+            .iter()
+            .map(|layer| Layer {
+                name: &layer.name,
+                kind: layer.kind,
+                entries: layer.entries,
+                size: layer.size,
+                unpacked_size: layer.unpacked_size,
+                sha256: &layer.sha256,
+            })
+            .collect(),
+        logs: &built.logs.display().to_string(),
+        seconds,
+    })?;
+    built.clean(context);
+    Ok(())
+}

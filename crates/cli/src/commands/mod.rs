@@ -1,0 +1,29 @@
+//! The commands, one file each; a command's doc comment is its help text.
+
+pub mod apply;
+pub mod build;
+pub mod completions;
+pub mod config;
+pub mod kick;
+pub mod man;
+pub mod publish;
+pub mod render;
+
+use crate::args::Command;
+use crate::context::Context;
+use crate::errors::{Kind, Result};
+
+/// Runs one command. Whatever was cancelled ends with the code of the signal that came.
+pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
+    let result = match command {
+        Command::Config(args) => config::run(args, context),
+        Command::Build(args) => build::run(args, context),
+        Command::Render(args) => render::run(args, context),
+        Command::Publish(args) => publish::run(args, context),
+        Command::Kick(args) => kick::run(args, context),
+        Command::Apply(args) => apply::run(args, context),
+        Command::Completions(args) => completions::run(args, context),
+        Command::Man(args) => man::run(args, context),
+    };
+    result.map_err(|error| if error.kind() == Kind::Interrupted { context.stopped() } else { error })
+}

@@ -1,0 +1,93 @@
+//! What every command is given: settled global options, the environment, the output, the runtime, the interrupt.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use tokio::runtime::Runtime;
+
+use crate::args::Global;
+use crate::environment::Environment;
+use crate::errors::{CliError, Kind, Result};
+use crate::interrupt::Interrupt;
+use crate::output::Output;
+
+/// The settled surroundings of one run.
+#[derive(Debug)]
+pub struct Context {
+    /// Global options as given.
+    pub global: Global,
+    /// The environment at the start.
+    pub environment: Environment,
+    /// Where data and messages go.
+    pub output: Output,
+    /// ctrl-C and SIGTERM.
+    pub interrupt: Interrupt,
+    runtime: Runtime,
+}
+
+impl Context {
+    /// Builds the runtime and starts to listen for signals.
+    pub fn new(global: &Global, environment: Environment, output: Output) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .thread_name("shipit-net")
+            .build()
+            .map_err(|error| CliError::from_source(Kind::Internal, error).context("starting the network runtime"))?;
+        let interrupt = Interrupt::listen(runtime.handle())
+            .map_err(|error| CliError::from_source(Kind::Internal, error).context("listening for signals"))?;
+        Ok(Context { global: global.clone(), environment, output, interrupt, runtime })
+    }
+
+    /// Runs network work to its end, or until the process is asked to stop: then it is dropped, which cleans up.
+    pub fn block_on<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.interrupt.asked() => Err(self.stopped()),
+                result = work => result,
+            }
+        })
+    }
+
+    /// As `block_on`, for work that looks at the interrupt's flag itself and must be let finish its cleaning.
+    pub fn block_on_to_the_end<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.runtime.block_on(work)
+    }
+
+    /// The error of a run that was asked to stop.
+    pub fn stopped(&self) -> CliError {
+        CliError::stopped(self.interrupt.code().unwrap_or(Kind::Interrupted.row().0))
+    }
+
+    /// Where this process stands.
+    pub fn working_directory(&self) -> Result<PathBuf> {
+        self.environment.working_directory().ok_or_else(|| {
+            CliError::new(Kind::Disk, "the working directory does not exist any more")
+                .hint("change into a directory that exists, or give --config with an absolute path")
+        })
+    }
+
+    /// A path as the user gave it, absolute.
+    pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
+        if path.is_absolute() { Ok(path.to_owned()) } else { Ok(self.working_directory()?.join(path)) }
+    }
+
+    /// The directory of mirrors, workspaces and the tools' caches.
+    pub fn cache_directory(&self) -> Result<PathBuf> {
+        match self.global.cache_dir.clone().or_else(|| self.environment.cache_directory()) {
+            Some(dir) => self.absolute(&dir),
+            None => Err(CliError::new(Kind::Usage, "there is no place for the cache: HOME is not set")
+                .hint("set HOME, or give --cache-dir DIR")),
+        }
+    }
+
+    /// How many threads work.
+    pub fn jobs(&self) -> NonZeroUsize {
+        self.global
+            .jobs
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+}

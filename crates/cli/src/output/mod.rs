@@ -1,0 +1,187 @@
+//! stdout carries data, stderr everything else. Nothing else in the project prints.
+
+mod progress;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde::Serialize;
+
+pub use progress::Meter;
+
+use crate::args::{Color, Format, Global};
+use crate::environment::Environment;
+use crate::errors::{CliError, Kind, Result};
+
+/// Where messages, bars and data go. Clones share one terminal.
+#[derive(Debug, Clone)]
+pub struct Output {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    format: Format,
+    quiet: bool,
+    colors: bool,
+    bars: Option<MultiProgress>,
+}
+
+impl Output {
+    /// Settles colours and bars: on a terminal, unless NO_COLOR is set or the terminal is dumb.
+    pub fn new(global: &Global, environment: &Environment) -> Self {
+        let dumb = environment.text("TERM").is_none_or(|term| term == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !dumb;
+        let colors = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && environment.text("NO_COLOR").is_none(),
+        };
+        let bars = (terminal && global.color != Color::Never && !global.quiet)
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        Output { inner: Arc::new(Inner { format: global.output, quiet: global.quiet, colors, bars }) }
+    }
+
+    /// Whether stdout is to carry one JSON document.
+    pub fn is_json(&self) -> bool {
+        self.inner.format == Format::Json
+    }
+
+    /// Whether messages may be coloured.
+    pub fn colors(&self) -> bool {
+        self.inner.colors
+    }
+
+    /// A line of news on stderr; silent with --quiet.
+    pub fn say(&self, message: impl AsRef<str>) {
+        if !self.inner.quiet {
+            self.line(message.as_ref());
+        }
+    }
+
+    /// A warning on stderr.
+    pub fn warn(&self, message: impl AsRef<str>) {
+        self.line(&format!("{} {}", self.paint("33;1", "warning:"), message.as_ref()));
+    }
+
+    /// An error, its causes and what to do next.
+    pub fn error(&self, error: &CliError) {
+        if let Some(text) = error.rendered_text() {
+            self.line(text.trim_end());
+        } else {
+            let chain = error.chain();
+            let (first, causes) = match chain.split_first() {
+                Some((first, causes)) => (first.as_str(), causes),
+                None => ("unknown error", &[][..]),
+            };
+            self.line(&format!("{} {first}", self.paint("31;1", "error:")));
+            for cause in causes {
+                self.line(&format!("  because: {}", cause.trim_end().replace('\n', "\n    ")));
+            }
+        }
+        for hint in error.hints() {
+            self.line(&format!("  {} {}", self.paint("36;1", "hint:"), hint.replace('\n', "\n    ")));
+        }
+    }
+
+    /// A line of a child's output, prefixed with where it comes from; silent with --quiet.
+    pub fn prefixed(&self, prefix: &str, line: &str) {
+        if !self.inner.quiet {
+            self.line(&format!("{} {line}", self.paint("2", &format!("{prefix} |"))));
+        }
+    }
+
+    /// Data for text output: exactly these bytes and a newline, on stdout. Nothing in JSON mode.
+    pub fn data(&self, line: impl AsRef<str>) -> Result<()> {
+        if self.is_json() { Ok(()) } else { write_stdout(format!("{}\n", line.as_ref()).as_bytes()) }
+    }
+
+    /// The document of JSON output. Nothing in text mode.
+    pub fn json(&self, document: &impl Serialize) -> Result<()> {
+        if !self.is_json() {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec_pretty(document)
+            .map_err(|error| CliError::from_source(Kind::Internal, error).context("writing the JSON document"))?;
+        text.push(b'\n');
+        write_stdout(&text)
+    }
+
+    /// Data that is the same in both modes: a manifest, a man page, a schema.
+    pub fn raw(&self, bytes: &[u8]) -> Result<()> {
+        write_stdout(bytes)
+    }
+
+    /// A child's stdout and stderr, passed on as they are.
+    pub fn pass_on(&self, bytes: &[u8]) {
+        self.suspended(|| {
+            // Whoever reads us may be gone; there is nobody left to tell.
+            let _ = std::io::stderr().lock().write_all(bytes);
+        });
+    }
+
+    /// A meter of bytes: a bar on a terminal, a line now and then elsewhere.
+    pub fn meter(&self, label: impl Into<String>, total: Option<u64>) -> Meter {
+        Meter::new(self.clone(), self.inner.bars.as_ref(), label.into(), total)
+    }
+
+    fn line(&self, text: &str) {
+        self.suspended(|| {
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        });
+    }
+
+    fn suspended(&self, write: impl FnOnce()) {
+        match &self.inner.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn paint(&self, style: &str, text: &str) -> String {
+        if self.inner.colors { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Prints what clap has to say and gives its exit code: help and version 0, a usage error 2.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe (`shipit --help | head -1`) is no failure.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Kind::Usage.row().0 } else { 0 })
+}
+
+fn write_stdout(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(CliError::disk("writing to stdout", error)),
+    }
+}
+
+/// A number of bytes for people: `6.1 MB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_read_as_people_write_them() {
+        assert_eq!(
+            [0, 999, 1000, 6_100_000, 999_999, 151_900_000_000].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "6.1 MB", "1.0 MB", "151.9 GB"]
+        );
+    }
+}

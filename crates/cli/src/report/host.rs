@@ -1,0 +1,102 @@
+//! What applying a manifest reports.
+
+use std::sync::Mutex;
+
+use shipit_host::{Applied, Event, Stream};
+
+use crate::output::{Meter, Output, bytes};
+
+/// Reporter of the host crate.
+#[derive(Debug)]
+pub struct Host {
+    output: Output,
+    meter: Mutex<Option<Meter>>,
+}
+
+impl Host {
+    /// Writes to this output.
+    pub fn new(output: &Output) -> Self {
+        Host { output: output.clone(), meter: Mutex::new(None) }
+    }
+
+    /// One event.
+    pub fn event(&self, event: &Event) {
+        match event {
+            Event::Fetching { total, .. } => self.set_meter(Some(self.output.meter("fetching", *total))),
+            Event::FetchProgress { done, total } => {
+                if let Ok(meter) = self.meter.lock()
+                    && let Some(meter) = meter.as_ref()
+                {
+                    meter.set(*done, *total);
+                }
+            }
+            // What success and failure commands print is the manifest's own: stdout stays stdout, as in stretcher.
+            Event::Output { stream: Stream::Stdout, data, .. } if !self.output.is_json() => {
+                let _ = self.output.raw(data);
+            }
+            Event::Output { data, .. } => self.output.pass_on(data),
+            other => self.line(other),
+        }
+    }
+
+    /// The last line.
+    pub fn finish(&self, applied: &Applied) {
+        self.set_meter(None);
+        let what = applied.release.as_deref().unwrap_or("the manifest");
+        let fetched = bytes(applied.fetched_bytes);
+        self.output.say(format!("applied {what} in {:.1} s: fetched {fetched}", applied.seconds));
+        if let Some(failure) = &applied.success_failure {
+            self.output.warn(format!("the release is in place, but a success command failed: {failure}"));
+        }
+    }
+
+    fn line(&self, event: &Event) {
+        match event {
+            Event::Fetched { bytes: size, algorithm, .. } => {
+                self.set_meter(None);
+                self.output.say(format!("fetched {}, {algorithm} is right", bytes(*size)));
+            }
+            Event::ManifestLoaded { src, dest, .. } => {
+                if let (Some(src), Some(dest)) = (src, dest) {
+                    self.output.say(format!("{src} to {}", dest.display()));
+                }
+            }
+            Event::Delayed { seconds } => self.output.say(format!("waiting {seconds:.1} s (random delay)")),
+            Event::LockWaiting { dest, .. } => {
+                self.output.say(format!("waiting for another handler on {}", dest.display()));
+            }
+            Event::LeftoverRemoved { path } => {
+                self.output.say(format!("removed what a killed handler left: {}", path.display()));
+            }
+            Event::CommandStarted { phase, index, of, command, .. } => {
+                self.output.say(format!("{phase} {index} of {of}: {}", first_line(command)));
+            }
+            Event::Synced(done) => self.output.say(format!(
+                "synced: {} new, {} updated, {} deleted, {} unchanged",
+                done.created, done.updated, done.deleted, done.unchanged
+            )),
+            Event::Changed { how, path } => self.output.say(format!("{how} {}", path.display())),
+            Event::OutputAbandoned { phase, index } => {
+                self.output.warn(format!("{phase} command {index} left a process that holds its output open"));
+            }
+            Event::NotRemoved { path, reason } => {
+                self.output.warn(format!("could not remove {}: {reason}", path.display()));
+            }
+            Event::HandlerFailed { phase, error } => self.output.warn(format!("a {phase} command failed: {error}")),
+            _ => {}
+        }
+    }
+
+    fn set_meter(&self, next: Option<Meter>) {
+        if let Ok(mut meter) = self.meter.lock() {
+            *meter = next;
+        }
+    }
+}
+
+/// The default manifest's commands are scripts of a page: their first line tells which it is.
+fn first_line(command: &str) -> String {
+    let mut lines = command.trim().lines();
+    let first = lines.next().unwrap_or_default();
+    if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
+}

@@ -1,0 +1,96 @@
+//! What the store reports: uploads, retries, oddities of the server.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use shipit_store::Event;
+
+use crate::output::{Meter, Output, bytes};
+
+/// Objects below this size have no meter: they are there before it could be seen.
+const WORTH_A_METER: u64 = 4 << 20;
+
+/// Reporter of the store crate.
+#[derive(Debug)]
+pub struct Store {
+    output: Output,
+    meters: Mutex<BTreeMap<String, Meter>>,
+}
+
+impl Store {
+    /// Writes to this output.
+    pub fn new(output: &Output) -> Self {
+        Store { output: output.clone(), meters: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// One event.
+    pub fn event(&self, event: &Event) {
+        match event {
+            Event::Progress { key, sent, total } => self.progress(key, *sent, *total),
+            Event::Stored { key, bytes: size } => {
+                self.remove(key);
+                self.output.say(format!("stored {key} ({})", bytes(*size)));
+            }
+            Event::Present { key, .. } => {
+                self.remove(key);
+                self.output.say(format!("{key} is there already"));
+            }
+            other => {
+                if let Some(warning) = warning(other) {
+                    self.output.warn(warning);
+                }
+            }
+        }
+    }
+
+    /// Takes away all meters.
+    pub fn finish(&self) {
+        if let Ok(mut meters) = self.meters.lock() {
+            meters.clear();
+        }
+    }
+
+    fn progress(&self, key: &str, sent: u64, total: u64) {
+        if total < WORTH_A_METER {
+            return;
+        }
+        let Ok(mut meters) = self.meters.lock() else { return };
+        let meter = meters.entry(key.to_owned()).or_insert_with(|| {
+            let name = key.rsplit('/').next().unwrap_or(key);
+            let short: String = name.chars().take(12).collect();
+            self.output.meter(format!("sending {short}"), Some(total))
+        });
+        meter.set(sent, Some(total));
+    }
+
+    fn remove(&self, key: &str) {
+        if let Ok(mut meters) = self.meters.lock() {
+            meters.remove(key);
+        }
+    }
+}
+
+fn warning(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Retry { doing, attempt, attempts, wait_ms, reason } => {
+            let wait = *wait_ms as f64 / 1000.0;
+            format!("{doing}: {reason}; attempt {attempt} of {attempts}, again in {wait:.1} s")
+        }
+        Event::IfNoneMatchIgnored { store } => format!(
+            "{store} ignores If-None-Match: nothing there keeps two publishers from overwriting each other; let one publish at a time"
+        ),
+        Event::ChecksumNotVerified { key } => {
+            format!("the server gave no checksum of {key} back: only its size could be compared")
+        }
+        Event::Swept { what } => format!("removed what a killed run had left: {what}"),
+        Event::SweepFailed { reason } => format!("could not look for what killed runs may have left: {reason}"),
+        Event::StoredRecordBound { revision, .. } => format!(
+            "the same artifact is stored with another record (revision {revision}, or other tools): the stored one is bound"
+        ),
+        Event::ReleaseIdTaken { release } => format!("{release} is taken; the next second is tried"),
+        Event::NewerRelease { release, newest } => format!(
+            "{newest} exists already and is later than {release}: one of two clocks is wrong, and `latest` will be the other"
+        ),
+        _ => return None,
+    })
+}

@@ -1,0 +1,45 @@
+//! How Consul is reached.
+
+use std::path::Path;
+
+use shipit_fleet::Secret;
+use shipit_fleet::consul::{Address, ConsulConfig, Tls};
+
+use crate::config::{Setting, Settled};
+use crate::context::Context;
+use crate::errors::{CliError, Result};
+
+/// Everything that a client wants. The config has Consul's own environment variables laid over it already.
+pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
+    let table = &config.consul;
+    let env = |name: &str| context.environment.text(name);
+    let value = |setting: &Setting| {
+        let resolved = setting.resolve(&env).map_err(|error| crate::errors::config(&error, false))?;
+        Ok::<_, CliError>(resolved.into_inner())
+    };
+    let ssl = env("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value.as_str(), "1" | "true" | "TRUE" | "True"));
+    let mut options = ConsulConfig::new(Address::parse(&value(&table.address)?, ssl)?);
+    options.token = match (&table.token, &table.token_file) {
+        (Some(token), _) => Some(Secret::new(value(token)?)),
+        (None, Some(file)) => Some(token_of(file)?),
+        (None, None) => None,
+    };
+    options.tls = Tls {
+        ca_file: table.ca_cert.clone(),
+        client_cert: table.client_cert.clone(),
+        client_key: table.client_key.clone(),
+        server_name: table.tls_server_name.clone(),
+        verify: table.verify,
+    };
+    options.namespace = table.namespace.clone();
+    options.datacenter = table.datacenter.clone();
+    Ok(options)
+}
+
+fn token_of(file: &Path) -> Result<Secret> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        CliError::disk(format!("reading Consul's token from {}", file.display()), error)
+            .hint("name a readable file by consul.token_file or CONSUL_HTTP_TOKEN_FILE")
+    })?;
+    Ok(Secret::new(text.trim()))
+}

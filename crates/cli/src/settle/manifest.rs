@@ -1,0 +1,88 @@
+//! What a role's manifest is rendered from.
+
+use shipit_manifest::{Hooks, Layout, RenderInput, Template, render};
+use shipit_store::{BoxError, RenderContext};
+
+use crate::config::{self, Role, Settled};
+use crate::errors::{CliError, Kind, Result};
+
+/// A role, ready to be rendered for any release; its template is read once, before anything is uploaded.
+#[derive(Debug)]
+pub struct RoleManifest {
+    input: RenderInput,
+    template: Option<(String, String)>,
+}
+
+impl RoleManifest {
+    /// Settles a role of a stage.
+    pub fn new(config: &Settled, role: &Role, revision: &str) -> Result<Self> {
+        let template = match &role.template {
+            None => None,
+            Some(path) => {
+                let name = path.strip_prefix(&config.dir).unwrap_or(path).display().to_string();
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    CliError::disk(format!("reading the template {name} of the role {}", role.name), error)
+                })?;
+                Some((name, text))
+            }
+        };
+        Ok(RoleManifest { input: input(config, role, revision), template })
+    }
+
+    /// The manifest's text for a release, checked.
+    pub fn render(&self, context: &RenderContext<'_>) -> std::result::Result<String, BoxError> {
+        let mut input = self.input.clone();
+        input.release = context.release.to_string();
+        if input.layout != Layout::Commands {
+            input.src = Some(context.src.to_owned());
+            input.checksum = Some(context.checksum.to_owned());
+            input.record_sha256 = Some(context.record_sha256.to_owned());
+        }
+        let template = self.template.as_ref().map(|(name, text)| Template { name, text });
+        Ok(render(&input, template)?)
+    }
+
+    /// As `render`, with the error as a command shows it.
+    pub fn render_alone(&self, context: &RenderContext<'_>) -> Result<String> {
+        self.render(context).map_err(|error| match error.downcast::<shipit_manifest::Error>() {
+            Ok(error) => {
+                let hint = error.hint();
+                CliError::from_source(Kind::Usage, *error)
+                    .context(format!("cannot render the manifest of role {}", self.input.role))
+                    .maybe_hint(hint)
+            }
+            Err(error) => CliError::new(Kind::Internal, error.to_string()),
+        })
+    }
+}
+
+fn input(config: &Settled, role: &Role, revision: &str) -> RenderInput {
+    RenderInput {
+        src: None,
+        checksum: None,
+        record_sha256: None,
+        app: config.app.clone(),
+        stage: config.stage().to_owned(),
+        role: role.name.clone(),
+        release: String::new(),
+        revision: revision.to_owned(),
+        dest: role.dest.clone(),
+        layout: match role.layout {
+            config::Layout::Releases => Layout::Releases,
+            config::Layout::Plain => Layout::Plain,
+            config::Layout::Commands => Layout::Commands,
+        },
+        owner: role.owner.clone(),
+        shared: role.shared.clone(),
+        excludes: role.excludes.clone(),
+        hooks: Hooks {
+            before_switch: role.before_switch.clone(),
+            after_switch: role.after_switch.clone(),
+            check: role.check.clone(),
+            timeout: role.hook_timeout.get(),
+            check_timeout: role.check_timeout.get(),
+        },
+        keep_releases: role.keep_releases,
+        vars: role.vars.clone(),
+    }
+}

@@ -1,0 +1,31 @@
+//! From the settled config and this machine to the inputs of each crate. Nothing is fetched, opened or run here.
+
+pub mod consul;
+pub mod manifest;
+pub mod source;
+pub mod steps;
+pub mod store;
+mod who;
+
+pub use who::who;
+
+use crate::config::{Config, ConfigRequest, Settled, StageChoice};
+use crate::context::Context;
+use crate::errors::Result;
+
+/// Loads the config with the stage that the command asks for, and shows its warnings.
+pub fn config(context: &Context, stage: StageChoice<'_>) -> Result<Settled> {
+    let cwd = context.working_directory()?;
+    let path = match &context.global.config {
+        Some(path) => Some(context.absolute(path)?),
+        None => None,
+    };
+    let env = |name: &str| context.environment.text(name);
+    let settled = Config::load(ConfigRequest { path, cwd, stage, flags: Vec::new(), env: &env })
+        .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
+    for lint in &settled.lints {
+        let file = settled.file.display();
+        context.output.warn(format!("{file}:{}: {}; {}", lint.line, lint.message, lint.help));
+    }
+    Ok(settled)
+}

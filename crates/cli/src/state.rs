@@ -1,0 +1,152 @@
+//! `.shipit/` beside the config: the artifacts, the logs, and what one command leaves for the next.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shipit_artifact::Artifact;
+
+use crate::config::Settled;
+use crate::errors::{CliError, Kind, Result};
+
+/// What the last good build made, for `publish`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuildState {
+    /// The app.
+    pub app: String,
+    /// The full commit id.
+    pub revision: String,
+    /// SHA-256 of the artifact.
+    pub artifact: String,
+}
+
+/// What the last good publish made, for people and scripts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PublishState {
+    /// The app.
+    pub app: String,
+    /// The stage.
+    pub stage: String,
+    /// The release id.
+    pub release: String,
+    /// The full commit id.
+    pub revision: String,
+    /// SHA-256 of the artifact.
+    pub artifact: String,
+}
+
+/// The directory itself.
+#[derive(Debug, Clone)]
+pub struct StateDirectory {
+    root: PathBuf,
+}
+
+impl StateDirectory {
+    /// `.shipit/` in the config's directory; nothing is created yet.
+    pub fn beside(config_directory: &Path) -> Self {
+        StateDirectory { root: config_directory.join(".shipit") }
+    }
+
+    /// Where artifacts, records and indexes lie.
+    pub fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    /// Where the logs of one build go.
+    pub fn logs(&self, build: &str) -> PathBuf {
+        self.root.join("logs").join(build)
+    }
+
+    /// All builds' logs.
+    pub fn all_logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    /// Creates the directory, ignored by git whatever the repository's own .gitignore says.
+    pub fn create(&self) -> Result<()> {
+        create_directory(&self.root)?;
+        let ignore = self.root.join(".gitignore");
+        if !ignore.exists() {
+            write_aside(&ignore, b"*\n")?;
+        }
+        Ok(())
+    }
+
+    /// Notes what was built.
+    pub fn save_build(&self, state: &BuildState) -> Result<()> {
+        self.save("build.json", state)
+    }
+
+    /// What was built last.
+    pub fn load_build(&self) -> Result<Option<BuildState>> {
+        self.load("build.json")
+    }
+
+    /// Notes what was published.
+    pub fn save_publish(&self, state: &PublishState) -> Result<()> {
+        self.save("publish.json", state)
+    }
+
+    fn save(&self, name: &str, state: &impl Serialize) -> Result<()> {
+        let mut text = serde_json::to_vec_pretty(state)
+            .map_err(|error| CliError::from_source(Kind::Internal, error).context(format!("writing {name}")))?;
+        text.push(b'\n');
+        write_aside(&self.root.join(name), &text)
+    }
+
+    fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.root.join(name);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(CliError::disk(format!("reading {}", path.display()), error)),
+        };
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
+            CliError::from_source(Kind::Disk, error)
+                .context(format!("reading {}", path.display()))
+                .hint("it is damaged: run `shipit build` again")
+        })
+    }
+}
+
+/// Creates a directory and those above it.
+pub fn create_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| CliError::disk(format!("creating {}", path.display()), error))
+}
+
+/// Writes a small file under a temporary name and renames it, so that a reader sees the old text or the new one.
+pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| CliError::disk(format!("writing {}", path.display()), error))
+}
+
+/// The artifact that a command is to publish: the named one, or the last one that was built here.
+pub fn artifact_to_publish(config: &Settled, sha256: Option<&str>) -> Result<Artifact> {
+    let state = StateDirectory::beside(&config.dir);
+    let sha256 = match sha256 {
+        Some(sha256) => sha256.to_owned(),
+        None => {
+            let built = state.load_build()?.ok_or_else(|| {
+                CliError::new(Kind::Usage, format!("nothing was built in {} yet", config.dir.display()))
+                    .hint("run `shipit build` first, or name an artifact by --artifact SHA256")
+            })?;
+            if built.app != config.app {
+                return Err(CliError::new(
+                    Kind::Usage,
+                    format!("the last build here is of {}, and the config is of {}", built.app, config.app),
+                )
+                .hint("run `shipit build` again"));
+            }
+            built.artifact
+        }
+    };
+    Ok(Artifact::open(&state.artifacts(), &sha256)?)
+}
