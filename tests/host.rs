@@ -1,0 +1,24 @@
+//! A host against the real stretcher and the real rsync: same manifest, same outcome, same files on disk; and what is
+//! done to a host that must not harm it.
+//!
+//! Every test runs the library's `apply` in this process, or in a copy of it that can be killed.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that fails panics"
+)]
+
+#[path = "host/corpus.rs"]
+mod corpus;
+#[path = "host/faults.rs"]
+mod faults;
+#[path = "host/filters.rs"]
+mod filters;
+#[path = "host/hostile.rs"]
+mod hostile;
+#[path = "host/manifests.rs"]
+mod manifests;
+#[path = "host/support.rs"]
+mod support;

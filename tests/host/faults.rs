@@ -1,0 +1,336 @@
+//! What goes wrong on a host: servers that cut, disks that fill, handlers that are killed, two at once, a cancel.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use shipit_host::{ErrorKind, Event};
+use shipit_testbed::{Cmd, Tmp, Tmpfs, random_hex, until, wait_for};
+
+use crate::support::{Sandbox, holds, pack, shown, sum};
+
+/// Names the sandbox to the copy of this test binary that applies and is killed.
+const CHILD: &str = "SHIPIT_HOST_TEST_CHILD";
+
+fn manifest(sandbox: &Sandbox, src: &str, archive: &Path, commands: &str) -> String {
+    format!(
+        "src: '{src}'\nchecksum: '{}'\ndest: '{}'\n{commands}",
+        sum("sha256sum", archive),
+        sandbox.join("dest").display()
+    )
+}
+
+/// An archive of `count` files of `size` bytes that no compression makes smaller, in directories.
+fn archive(sandbox: &Sandbox, name: &str, count: usize, size: usize) -> PathBuf {
+    let mark = random_hex(4);
+    for at in 0..count {
+        let mut text = format!("{mark} {at} ").into_bytes();
+        text.resize(size, b'x');
+        sandbox.write(&format!("{name}/d{}/f{at}", at % 7), text);
+    }
+    pack(sandbox, &format!("{name}.tar"), &sandbox.join(name))
+}
+
+/// Answers every request with so many bytes of the body and closes; the head announces them all.
+struct Cutting {
+    addr: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Cutting {
+    fn serve(body: Vec<u8>, send: impl Fn(usize) -> usize + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = requests.clone();
+        // Ends with the process: it blocks in accept.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+                    head.push(byte[0]);
+                }
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                let _ = stream.write_all(head.as_bytes());
+                let _ = stream.write_all(&body[..send(number).min(body.len())]);
+            }
+        });
+        Self { addr, requests }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/a.tar", self.addr)
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_body_that_ends_early_is_an_error_and_is_tried_again_when_asked() {
+    let sandbox = Sandbox::new("short");
+    let archive = archive(&sandbox, "a", 5, 2000);
+    let body = fs::read(&archive).unwrap();
+    let half = body.len() / 2;
+    let server = Cutting::serve(body.clone(), move |_| half);
+    let text = manifest(&sandbox, &server.url(), &archive, "commands: {pre: ['touch never'], failure: ['touch failure']}");
+    let outcome = sandbox.apply(&text);
+    assert_eq!(outcome.error().kind(), ErrorKind::Store, "{}", shown(outcome.error()));
+    assert!(!sandbox.join("dest").exists() && !sandbox.join("cwd/never").exists());
+    assert!(sandbox.join("cwd/failure").exists());
+    assert_eq!(server.requests.load(Ordering::SeqCst), 1);
+    sandbox.assert_clean();
+
+    let server = Cutting::serve(body, move |number| if number == 0 { half } else { usize::MAX });
+    let mut request = sandbox.request(&manifest(&sandbox, &server.url(), &archive, ""));
+    request.retry = 2;
+    let _ = sandbox.apply_request(request).ok();
+    assert_eq!(server.requests.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn other_bytes_than_the_manifest_names_touch_nothing() {
+    let sandbox = Sandbox::new("mismatch");
+    let archive = archive(&sandbox, "a", 5, 2000);
+    let text = manifest(&sandbox, &format!("file://{}", archive.display()), &archive, "commands: {pre: ['touch never']}");
+    sandbox.write("dest/mine", "untouched");
+    let mut bytes = fs::read(&archive).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    let outcome = sandbox.apply(&text);
+    assert_eq!(outcome.error().kind(), ErrorKind::Checksum, "{}", shown(outcome.error()));
+    assert_eq!(holds(&sandbox.join("dest")).len(), 2);
+    assert!(!sandbox.join("cwd/never").exists());
+    sandbox.assert_clean();
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_full_disk_is_said_and_leaves_nothing_behind() {
+    let small = Tmpfs::mount(4 << 20);
+    for place in ["download", "unpacked tree", "dest"] {
+        let mut sandbox = Sandbox::new("full");
+        let archive = archive(&sandbox, "a", 60, 100_000);
+        let dest = small.path().join("dest");
+        fs::create_dir_all(&dest).unwrap();
+        fs::write(dest.join("mine"), "untouched").unwrap();
+        let mut text = manifest(&sandbox, &format!("file://{}", archive.display()), &archive, "commands: {failure: ['cat >log']}");
+        if place == "dest" {
+            text = text.replace(&sandbox.join("dest").display().to_string(), &dest.display().to_string());
+        } else {
+            sandbox.temp_dir = small.path().join("tmp");
+            fs::create_dir_all(&sandbox.temp_dir).unwrap();
+        }
+        if place == "unpacked tree" {
+            let packed = sandbox.join("a.tar.gz");
+            Cmd::new("gzip").arg("-k").arg(&archive).run().ok();
+            fs::rename(sandbox.join("a.tar.gz"), &packed).unwrap();
+            text = text.replace("a.tar'", "a.tar.gz'").replace(&sum("sha256sum", &archive), &sum("sha256sum", &packed));
+        }
+        let outcome = sandbox.apply(&text);
+        assert_eq!(outcome.error().kind(), ErrorKind::Disk, "{place}: {}", shown(outcome.error()));
+        assert!(outcome.error().hint().unwrap().contains("make room"), "{place}: {:?}", outcome.error().hint());
+        assert!(fs::read_to_string(sandbox.join("cwd/log")).unwrap().contains("No space left"), "{place}");
+        let parts = holds(&dest).into_keys().filter(|path| path.to_string_lossy().contains(".part")).count();
+        assert_eq!(parts, 0, "{place}");
+        sandbox.assert_clean();
+        fs::remove_dir_all(&dest).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn dest_on_another_file_system_is_filled_by_copies() {
+    let other = Tmpfs::mount(16 << 20);
+    let sandbox = Sandbox::new("cross");
+    let archive = archive(&sandbox, "a", 20, 3000);
+    let dest = other.path().join("dest");
+    let text = manifest(&sandbox, &format!("file://{}", archive.display()), &archive, "")
+        .replace(&sandbox.join("dest").display().to_string(), &dest.display().to_string());
+    for _ in 0..2 {
+        let _ = sandbox.apply(&text).ok();
+        let (tree, mut there) = (holds(&sandbox.join("a")), holds(&dest));
+        there.values_mut().for_each(|seen| seen.mtime = 0);
+        let lines = crate::support::difference(&tree, &there);
+        assert!(lines.is_empty(), "{}", lines.join("\n"));
+    }
+    let mv = text + "sync_strategy: mv\n";
+    fs::remove_dir_all(&dest).unwrap();
+    let outcome = sandbox.apply(&mv);
+    assert!(outcome.error().hint().unwrap().contains("TMPDIR"), "{}", shown(outcome.error()));
+}
+
+/// The copy of this test binary that `killed` starts: applies the manifest of the sandbox that the environment names.
+#[test]
+#[ignore = "started by the tests that kill it"]
+fn child_that_applies() {
+    let Some(dir) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let sandbox = Sandbox::new("child");
+    let mut request = sandbox.request("");
+    request.manifest_url = format!("file://{}", dir.join("manifest.yml").display());
+    request.working_dir = dir.join("cwd");
+    request.temp_dir = dir.join("tmp");
+    request.lock_dir = dir.join("locks");
+    request.max_bandwidth = fs::read_to_string(dir.join("bandwidth")).ok().map(|text| text.trim().parse().unwrap());
+    let _ = sandbox.run(request, Arc::new(AtomicBool::new(false)), Arc::new(|_| {})).unwrap();
+}
+
+fn start_child(sandbox: &Sandbox, text: &str) -> shipit_testbed::Process {
+    sandbox.write("manifest.yml", text);
+    Cmd::new(std::env::current_exe().unwrap())
+        .args(["--exact", "faults::child_that_applies", "--include-ignored", "--nocapture"])
+        .env(CHILD, sandbox.path())
+        .start("apply", sandbox.join("child.log"))
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_handler_that_is_killed_anywhere_leaves_what_the_next_one_brings_in_order() {
+    let sandbox = Sandbox::new("killed");
+    let first = archive(&sandbox, "first", 400, 2000);
+    let second = archive(&sandbox, "second", 500, 2000);
+    let text = |archive: &Path, commands: &str| {
+        manifest(&sandbox, &format!("file://{}", archive.display()), archive, commands)
+    };
+    let _ = sandbox.apply(&text(&first, "")).ok();
+    // Each phase: where it stops is told by what can be seen from outside.
+    let stuck = |at: &str| format!("commands: {{{at}: ['touch reached; sleep 60']}}");
+    for (phase, bandwidth, commands) in
+        [("fetch", Some("200000"), String::new()), ("pre", None, stuck("pre")), ("post", None, stuck("post"))]
+    {
+        let _ = fs::remove_file(sandbox.join("bandwidth"));
+        if let Some(bandwidth) = bandwidth {
+            sandbox.write("bandwidth", bandwidth);
+        }
+        let mut child = start_child(&sandbox, &text(&second, &commands));
+        match phase {
+            "fetch" => std::thread::sleep(Duration::from_millis(700)),
+            _ => until(phase, Duration::from_secs(30), || sandbox.join("cwd/reached").exists()),
+        }
+        assert!(child.running(), "{phase}: {}", child.tail());
+        child.kill9();
+        let _ = fs::remove_file(sandbox.join("cwd/reached"));
+        let _ = fs::remove_file(sandbox.join("bandwidth"));
+        let outcome = sandbox.apply(&text(&first, ""));
+        let removed = outcome.events.iter().filter(|event| matches!(event, Event::LeftoverRemoved { .. })).count();
+        assert_eq!(removed, usize::from(phase != "fetch"), "{phase}");
+        let _ = outcome.ok();
+        assert_same(&sandbox, "first");
+    }
+    // At random: while it unpacks and syncs, forth and back.
+    let (mut killed, start) = (0, Instant::now());
+    for round in 0..24u64 {
+        let (name, archive) = if round % 2 == 0 { ("second", &second) } else { ("first", &first) };
+        let mut child = start_child(&sandbox, &text(archive, ""));
+        std::thread::sleep(Duration::from_millis(10 + round * 7));
+        killed += u32::from(child.running());
+        child.kill9();
+        let _ = sandbox.apply(&text(archive, "")).ok();
+        assert_same(&sandbox, name);
+        sandbox.assert_clean();
+    }
+    assert!(killed >= 3, "only {killed} were killed in time, in {:?}", start.elapsed());
+}
+
+#[track_caller]
+fn assert_same(sandbox: &Sandbox, name: &str) {
+    let (mut tree, mut there) = (holds(&sandbox.join(name)), holds(&sandbox.join("dest")));
+    for seen in tree.values_mut().chain(there.values_mut()) {
+        seen.mtime = 0;
+    }
+    let lines = crate::support::difference(&tree, &there);
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+    assert!(there.len() > 300);
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn two_handlers_on_one_dest_take_turns() {
+    let sandbox = Sandbox::new("turns");
+    let archive = archive(&sandbox, "a", 30, 2000);
+    let steps = "commands: {pre: ['echo begin $$ >>order; sleep 0.5'], post: ['echo end >>order']}";
+    let text = manifest(&sandbox, &format!("file://{}", archive.display()), &archive, steps);
+    let request = sandbox.request(&text);
+    let waited: usize = std::thread::scope(|scope| {
+        let run = || {
+            let outcome = sandbox.apply_request(request.clone());
+            let waits = outcome.events.iter().filter(|event| matches!(event, Event::LockWaiting { .. })).count();
+            let _ = outcome.ok();
+            waits
+        };
+        let handlers: Vec<_> = (0..3).map(|_| scope.spawn(run)).collect();
+        handlers.into_iter().map(|handler| handler.join().unwrap()).sum()
+    });
+    assert_eq!(waited, 2);
+    let order = fs::read_to_string(sandbox.join("cwd/order")).unwrap();
+    let words: Vec<_> = order.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(words, ["begin", "end", "begin", "end", "begin", "end"]);
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_command_does_not_inherit_the_lock() {
+    let sandbox = Sandbox::new("inherit");
+    let archive = archive(&sandbox, "a", 3, 100);
+    let daemon = "commands: {post: ['sleep 60 >/dev/null 2>&1 & echo $! >pid; ls -l /proc/self/fd >fds']}";
+    let text = manifest(&sandbox, &format!("file://{}", archive.display()), &archive, daemon);
+    let _ = sandbox.apply(&text).ok();
+    let fds = fs::read_to_string(sandbox.join("cwd/fds")).unwrap();
+    assert!(!fds.contains("locks/"), "{fds}");
+    let mut request = sandbox.request(&text);
+    request.lock_wait = Some(Duration::from_millis(100));
+    let first = fs::read_to_string(sandbox.join("cwd/pid")).unwrap();
+    let _ = sandbox.apply_request(request).ok();
+    let second = fs::read_to_string(sandbox.join("cwd/pid")).unwrap();
+    Cmd::new("kill").args([first.trim(), second.trim()]).run().ok();
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_cancel_ends_the_command_and_runs_no_failure_command() {
+    let sandbox = Sandbox::new("cancel");
+    let archive = archive(&sandbox, "a", 30, 2000);
+    let steps = "commands: {post: ['touch reached; sleep 60'], failure: ['touch never']}";
+    let request = sandbox.request(&manifest(&sandbox, &format!("file://{}", archive.display()), &archive, steps));
+    let cancel = Arc::new(AtomicBool::new(false));
+    let start = Instant::now();
+    let outcome = std::thread::scope(|scope| {
+        let handler = scope.spawn(|| sandbox.apply_until(request, cancel.clone()));
+        wait_for("post", Duration::from_secs(30), || sandbox.join("cwd/reached").exists().then_some(()));
+        cancel.store(true, Ordering::Relaxed);
+        handler.join().unwrap()
+    });
+    assert_eq!(outcome.error().kind(), ErrorKind::Cancelled);
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(!sandbox.join("cwd/never").exists());
+    sandbox.assert_clean();
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_slow_download_is_cancelled_soon_and_leaves_nothing() {
+    let sandbox = Sandbox::new("slow");
+    let archive = archive(&sandbox, "a", 30, 20_000);
+    let mut request = sandbox.request(&manifest(&sandbox, &format!("file://{}", archive.display()), &archive, ""));
+    request.max_bandwidth = Some(1000);
+    let cancel = Arc::new(AtomicBool::new(false));
+    let start = Instant::now();
+    let outcome = std::thread::scope(|scope| {
+        let handler = scope.spawn(|| sandbox.apply_until(request, cancel.clone()));
+        std::thread::sleep(Duration::from_millis(400));
+        cancel.store(true, Ordering::Relaxed);
+        handler.join().unwrap()
+    });
+    assert_eq!(outcome.error().kind(), ErrorKind::Cancelled);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(!sandbox.join("dest").exists());
+    sandbox.assert_clean();
+    let _ = Tmp::new("slow");
+}

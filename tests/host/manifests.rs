@@ -1,0 +1,377 @@
+//! Manifests beyond stretcher's own tests, followed by stretcher and by `apply` on hosts in the same state: order,
+//! commands, the log on standard input, checksums, modes, owners, excludes, strategies, kinds of archives.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use shipit_host::{ErrorKind, Event, Method, Phase};
+use shipit_testbed::{Ran, Testbed};
+
+use crate::support::{Outcome, Sandbox, Seen, difference, holds, pack, shown, sum};
+
+const OLD: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// A manifest, with what is filled in: `@SRC`, `@SHA1` and so on of the archive, `@DEST`, `@DIR` (the sandbox).
+struct Case {
+    name: &'static str,
+    archive: &'static str,
+    before: fn(&Sandbox),
+    manifest: &'static str,
+    ok: bool,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "all phases in order, commands in the caller's directory with no input",
+        archive: "tree.tar.gz",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@SHA256'\ndest: '@DEST'\ncommands:\n  pre:\n    - 'cat; pwd -P >>order; echo pre1 >>order'\n    - 'test ! -e @DEST && echo pre2 >>order'\n  post:\n    - 'test -e @DEST/file && echo post >>order'\n  success:\n    - 'grep -c \"invoking command\" >>order; echo success >>order'\n    - 'cat >/dev/null; echo success2 >>order'\n  failure:\n    - 'echo failure >>order'\n",
+        ok: true,
+    },
+    Case {
+        name: "a failing pre runs failure and touches nothing",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\ncommands:\n  pre: ['echo why; exit 3', 'touch never']\n  post: ['touch never']\n  success: ['touch never']\n  failure: ['grep -q why && touch failure', 'touch failure2']\n",
+        ok: false,
+    },
+    Case {
+        name: "a failing post comes after the sync and runs failure",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\ncommands:\n  post: ['exit 1', 'touch never']\n  failure: ['touch failure', 'exit 1', 'touch never']\n",
+        ok: false,
+    },
+    Case {
+        name: "a failing success command ends success commands and nothing else",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@MD5'\ndest: '@DEST'\ncommands:\n  success: ['touch one', 'exit 1', 'touch never']\n  failure: ['touch never']\n",
+        ok: true,
+    },
+    Case {
+        name: "a wrong checksum runs failure and not pre",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '900150983cd24fb0d6963f7d28e17f72'\ndest: '@DEST'\ncommands:\n  pre: ['touch never']\n  failure: ['grep -q mismatch && touch failure']\n",
+        ok: false,
+    },
+    Case {
+        name: "no checksum is an error",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\ndest: '@DEST'\ncommands:\n  failure: ['touch failure']\n",
+        ok: false,
+    },
+    Case {
+        name: "a checksum may be in capitals",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@UPPER'\ndest: '@DEST'\n",
+        ok: true,
+    },
+    Case {
+        name: "sha512",
+        archive: "tree.tar.zst",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA512'\ndest: '@DEST/'\n",
+        ok: true,
+    },
+    Case {
+        name: "a source that is not there runs failure",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: 'file://@DIR/none'\nchecksum: '@SHA1'\ndest: '@DEST'\ncommands:\n  pre: ['touch never']\n  failure: ['touch failure']\n",
+        ok: false,
+    },
+    Case {
+        name: "a manifest that is none runs nothing",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\ncommands:\n  pre: ['touch never']\n  failure: ['touch never']\n",
+        ok: false,
+    },
+    Case {
+        name: "must_env of nothing runs nothing",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '{{ must_env \"NOT_THERE\" }}'\ndest: '@DEST'\ncommands:\n  pre: ['touch never']\n  failure: ['touch never']\n",
+        ok: false,
+    },
+    Case {
+        name: "the environment reaches the template and the commands",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '{{ env \"NOT_THERE\" \"@DEST\" }}'\ncommands:\n  post: ['echo \"{{ must_env \"GREETING\" }} $GREETING\" >greeting']\n",
+        ok: true,
+    },
+    Case {
+        name: "commands alone",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "commands:\n  pre: ['echo pre >>order']\n  post: ['echo post >>order']\n  success: ['grep -q \"invoking command: echo post\" && echo success >>order']\n",
+        ok: true,
+    },
+    Case {
+        name: "dest_mode is dest's",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\ndest_mode: 02711\n",
+        ok: true,
+    },
+    Case {
+        name: "excludes keep what they match",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nexcludes: ['*.pid', '/sub/deep/', '+ sub/**']\n",
+        ok: true,
+    },
+    Case {
+        name: "exclude_from comes first and has comments",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nexclude_from: rules\nexcludes: ['keep.pid', 'file']\n",
+        ok: true,
+    },
+    Case {
+        name: "exclude_from that is not in the archive",
+        archive: "tree.tar",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nexclude_from: none\ncommands:\n  failure: ['touch failure']\n",
+        ok: false,
+    },
+    Case {
+        name: "dest's parent is not made",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST/a/b'\n",
+        ok: false,
+    },
+    Case {
+        name: "pre may make dest's parent",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST/a'\ncommands:\n  pre: ['mkdir @DEST']\n",
+        ok: true,
+    },
+    Case {
+        name: "dest is a link to a directory",
+        archive: "tree.tar",
+        before: link_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\n",
+        ok: true,
+    },
+    Case {
+        name: "mv to where nothing is",
+        archive: "tree.tar",
+        before: nothing,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nsync_strategy: mv\ndest_mode: 0750\n",
+        ok: true,
+    },
+    Case {
+        name: "mv to an empty directory",
+        archive: "tree.tar",
+        before: empty_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nsync_strategy: mv\n",
+        ok: false,
+    },
+    Case {
+        name: "what is no archive",
+        archive: "noise",
+        before: old_dest,
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\ncommands:\n  pre: ['touch pre']\n  post: ['touch never']\n",
+        ok: false,
+    },
+];
+
+fn nothing(_: &Sandbox) {}
+
+fn empty_dest(sandbox: &Sandbox) {
+    fs::create_dir(sandbox.join("dest")).unwrap();
+}
+
+fn link_dest(sandbox: &Sandbox) {
+    fs::create_dir(sandbox.join("real")).unwrap();
+    sandbox.write("real/stale", "x");
+    symlink("real", sandbox.join("dest")).unwrap();
+}
+
+/// Something of everything: stale, equal, changed, of another kind, excluded somewhere.
+fn old_dest(sandbox: &Sandbox) {
+    for (path, text) in [
+        ("file", "old content"),
+        ("same", "same"),
+        ("stale/deep/x", "x"),
+        ("sub/deep/local", "kept by an exclude"),
+        ("sub/keep.pid", "1"),
+        ("keep.pid", "2"),
+        ("link/was/a/directory", "x"),
+        ("directory", "was a file"),
+    ] {
+        dated(&sandbox.write(&format!("dest/{path}"), text));
+    }
+    fs::set_permissions(sandbox.join("dest/same"), fs::Permissions::from_mode(0o600)).unwrap();
+    symlink("/nowhere", sandbox.join("dest/run")).unwrap();
+}
+
+fn dated(path: &Path) {
+    let time = OLD + Duration::from_secs(1_000_000_000);
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// The tree of the archives: modes, links, names, an empty directory, hard links.
+fn archive(sandbox: &Sandbox, name: &str) -> PathBuf {
+    if name == "noise" {
+        return sandbox.write("noise", vec![0x5a; 3000]);
+    }
+    for (path, text) in [
+        ("file", "new content"),
+        ("same", "same"),
+        ("run", "a script"),
+        ("sub/deep/inner", "inner"),
+        ("sub/keep.pid", "shipped"),
+        ("directory/a", "a"),
+        ("odd name\n*?[", "odd"),
+        ("rules", "# comment\n\n; comment\n+ /sub/keep.pid\n*.pid\n"),
+    ] {
+        dated(&sandbox.write(&format!("tree/{path}"), text));
+    }
+    let tree = sandbox.join("tree");
+    fs::create_dir_all(tree.join("empty")).unwrap();
+    symlink("file", tree.join("link")).unwrap();
+    symlink("../../etc", tree.join("dangling")).unwrap();
+    fs::hard_link(tree.join("file"), tree.join("twin")).unwrap();
+    for (path, mode) in [("run", 0o755), ("same", 0o640), ("sub", 0o555), ("file", 0o4755), ("directory", 0o1777)] {
+        fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    pack(sandbox, name, &tree)
+}
+
+fn fill(case: &Case, sandbox: &Sandbox) -> String {
+    let archive = archive(sandbox, case.archive);
+    let sha1 = sum("sha1sum", &archive);
+    case.manifest
+        .replace("@SRC", &format!("file://{}", archive.display()))
+        .replace("@MD5", &sum("md5sum", &archive))
+        .replace("@SHA256", &sum("sha256sum", &archive))
+        .replace("@SHA512", &sum("sha512sum", &archive))
+        .replace("@SHA1", &sha1)
+        .replace("@UPPER", &sha1.to_uppercase())
+        .replace("@DEST", &sandbox.join("dest").display().to_string())
+        .replace("@DIR", &sandbox.path().display().to_string())
+}
+
+fn host(case: &Case) -> (Sandbox, String) {
+    let mut sandbox = Sandbox::new("manifest");
+    sandbox.set("GREETING", "hello");
+    (case.before)(&sandbox);
+    let manifest = fill(case, &sandbox);
+    (sandbox, manifest)
+}
+
+/// What a manifest can have changed. `order` holds the sandbox's own path.
+fn files(sandbox: &Sandbox) -> BTreeMap<PathBuf, Seen> {
+    let mut all = BTreeMap::new();
+    for top in ["dest", "real", "cwd"] {
+        let part = holds(&sandbox.join(top));
+        all.extend(part.into_iter().map(|(path, seen)| (Path::new(top).join(path), seen)));
+    }
+    let path = sandbox.path().display().to_string();
+    for seen in all.values_mut() {
+        if let Ok(text) = std::str::from_utf8(&seen.content) {
+            seen.content = text.replace(&path, "@DIR").into_bytes();
+        }
+    }
+    all
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn each_manifest_has_stretchers_outcome_and_leaves_stretchers_files() {
+    for case in CASES {
+        let ((real, for_real), (ours, for_ours)) = (host(case), host(case));
+        let ran = real.stretcher(&for_real, &[]);
+        let outcome = ours.apply(&for_ours);
+        let error = outcome.result.as_ref().err().map(|error| shown(error));
+        assert_eq!(ran.code() == Some(0), case.ok, "{}: stretcher: {ran}", case.name);
+        assert_eq!(error.is_none(), case.ok, "{}: apply: {error:?}", case.name);
+        let differs = difference(&files(&real), &files(&ours));
+        assert!(differs.is_empty(), "{}: stretcher / apply\n{}", case.name, differs.join("\n"));
+        assert!(!ours.join("cwd/never").exists(), "{}", case.name);
+        ours.assert_clean();
+        again(case, &real, &ours, &for_real, &for_ours);
+    }
+}
+
+/// A second run of the same manifest, for the sync into what the first one left.
+fn again(case: &Case, real: &Sandbox, ours: &Sandbox, for_real: &str, for_ours: &str) {
+    let ran: Ran = real.stretcher(for_real, &[]);
+    let outcome: Outcome = ours.apply(for_ours);
+    assert_eq!(ran.code() == Some(0), outcome.result.is_ok(), "{} again: {ran}", case.name);
+    let differs = difference(&files(real), &files(ours));
+    assert!(differs.is_empty(), "{} again: stretcher / apply\n{}", case.name, differs.join("\n"));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn the_log_on_standard_input_tells_what_stretchers_tells() {
+    let manifest = "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\ncommands:\n  pre: ['echo from pre; echo to err >&2']\n  post: ['false']\n  failure: ['cat >log']\n";
+    let case = Case { name: "log", archive: "tree.tar", before: nothing, manifest, ok: false };
+    let ((real, for_real), (ours, for_ours)) = (host(&case), host(&case));
+    let _ = real.stretcher(&for_real, &[]).exits(1);
+    let error = ours.apply(&for_ours).result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Command);
+    for sandbox in [&real, &ours] {
+        let log = fs::read_to_string(sandbox.join("cwd/log")).unwrap();
+        for part in
+            ["Loading manifest", "invoking command: echo from pre", "\nfrom pre\nto err\n", "Checksum ok: ", "Deploy manifest failed: ", "false"]
+        {
+            assert!(log.contains(part) || log.contains(&part.replacen('\n', " ", 1)), "no {part:?} in {log}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_new_dest_on_the_same_file_system_is_one_rename() {
+    let sandbox = Sandbox::new("rename");
+    let tree = sandbox.join("plain");
+    dated(&sandbox.write("plain/a", "a"));
+    let archive = pack(&sandbox, "plain.tar", &tree);
+    let manifest = format!(
+        "src: 'file://{}'\nchecksum: '{}'\ndest: '{}'\n",
+        archive.display(),
+        sum("sha256sum", &archive),
+        sandbox.join("dest").display()
+    );
+    assert_eq!(sandbox.apply(&manifest).ok().synced.unwrap().method, Method::Renamed);
+    let again = sandbox.apply(&manifest).ok().synced.unwrap();
+    assert_eq!((again.method, again.unchanged, again.created, again.deleted), (Method::Synced, 1, 0, 0));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_secret_taken_from_the_environment_is_not_in_what_is_said_of_the_command() {
+    let mut sandbox = Sandbox::new("secret");
+    sandbox.set("NOTIFY_TOKEN", "s3cr3t-value");
+    let manifest = "commands:\n  pre: ['test -n \"{{ must_env \"NOTIFY_TOKEN\" }}\"; exit 1']\n  failure: ['cat >log']\n";
+    let outcome = sandbox.apply(manifest);
+    let started = outcome.events.iter().any(|event| matches!(event, Event::CommandStarted { phase: Phase::Pre, .. }));
+    assert!(started);
+    let log = fs::read_to_string(sandbox.join("cwd/log")).unwrap();
+    let all = format!("{log}{:?}{:?}", outcome.events, outcome.error());
+    assert!(all.contains("***") && !all.contains("s3cr3t"), "{all}");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn commands_find_sh_on_the_path_that_was_handed_in() {
+    let mut sandbox = Sandbox::new("path");
+    sandbox.environment = vec![("PATH".into(), sandbox.path().into())];
+    let error = sandbox.apply("commands:\n  pre: ['true']\n").result.unwrap_err();
+    assert!(error.hint().unwrap().contains("PATH"), "{}", shown(&error));
+    let _ = Testbed::get().program("sh");
+}
