@@ -50,3 +50,45 @@ fn serve(jobs: &mpsc::Receiver<Job>) {
         let _ = job.reply.send(job.command.spawn());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Cmd, Tmp, procs, random_hex, until};
+
+    const HOLD: &str = "SHIPIT_TESTBED_HOLD";
+
+    /// The process that the other test kills: it holds a child until then. Run by itself it has nothing to hold.
+    #[test]
+    fn holder() {
+        if std::env::var_os(HOLD).is_some() {
+            let tmp = Tmp::new("holder");
+            let mut held = Cmd::new("sleep")
+                .arg("60")
+                .env("HELD", std::env::var("MARK").unwrap());
+            held = held.env_remove("MARK");
+            assert!(
+                held.start("a sleep", tmp.join("log"))
+                    .wait(Duration::from_secs(60))
+                    .is_none()
+            );
+        }
+    }
+
+    #[test]
+    fn children_end_when_the_process_is_killed() {
+        let (mark, tmp) = (random_hex(8), Tmp::new("spawner"));
+        let me = std::env::current_exe().unwrap();
+        let holder = Cmd::new(me).args(["--exact", "spawner::tests::holder"]);
+        let holder = holder.env(HOLD, "1").env("MARK", &mark).env("TMPDIR", tmp.path());
+        let mut process = holder.start("the holder", tmp.join("log"));
+        process.wait_ready(Duration::from_secs(20), || {
+            !procs::marked("HELD", &mark).is_empty()
+        });
+        process.kill9();
+        until("the held child to end", Duration::from_secs(5), || {
+            procs::marked("HELD", &mark).is_empty()
+        });
+    }
+}
