@@ -40,10 +40,15 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it may be sent to this remote.
-    pub(crate) fn is_for(&self, remote: &Remote) -> bool {
+    /// Whether it is meant for this remote.
+    pub(crate) fn names(&self, remote: &Remote) -> bool {
         let host = remote.host().unwrap_or_default();
         matches!(remote, Remote::Http(_)) && self.hosts.iter().any(|known| known.eq_ignore_ascii_case(&host))
+    }
+
+    /// Whether it may be sent to this remote: never over an open network.
+    pub(crate) fn is_for(&self, remote: &Remote) -> bool {
+        self.names(remote) && remote.is_protected()
     }
 }
 

@@ -40,7 +40,9 @@ pub(crate) fn resolve(
     {
         names.push(format!("refs/remotes/{short}"));
     }
-    let id = match repository::find(&repository, revision, &names).map_err(failed)? {
+    let id = match repository::find(&repository, revision, &repository::named(&repository, &names))
+        .map_err(failed)?
+    {
         Found::One(id) => id,
         Found::Many(candidates) => {
             return Err(Error::Ambiguous {

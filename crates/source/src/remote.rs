@@ -138,6 +138,18 @@ impl Remote {
         }
     }
 
+    /// Whether what is sent to it is encrypted, or stays on this machine.
+    pub(crate) fn is_protected(&self) -> bool {
+        let Self::Http(url) = self else { return true };
+        url.scheme() == "https"
+            || match url.host() {
+                Some(url::Host::Ipv4(address)) => address.is_loopback(),
+                Some(url::Host::Ipv6(address)) => address.is_loopback(),
+                Some(url::Host::Domain(name)) => name == "localhost",
+                None => false,
+            }
+    }
+
     /// A relative submodule URL (`./x`, `../x`) seen from this remote, as git resolves it; other URLs are parsed as they are.
     ///
     /// # Errors
@@ -259,7 +271,8 @@ fn scp_like(given: &str) -> Result<Option<Remote>, RemoteError> {
         Some((user, host)) => (Some(user), host),
         None => (None, address),
     };
-    if user.is_some() && path.contains('@') && !path.contains('/')
+    // `user:password@host:path`
+    if user.is_none() && path.split('/').next().is_some_and(|start| start.contains('@'))
         || user.is_some_and(|user| user.contains(':'))
     {
         return Err(RemoteError::Password);

@@ -52,24 +52,17 @@ pub(crate) enum Found {
     Many(Vec<String>),
 }
 
-/// Finds a revision among the refs that `ref_names` maps it to and, for digits, among all commits.
+/// Finds a revision among the commits that refs of its name point at (with a printable form each) and, for digits, among
+/// all commits.
 pub(crate) fn find(
     repository: &Repository,
     revision: &Revision,
-    ref_names: &[String],
+    named: &[(Oid, String)],
 ) -> Result<Found, git2::Error> {
-    let mut found: Vec<(Oid, String)> = Vec::new();
+    let mut found: Vec<(Oid, String)> = named.to_vec();
     if let Base::Id(id) = revision.base {
         if let Some(commit) = peel(repository, id) {
             found.push((commit, id.to_string()));
-        }
-    }
-    for name in ref_names {
-        let Ok(reference) = repository.find_reference(name) else {
-            continue;
-        };
-        if let Ok(commit) = reference.peel_to_commit() {
-            found.push((commit.id(), format!("{name} ({})", commit.id())));
         }
     }
     if let Some(digits) = revision.prefix() {
@@ -105,6 +98,15 @@ fn settle(
         Err(error) if error.code() == ErrorCode::NotFound => Ok(Found::Nothing),
         Err(error) => Err(error),
     }
+}
+
+/// The commits that refs of these names point at, with a printable form each.
+pub(crate) fn named(repository: &Repository, names: &[String]) -> Vec<(Oid, String)> {
+    let commits = names.iter().filter_map(|name| {
+        let commit = repository.find_reference(name).ok()?.peel_to_commit().ok()?;
+        Some((commit.id(), format!("{name} ({})", commit.id())))
+    });
+    commits.collect()
 }
 
 fn commits_with_prefix(repository: &Repository, digits: &str) -> Result<Vec<Oid>, git2::Error> {

@@ -6,6 +6,7 @@ use crate::commit::Commit;
 use crate::error::Error;
 use crate::event::Event;
 use crate::options::{SourceOptions, TreeOptions};
+use crate::remote::Remote;
 use crate::tree::CommitTree;
 
 /// One repository, at its remotes and in its mirror.
@@ -19,9 +20,28 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::NoRemote`], [`Error::PlainToken`].
-    pub fn open(options: SourceOptions) -> Result<Self, Error> {
+    pub fn open(mut options: SourceOptions) -> Result<Self, Error> {
         if options.remotes.is_empty() {
             return Err(Error::NoRemote);
+        }
+        if let Some(token) = &mut options.credentials.token {
+            if token.hosts.is_empty() {
+                let own = options
+                    .remotes
+                    .iter()
+                    .filter(|remote| matches!(remote, Remote::Http(_)));
+                token.hosts = own.filter_map(Remote::host).collect();
+            }
+            let token = &*token;
+            if let Some(plain) = options
+                .remotes
+                .iter()
+                .find(|remote| token.names(remote) && !remote.is_protected())
+            {
+                return Err(Error::PlainToken {
+                    remote: plain.to_string(),
+                });
+            }
         }
         Ok(Self { options })
     }

@@ -1,0 +1,246 @@
+//! Fetching with the git program: its argv, and what its words mean.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use git2::Oid;
+
+use super::{Depth, Failure, Head, Request, Wire, peeled, scrubbed};
+use crate::error::Error;
+use crate::event::Event;
+use crate::git_program::{Ended, Git, supervise};
+use crate::remote::Remote;
+
+pub(super) fn list(wire: &Wire<'_>, remote: &Remote) -> Result<Vec<Head>, Failure> {
+    let output = run(
+        wire,
+        remote,
+        &[
+            "ls-remote".to_owned(),
+            "--quiet".to_owned(),
+            "--".to_owned(),
+            remote.url(),
+        ],
+    )?;
+    let lines = String::from_utf8_lossy(&output).into_owned();
+    let listed = lines.lines().filter_map(|line| {
+        let (id, name) = line.split_once('\t')?;
+        Some((name.to_owned(), Oid::from_str(id).ok()?))
+    });
+    Ok(peeled(listed.collect()))
+}
+
+pub(super) fn fetch(wire: &Wire<'_>, remote: &Remote, request: &Request) -> Result<(), Failure> {
+    let mut args: Vec<String> = [
+        "fetch",
+        "--progress",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-recurse-submodules",
+        "--force",
+    ]
+    .map(str::to_owned)
+    .into();
+    match request.depth {
+        Depth::One => args.push("--depth=1".to_owned()),
+        Depth::Missing => {}
+        // git refuses --unshallow where nothing is shallow.
+        Depth::Everything if wire.mirror.path.join("shallow").exists() => args.push("--unshallow".to_owned()),
+        Depth::Everything => {}
+    }
+    if request.prune {
+        args.push("--prune".to_owned());
+    }
+    args.push("--".to_owned());
+    args.push(remote.url());
+    args.extend(request.refspecs.iter().cloned());
+    run(wire, remote, &args).map(|_| ())
+}
+
+fn run(wire: &Wire<'_>, remote: &Remote, args: &[String]) -> Result<Vec<u8>, Failure> {
+    let git = Git::new(wire.source, remote);
+    let mut command = git.command(args);
+    command
+        .env("GIT_DIR", &wire.mirror.path)
+        .current_dir(&wire.mirror.path);
+    command.stdin(Stdio::from(wire.mirror.lock_for_child()?));
+    let child = git.spawn(&mut command)?;
+    let mut shown = Instant::now();
+    let mut on_line = |line: &str| {
+        let Some((received_objects, total_objects)) = received(line) else {
+            return;
+        };
+        if shown.elapsed() >= Duration::from_millis(100) || received_objects == total_objects {
+            shown = Instant::now();
+            let remote = remote.to_string();
+            (wire.on_event)(Event::Progress {
+                remote,
+                received_objects,
+                total_objects,
+                received_bytes: bytes(line),
+            });
+        }
+    };
+    match supervise(child, wire.cancel, wire.source.timeouts, &mut on_line)? {
+        Ended::Stalled(limit) => Err(Failure::Unreachable(format!(
+            "nothing came for {} s",
+            limit.as_secs()
+        ))),
+        Ended::Exited { status, stdout, .. } if status.success() => Ok(stdout),
+        Ended::Exited { status, said, .. } => {
+            let said = if said.is_empty() {
+                format!("git ended with {status}")
+            } else {
+                said.join("; ")
+            };
+            Err(classify(&scrubbed(wire.source, &said), remote))
+        }
+    }
+}
+
+/// `Receiving objects:  12% (34/280), 1.50 MiB | …`
+fn received(line: &str) -> Option<(u64, u64)> {
+    let counts = line
+        .strip_prefix("Receiving objects:")?
+        .split_once('(')?
+        .1
+        .split_once(')')?
+        .0;
+    let (done, total) = counts.split_once('/')?;
+    Some((done.parse().ok()?, total.parse().ok()?))
+}
+
+fn bytes(line: &str) -> u64 {
+    let mut words = line
+        .split("), ")
+        .nth(1)
+        .unwrap_or_default()
+        .split_ascii_whitespace();
+    let number = words
+        .next()
+        .and_then(|word| word.parse::<f64>().ok())
+        .unwrap_or(0.0);
+    let unit = match words.next() {
+        Some("bytes") => 1.0,
+        Some("KiB") => 1024.0,
+        Some("MiB") => 1024.0 * 1024.0,
+        Some("GiB") => 1024.0 * 1024.0 * 1024.0,
+        _ => 0.0,
+    };
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a size for people, never negative"
+    )]
+    let bytes = (number * unit) as u64;
+    bytes
+}
+
+fn classify(said: &str, remote: &Remote) -> Failure {
+    let has = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
+    let text = said.to_owned();
+    if has(&[
+        "Host key verification failed",
+        "HOST IDENTIFICATION HAS CHANGED",
+        "host key is known for",
+    ]) {
+        return host_key(said, remote);
+    }
+    if has(&[
+        "Permission denied (",
+        "Authentication failed",
+        "could not read Username",
+        "could not read Password",
+    ]) || has(&[
+        "terminal prompts disabled",
+        "error: 401",
+        "error: 403",
+        "Access denied",
+    ]) {
+        return Failure::Auth(text);
+    }
+    if has(&[
+        "not our ref",
+        "unadvertised object",
+        "not allowed to fetch",
+        "couldn't find remote ref",
+    ]) {
+        return Failure::NotGiven(text);
+    }
+    if has(&[
+        "bad object",
+        "did not send all necessary objects",
+        "shallow file has changed",
+        "is corrupt",
+    ]) || has(&[
+        "unresolved delta",
+        "Could not read ",
+        "loose object",
+        "not a git repository: '",
+    ]) {
+        return Failure::Damaged(text);
+    }
+    if has(&["No space left on device"]) {
+        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        return Failure::Other(Error::Io {
+            doing: "fetching into",
+            path: "the mirror".into(),
+            source,
+        });
+    }
+    Failure::Unreachable(text)
+}
+
+fn host_key(said: &str, remote: &Remote) -> Failure {
+    let host = remote.host().unwrap_or_default();
+    let (reason, advice) = if said.contains("HAS CHANGED") {
+        (
+            "ssh was shown another key than known_hosts has",
+            format!("if the server's key was really changed, remove the old one: ssh-keygen -R {host}"),
+        )
+    } else {
+        (
+            "ssh finds it in no known_hosts file, or it does not match",
+            format!("compare the key's fingerprint with the server's, then add it: ssh-keyscan {host}"),
+        )
+    };
+    Failure::HostKey {
+        reason: reason.to_owned(),
+        advice,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_lines() {
+        let line = "Receiving objects:  12% (34/280), 1.50 MiB | 2.00 MiB/s";
+        assert_eq!(received(line), Some((34, 280)));
+        assert_eq!(bytes(line), 1_572_864);
+        assert_eq!(received("Resolving deltas: 100% (1/1), done."), None);
+    }
+
+    #[test]
+    fn words_of_git() {
+        let remote = Remote::parse("git@h.example:a.git").unwrap();
+        let of = |said: &str| classify(said, &remote);
+        assert!(matches!(
+            of("Host key verification failed."),
+            Failure::HostKey { .. }
+        ));
+        assert!(matches!(
+            of("git@h: Permission denied (publickey)."),
+            Failure::Auth(_)
+        ));
+        assert!(matches!(
+            of("fatal: remote error: upload-pack: not our ref 1234"),
+            Failure::NotGiven(_)
+        ));
+        assert!(matches!(
+            of("ssh: Could not resolve hostname h"),
+            Failure::Unreachable(_)
+        ));
+    }
+}
