@@ -83,10 +83,7 @@ fn bundle_vendors_the_same_twice_and_a_host_can_use_it() {
 fn a_tracked_bundle_config_is_heeded_but_stays_code() {
     let bench = Bench::new();
     let source = GemSource::build();
-    let (gemfile, gemfile_lock) = lock(&format!(
-        "{}group(:test) {{ gem 'testbed-hello', '~> 1' }}\n",
-        source.gemfile()
-    ));
+    let (gemfile, gemfile_lock) = lock(&source.gemfile());
     bench.write("Gemfile", &gemfile);
     bench.write("Gemfile.lock", &gemfile_lock);
     let own = "---\nBUNDLE_PATH: \"elsewhere\"\nBUNDLE_JOBS: \"1\"\n";

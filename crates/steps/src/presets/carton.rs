@@ -50,7 +50,8 @@ pub(crate) static PRESET: Preset = Preset {
             "cpanm's notes on each distribution, in no fixed order",
         ),
     ],
-    // `carton exec` on a host looks for `local`.
+    // `carton exec` on a host looks for `local`. That is the default too, as an absolute path: set to a relative one,
+    // carton 1.0.35 does not find vendor/cache.
     fixed_env: &["PERL_CARTON_PATH", "PERL_CARTON_CPANFILE"],
 };
 
@@ -70,9 +71,8 @@ pub(crate) fn command(dir: &Path, env: Environment) -> ToolCommand {
 
 /// What carton finds by itself (PERL_CARTON_MIRROR, PERL_CPANM_OPT) is listed in the step's `env`.
 pub(crate) fn environment(env: Environment, workspace: &Workspace) -> Environment {
-    env.set("PERL_CARTON_PATH", "local")
-        // Else cpanm fills ~/.cpanm with its work directories.
-        .set("PERL_CPANM_HOME", workspace.cache.join("cpanm"))
+    // Else cpanm fills ~/.cpanm with its work directories.
+    env.set("PERL_CPANM_HOME", workspace.cache.join("cpanm"))
         // Makefile.PL files that ask take their default.
         .set("PERL_MM_USE_DEFAULT", "1")
         // Perl's order of hash keys, which generated files follow, is the same in each run.
