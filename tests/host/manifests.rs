@@ -28,7 +28,7 @@ const CASES: &[Case] = &[
         name: "all phases in order, commands in the caller's directory with no input",
         archive: "tree.tar.gz",
         before: nothing,
-        manifest: "src: '@SRC'\nchecksum: '@SHA256'\ndest: '@DEST'\ncommands:\n  pre:\n    - 'cat; pwd -P >>order; echo pre1 >>order'\n    - 'test ! -e @DEST && echo pre2 >>order'\n  post:\n    - 'test -e @DEST/file && echo post >>order'\n  success:\n    - 'grep -c \"invoking command\" >>order; echo success >>order'\n    - 'cat >/dev/null; echo success2 >>order'\n  failure:\n    - 'echo failure >>order'\n",
+        manifest: "src: '@SRC'\nchecksum: '@SHA256'\ndest: '@DEST'\ncommands:\n  pre:\n    - 'cat; pwd -P >>order; echo pre1 >>order'\n    - 'test ! -e @DEST && echo pre2 >>order'\n  post:\n    - 'test -e @DEST/file && echo post >>order'\n  success:\n    - 'grep -c \"invoking command[:]\" >>order; echo success >>order'\n    - 'cat >/dev/null; echo success2 >>order'\n  failure:\n    - 'echo failure >>order'\n",
         ok: true,
     },
     Case {
@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
         name: "commands alone",
         archive: "tree.tar",
         before: nothing,
-        manifest: "commands:\n  pre: ['echo pre >>order']\n  post: ['echo post >>order']\n  success: ['grep -q \"invoking command: echo post\" && echo success >>order']\n",
+        manifest: "commands:\n  pre: ['echo pre >>order']\n  post: ['echo post >>order']\n  success: ['grep -q \"invoking command[:] echo post\" && echo success >>order']\n",
         ok: true,
     },
     Case {

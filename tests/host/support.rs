@@ -182,7 +182,7 @@ pub fn shown(error: &dyn std::error::Error) -> String {
 }
 
 /// An entry as a user sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Seen {
     pub kind: &'static str,
     pub mode: u32,
@@ -192,6 +192,14 @@ pub struct Seen {
     pub mtime: i64,
     pub links: u64,
     pub content: Vec<u8>,
+}
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, mode, uid, gid, mtime, links, content } = self;
+        let content = String::from_utf8_lossy(&content[..content.len().min(200)]);
+        write!(f, "{kind} {mode:o} {uid}:{gid} at {mtime}, {links} links, {content:?}")
+    }
 }
 
 /// All that a directory holds, itself included as the empty path; empty when it is not there.

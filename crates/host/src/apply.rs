@@ -18,7 +18,7 @@ use crate::filter::Filter;
 use crate::lock::{DestLock, LockRequest, dest_key};
 use crate::log::{OnEvent, Recorder};
 use crate::mask::{Environment, Mask};
-use crate::plan::{Plan, Strategy, Whole, bad_rule, guarded};
+use crate::plan::{Plan, Strategy, Whole, bad_rule, guarded, rules};
 use crate::request::{Applied, ApplyRequest};
 use crate::stage::{Stage, remove_leftovers};
 use crate::sync::{SyncRequest, has_hard_links, mv, sync};
@@ -283,24 +283,15 @@ impl Host {
         self.recorder.say(Event::Syncing {
             dest: whole.dest.clone(),
         });
-        let filter = match &whole.strategy {
-            Strategy::Mv => return mv(&tree, &whole.dest),
-            Strategy::Rsync {
-                filter,
-                exclude_from: None,
-            } => filter.clone(),
-            Strategy::Rsync {
-                filter,
-                exclude_from: Some(name),
-            } => {
-                let mut first = Filter::default();
-                let rules = archive::read_inside(&tree, name)?;
-                first
-                    .add_file(&rules)
-                    .map_err(|bad| bad_rule("exclude_from", &bad))?;
-                filter.clone().after(first)
-            }
+        let Strategy::Rsync { excludes, exclude_from } = &whole.strategy else {
+            return mv(&tree, &whole.dest);
         };
+        let mut filter = Filter::default();
+        if let Some(name) = exclude_from {
+            let text = archive::read_inside(&tree, name)?;
+            filter.add_file(&text).map_err(|bad| bad_rule("exclude_from", &bad))?;
+        }
+        let filter = rules(filter, excludes)?;
         let request = SyncRequest {
             tree: &tree,
             dest: &whole.dest,

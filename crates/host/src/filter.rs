@@ -73,12 +73,6 @@ impl Filter {
         Ok(())
     }
 
-    /// Puts other rules before these.
-    pub(crate) fn after(mut self, mut first: Self) -> Self {
-        first.rules.append(&mut self.rules);
-        first
-    }
-
     /// Whether there is no rule.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()

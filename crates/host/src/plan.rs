@@ -41,8 +41,8 @@ pub(crate) struct Whole {
 pub(crate) enum Strategy {
     /// As `rsync -a --delete` does.
     Rsync {
-        /// `excludes`.
-        filter: Filter,
+        /// `excludes`, each known to be a rule.
+        excludes: Vec<String>,
         /// `exclude_from`: a file of the unpacked tree, whose rules come before these.
         exclude_from: Option<String>,
     },
@@ -135,14 +135,9 @@ fn dest(manifest: &Manifest) -> Result<PathBuf, Error> {
 fn strategy(manifest: &Manifest) -> Result<Strategy, Error> {
     match manifest.sync_strategy.as_deref().unwrap_or_default() {
         "" | "rsync" => {
-            let mut filter = Filter::default();
-            for rule in &manifest.excludes {
-                filter
-                    .add(rule.as_bytes())
-                    .map_err(|bad| bad_rule("excludes", &bad))?;
-            }
+            rules(Filter::default(), &manifest.excludes)?;
             Ok(Strategy::Rsync {
-                filter,
+                excludes: manifest.excludes.clone(),
                 exclude_from: manifest.exclude_from.clone(),
             })
         }
@@ -153,6 +148,14 @@ fn strategy(manifest: &Manifest) -> Result<Strategy, Error> {
             &format!("invalid strategy name: {other}; there are rsync and mv"),
         )),
     }
+}
+
+/// The manifest's `excludes` behind rules that come before them, which a `!` among them drops too.
+pub(crate) fn rules(mut first: Filter, excludes: &[String]) -> Result<Filter, Error> {
+    for rule in excludes {
+        first.add(rule.as_bytes()).map_err(|bad| bad_rule("excludes", &bad))?;
+    }
+    Ok(first)
 }
 
 /// The error for a rule of the manifest's `key`.
