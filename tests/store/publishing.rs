@@ -1,0 +1,440 @@
+//! Publishing to both kinds of store: what is there after it, after it was cut, and after two did it at once.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shipit_artifact::Artifact;
+use shipit_manifest::{Layout, RenderInput, render};
+use shipit_store::{
+    BoxError, Error, ErrorKind, Event, OnEvent, PublishInput, Published, ReleaseRef, RenderContext, RolePlan,
+    Store, StoreOptions, StoreUrl, layout, publish, release, releases,
+};
+use shipit_testbed::{Fault, Tmp};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::setup::{BUCKET, Bench, artifact, directory};
+
+const NOW: i64 = 1_795_268_715;
+const REVISION: &str = "3074f4622d1bc2b6b7de1fae7f0e2f8c4f3c3f6d";
+
+fn manifest(role: &str, context: &RenderContext<'_>) -> Result<String, BoxError> {
+    let input = RenderInput {
+        src: Some(context.src.to_owned()),
+        checksum: Some(context.checksum.to_owned()),
+        record_sha256: Some(context.record_sha256.to_owned()),
+        app: "shop".into(),
+        stage: "production".into(),
+        role: role.to_owned(),
+        release: context.release.to_string(),
+        revision: REVISION.into(),
+        dest: Some("/srv/shop".into()),
+        layout: Layout::Releases,
+        keep_releases: 5,
+        ..RenderInput::default()
+    };
+    Ok(render(&input, None)?)
+}
+
+async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Published, Error> {
+    let web = |context: &RenderContext<'_>| manifest("web", context);
+    let batch = |context: &RenderContext<'_>| manifest("batch", context);
+    let roles = vec![
+        RolePlan {
+            role: "web".into(),
+            render: &web,
+        },
+        RolePlan {
+            role: "batch".into(),
+            render: &batch,
+        },
+    ];
+    publish(PublishInput {
+        store,
+        app: "shop",
+        stage: "production",
+        artifact,
+        time,
+        who: "jenkins",
+        roles,
+    })
+    .await
+}
+
+/// Whatever a reader finds is complete and true.
+async fn check_all(store: &Store) -> usize {
+    let all = releases(store, "shop", "production", None).await.unwrap();
+    for found in &all {
+        assert_eq!(found.revision, REVISION);
+        let artifact = store.get_bytes(&found.artifact.key, 1 << 30).await.unwrap().bytes;
+        assert_eq!(
+            shipit_artifact::sha256(&artifact).to_string(),
+            found.artifact.sha256
+        );
+        assert_eq!(artifact.len() as u64, found.artifact.size);
+        let record = layout::record_key("shop", &found.artifact.sha256).unwrap();
+        let record = store.get_bytes(&record, 1 << 20).await.unwrap().bytes;
+        assert_eq!(
+            shipit_artifact::sha256(&record).to_string(),
+            found.artifact.record_sha256
+        );
+        for layer in shipit_artifact::Record::parse(&record).unwrap().layers {
+            let index = store
+                .get_bytes(&layout::index_key("shop", &layer.index_sha256).unwrap(), 1 << 20)
+                .await;
+            assert_eq!(
+                shipit_artifact::sha256(&index.unwrap().bytes).to_string(),
+                layer.index_sha256
+            );
+        }
+        for role in found.roles.keys() {
+            let text = found.manifest(store, role).await.unwrap().unwrap();
+            let parsed =
+                shipit_manifest::parse(&shipit_manifest::host_template(&text, &|_| None).unwrap()).unwrap();
+            assert_eq!(parsed.src, Some(store.host_url_of(&found.artifact.key)));
+            assert_eq!(parsed.checksum.as_ref(), Some(&found.artifact.sha256));
+            let binding = parsed.shipit.unwrap();
+            assert_eq!(
+                binding.record_sha256.as_ref(),
+                Some(&found.artifact.record_sha256)
+            );
+            assert_eq!(
+                (binding.release.as_str(), &binding.role),
+                (found.id.as_str(), role)
+            );
+        }
+    }
+    all.len()
+}
+
+async fn published_twice(store: &Store, scratch: &Path) {
+    let artifact = artifact(scratch, &super::conformance::bytes(6 << 20, 4), "9");
+    assert_eq!(releases(store, "shop", "production", None).await.unwrap(), []);
+    let none = release(store, "shop", "production", &ReleaseRef::Latest)
+        .await
+        .unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::NotFound, "{none:?}");
+
+    let first = go(store, &artifact, NOW).await.unwrap();
+    assert_eq!(first.release.id.as_str(), "20261121T134515Z-3074f46");
+    assert!(
+        first.sent > artifact.record.size && first.skipped == 0,
+        "{first:?}"
+    );
+    let roles: Vec<_> = first.roles.iter().map(|(role, _)| role.as_str()).collect();
+    assert_eq!(roles, ["batch", "web"]);
+    for (role, url) in &first.roles {
+        assert!(
+            url.ends_with(&format!(
+                "releases/shop/production/20261121T134515Z-3074f46/{role}.yml"
+            )),
+            "{url}"
+        );
+        assert_eq!(first.release.manifest_url(store, role).as_ref(), Some(url));
+    }
+    let second = go(store, &artifact, NOW + 60).await.unwrap();
+    assert!(
+        second.skipped > artifact.record.size && second.sent < 100_000,
+        "{second:?}"
+    );
+    assert_ne!(first.release.id, second.release.id);
+    let third = go(store, &artifact, NOW + 60).await.unwrap();
+    assert_eq!(third.release.id, second.release.id.next_second().unwrap());
+    assert_eq!(check_all(store).await, 3);
+
+    let newest = releases(store, "shop", "production", Some(2)).await.unwrap();
+    assert_eq!(newest, [third.release.clone(), second.release]);
+    assert_eq!(
+        release(store, "shop", "production", &ReleaseRef::Latest)
+            .await
+            .unwrap(),
+        third.release
+    );
+    let by_id = ReleaseRef::Id(first.release.id.clone());
+    assert_eq!(
+        release(store, "shop", "production", &by_id).await.unwrap(),
+        first.release
+    );
+    assert!(matches!(
+        release(store, "shop", "staging", &by_id).await,
+        Err(Error::NoRelease { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn publishing_again_sends_nothing_twice() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    let (store, events) = bench.store();
+    published_twice(&store, &scratch.mkdir("s3")).await;
+    assert_eq!(events.retries(), 0);
+    let (store, events) = directory(&scratch.path().join("store"));
+    published_twice(&store, &scratch.mkdir("directory")).await;
+    let newer = |event: &Event| matches!(event, Event::NewerRelease { .. });
+    assert_eq!(events.count(newer), 0);
+    go(
+        &store,
+        &artifact(&scratch.mkdir("directory"), b"other", "9"),
+        NOW - 60,
+    )
+    .await
+    .unwrap();
+    assert_eq!(events.count(newer), 1);
+}
+
+/// Publishes and drops the publish when so many objects are in the store.
+async fn cut_after(url: &StoreUrl, mut options: StoreOptions, artifact: &Artifact, objects: usize) -> bool {
+    let cut = Arc::new(Notify::new());
+    let notify = cut.clone();
+    let seen = AtomicUsize::new(0);
+    options.on_event = OnEvent::new(move |event| {
+        if matches!(event, Event::Stored { .. }) && seen.fetch_add(1, Ordering::SeqCst) + 1 == objects {
+            notify.notify_one();
+        }
+    });
+    let store = Store::open(url, options).unwrap();
+    tokio::select! {
+        biased;
+        () = cut.notified() => true,
+        done = go(&store, artifact, NOW) => { done.unwrap(); false }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_publish_that_is_cut_anywhere_leaves_no_release_and_can_be_run_again() {
+    let scratch = Tmp::new("store");
+    let artifact = artifact(scratch.path(), &super::conformance::bytes(6 << 20, 4), "9");
+    // The artifact, two indexes, the record, two manifests: then comes release.json.
+    for objects in 1..=6 {
+        for s3 in [true, false] {
+            let bench = s3.then(Bench::start);
+            let (url, options) = match &bench {
+                Some(bench) => (
+                    StoreUrl::parse(&format!("s3://{BUCKET}/team/a b")).unwrap(),
+                    StoreOptions {
+                        s3: Some(bench.options()),
+                        ..StoreOptions::default()
+                    },
+                ),
+                None => {
+                    let root = scratch.path().join(format!("store{objects}"));
+                    (
+                        StoreUrl::parse(&format!("file://{}", root.display())).unwrap(),
+                        StoreOptions::default(),
+                    )
+                }
+            };
+            let store = Store::open(&url, options.clone()).unwrap();
+            assert!(cut_after(&url, options, &artifact, objects).await, "{objects}");
+            assert_eq!(check_all(&store).await, 0, "{objects} of {url}");
+            let again = go(&store, &artifact, NOW + 1).await.unwrap();
+            assert!(
+                again.sent < artifact.record.size && again.skipped >= artifact.record.size,
+                "{again:?}"
+            );
+            assert_eq!(check_all(&store).await, 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn an_upload_that_is_cut_is_run_again() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    let artifact = artifact(scratch.path(), &super::conformance::bytes(12 << 20, 4), "9");
+    let (store, _) = bench.store();
+    bench
+        .proxy
+        .inject(Fault::cut_request(1_000_000).path("partNumber=2").always());
+    let error = go(&store, &artifact, NOW).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+    assert!(bench.keys().is_empty(), "{:?}", bench.keys());
+    assert_eq!(bench.server.open_uploads(BUCKET), 0);
+    bench.proxy.heal();
+    go(&store, &artifact, NOW).await.unwrap();
+    assert_eq!(check_all(&store).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn publishers_at_once_get_ids_of_their_own() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    // Equal artifacts and manifests, and ones that differ: all in one second.
+    let same = Arc::new(artifact(&scratch.mkdir("same"), b"code", "9"));
+    let other = Arc::new(artifact(&scratch.mkdir("other"), b"other code", "9"));
+    for (store, events) in [bench.store(), directory(&scratch.path().join("store"))] {
+        let mut running = JoinSet::new();
+        for number in 0..6 {
+            let (store, artifact) = (
+                store.clone(),
+                if number % 2 == 0 {
+                    same.clone()
+                } else {
+                    other.clone()
+                },
+            );
+            running.spawn(async move { go(&store, &artifact, NOW).await.unwrap().release.id });
+        }
+        let ids: BTreeSet<_> = running.join_all().await.into_iter().collect();
+        assert_eq!(ids.len(), 6, "{ids:?}");
+        assert_eq!(check_all(&store).await, 6);
+        assert!(events.count(|event| matches!(event, Event::ReleaseIdTaken { .. })) >= 5);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_stored_record_is_bound_when_it_holds_and_refused_when_it_does_not() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    let first = artifact(&scratch.mkdir("a"), b"code", "9");
+    let second = artifact(&scratch.mkdir("b"), b"code", "10");
+    assert_eq!(first.record.sha256, second.record.sha256);
+    assert_ne!(first.record_sha256, second.record_sha256);
+    let (store, events) = bench.store();
+    go(&store, &first, NOW).await.unwrap();
+    let published = go(&store, &second, NOW + 1).await.unwrap();
+    assert_eq!(published.release.artifact.record_sha256, first.record_sha256);
+    assert_eq!(
+        events.count(|event| matches!(event, Event::StoredRecordBound { .. })),
+        1
+    );
+    assert_eq!(check_all(&store).await, 2);
+
+    // A forged record that names another index, and one of something else.
+    let key = layout::record_key("shop", &first.record.sha256).unwrap();
+    let forged = |change: &dyn Fn(&mut shipit_artifact::Record)| {
+        let mut record = first.record.clone();
+        change(&mut record);
+        std::fs::write(bench.object_path(&key), record.to_bytes().unwrap()).unwrap();
+    };
+    forged(&|record| record.layers[0].index_sha256 = "0".repeat(64));
+    let error = go(&store, &second, NOW + 2).await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Corrupt && error.to_string().contains("index"),
+        "{error:?}"
+    );
+    forged(&|record| record.layers[0].sha256 = "0".repeat(64));
+    let error = go(&store, &second, NOW + 2).await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Corrupt && error.to_string().contains("layers"),
+        "{error:?}"
+    );
+    std::fs::write(bench.object_path(&key), "{}").unwrap();
+    let error = go(&store, &second, NOW + 2).await.unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Corrupt && error.to_string().contains("not a record"),
+        "{error:?}"
+    );
+    assert_eq!(
+        releases(&store, "shop", "production", None).await.unwrap().len(),
+        2
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn nothing_is_uploaded_before_every_manifest_is_right() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    let artifact = artifact(scratch.path(), b"code", "9");
+    let (store, _) = bench.store();
+    let good = |context: &RenderContext<'_>| manifest("batch", context);
+    let fails = |_: &RenderContext<'_>| Err(BoxError::from("the variable `x` is not defined"));
+    let wrong_role = |context: &RenderContext<'_>| manifest("db", context);
+    let wrong_src =
+        |context: &RenderContext<'_>| Ok(manifest("web", context)?.replace("artifacts/", "elsewhere/"));
+    let wrong_sum = |context: &RenderContext<'_>| {
+        Ok(manifest("web", context)?.replace(context.checksum, &"0".repeat(64)))
+    };
+    let wrong_record = |context: &RenderContext<'_>| {
+        Ok(manifest("web", context)?.replace(context.record_sha256, &"0".repeat(64)))
+    };
+    let no_yaml = |_: &RenderContext<'_>| Ok("{".to_owned());
+    let cases: [(&shipit_store::RenderManifest<'_>, &str); 6] = [
+        (&fails, "web"),
+        (&wrong_role, "shipit.role"),
+        (&wrong_src, "src"),
+        (&wrong_sum, "checksum"),
+        (&wrong_record, "record_sha256"),
+        (&no_yaml, "web"),
+    ];
+    for (bad, part) in cases {
+        let roles = vec![
+            RolePlan {
+                role: "batch".into(),
+                render: &good,
+            },
+            RolePlan {
+                role: "web".into(),
+                render: bad,
+            },
+        ];
+        let input = PublishInput {
+            store: &store,
+            app: "shop",
+            stage: "production",
+            artifact: &artifact,
+            time: NOW,
+            who: "jenkins",
+            roles,
+        };
+        let error = publish(input).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Manifest, "{error:?}");
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(bench.keys().is_empty(), "{:?}", bench.keys());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn local_files_that_are_damaged_are_not_published() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    let large = super::conformance::bytes(12 << 20, 4);
+    for (number, code) in [&b"code"[..], &large].into_iter().enumerate() {
+        let artifact = artifact(&scratch.mkdir(&number.to_string()), code, "9");
+        let (store, _) = bench.store();
+        let whole = std::fs::read(&artifact.path).unwrap();
+        let mut damaged = whole.clone();
+        damaged[100] ^= 1;
+        for (bytes, part) in [(&damaged[..], "SHA-256"), (&whole[1..], "bytes")] {
+            std::fs::remove_file(&artifact.path).unwrap();
+            std::fs::write(&artifact.path, bytes).unwrap();
+            let error = go(&store, &artifact, NOW).await.unwrap_err();
+            assert!(
+                error.kind() == ErrorKind::Corrupt && error.to_string().contains(part),
+                "{error:?}"
+            );
+            assert!(bench.keys().is_empty(), "{:?}", bench.keys());
+            assert_eq!(bench.server.open_uploads(BUCKET), 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn hosts_without_credentials_read_from_the_public_url() {
+    let scratch = Tmp::new("store");
+    let artifact = artifact(scratch.path(), b"code", "9");
+    let url = StoreUrl::parse(&format!("file://{}/store", scratch.path().display())).unwrap();
+    let options = StoreOptions {
+        public_url: Some("https://cdn.example.com/x/".into()),
+        ..StoreOptions::default()
+    };
+    let store = Store::open(&url, options).unwrap();
+    let published = go(&store, &artifact, NOW).await.unwrap();
+    assert!(
+        published
+            .artifact_url
+            .starts_with("https://cdn.example.com/x/artifacts/shop/"),
+        "{published:?}"
+    );
+    assert!(
+        published.roles[0]
+            .1
+            .starts_with("https://cdn.example.com/x/releases/shop/"),
+        "{published:?}"
+    );
+    assert_eq!(check_all(&store).await, 1);
+}
