@@ -189,14 +189,22 @@ fn known_host(addr: SocketAddrV4, key: &Path) -> String {
 fn config(addr: SocketAddrV4, dir: &Tmp) -> String {
     let at = |name: &str| dir.join(name).display().to_string();
     format!(
-        "ListenAddress {}:{}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
+        "ListenAddress {}:{}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM {}\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
          AcceptEnv GIT_PROTOCOL\nMaxStartups 100\nLogLevel VERBOSE\n",
         addr.ip(),
         addr.port(),
         at("host_key"),
         at("authorized_keys"),
+        // PAM's sessions are noticed by the whole system; but without PAM sshd refuses locked accounts, keys or not.
+        if root_is_locked() { "yes" } else { "no" },
     )
+}
+
+/// Whether root has no password and no way to one, as on Ubuntu. An ordinary user's sshd cannot look, and asks nobody.
+fn root_is_locked() -> bool {
+    let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
+    shadow.lines().any(|line| line.starts_with("root:!"))
 }
 
 /// As root, sshd demands a directory that the system's service would have made.

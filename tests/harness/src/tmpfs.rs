@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::{Cmd, Ran, Tmp};
+use crate::{Cmd, Testbed, Tmp, tools};
 
 /// A mounted tmpfs, unmounted on drop.
 #[derive(Debug)]
@@ -22,12 +22,12 @@ impl Tmpfs {
         let dir = Tmp::new("tmpfs");
         let options = format!("size={bytes},mode=0777");
         let args = ["mount", "-t", "tmpfs", "-o", &options, "tmpfs"];
-        let ran = as_root(&args, dir.path());
-        assert!(
-            ran.code() == Some(0),
-            "needs to mount a small tmpfs, to fill it up: run the tests as root, or let sudo work without a \
-             password\n{ran}"
-        );
+        if let Err(why) = as_root(&args, dir.path()) {
+            panic!(
+                "needs to mount a small tmpfs, to fill it up: run the tests as root, or let sudo work without a \
+                 password\n{why}"
+            );
+        }
         Self { dir }
     }
 
@@ -41,25 +41,29 @@ impl Tmpfs {
 impl Drop for Tmpfs {
     fn drop(&mut self) {
         // Lazily: a process of the test that is about to end may still have its working directory in it.
-        let ran = as_root(&["umount", "--lazy"], self.dir.path());
-        if ran.code() != Some(0) {
-            eprintln!("testbed: cannot unmount {}\n{ran}", self.dir.path().display());
+        if let Err(why) = as_root(&["umount", "--lazy"], self.dir.path()) {
+            eprintln!("testbed: cannot unmount {}\n{why}", self.dir.path().display());
         }
     }
 }
 
-fn as_root(words: &[&str], dir: &Path) -> Ran {
-    let sudo: &[&str] = if rustix::process::geteuid().is_root() {
-        &[]
-    } else {
-        &["sudo", "-n"]
-    };
+fn as_root(words: &[&str], dir: &Path) -> Result<(), String> {
+    let root = rustix::process::geteuid().is_root();
+    if !root && tools::find("sudo", Testbed::get().path()).is_none() {
+        return Err("this user is not root, and there is no sudo".to_owned());
+    }
+    let sudo: &[&str] = if root { &[] } else { &["sudo", "-n"] };
     let words: Vec<_> = sudo.iter().chain(words).collect();
-    Cmd::new(words[0])
+    let ran = Cmd::new(words[0])
         .args(&words[1..])
         .arg(dir)
         .timeout(Duration::from_secs(20))
-        .run()
+        .run();
+    if ran.code() == Some(0) {
+        Ok(())
+    } else {
+        Err(ran.to_string())
+    }
 }
 
 #[cfg(test)]
