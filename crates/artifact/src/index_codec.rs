@@ -117,10 +117,8 @@ impl Index {
         let least = frames
             .checked_mul(FRAME_BYTES)
             .zip(entries.checked_mul(ENTRY_BYTES));
-        if !least
-            .and_then(|(f, e)| f.checked_add(e))
-            .is_some_and(|least| least <= cursor.rest.len())
-        {
+        let least = least.and_then(|(f, e)| f.checked_add(e));
+        if least.is_none_or(|least| least > cursor.rest.len()) {
             return Err(wrong(format!(
                 "{frames} frames and {entries} entries do not fit into it"
             )));

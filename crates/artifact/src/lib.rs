@@ -25,8 +25,12 @@ mod hash;
 mod header;
 mod index;
 mod index_codec;
+#[cfg(test)]
+mod index_tests;
 mod layer;
 mod pack;
+#[cfg(test)]
+mod pack_tests;
 mod partial;
 mod path;
 mod read;

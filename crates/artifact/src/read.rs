@@ -58,7 +58,7 @@ pub(crate) fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
         let Ok(Ok(job)) = queue.lock().map(|queue| queue.recv()) else {
             return;
         };
-        let reply = make(shared, job.work, &mut compressor, &mut buffer);
+        let reply = make(shared, &job.work, &mut compressor, &mut buffer);
         // The writer that is gone needs no reply.
         let _ = job.reply.send(reply);
     }
@@ -66,7 +66,7 @@ pub(crate) fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
 
 fn make(
     shared: &Shared<'_>,
-    work: Work,
+    work: &Work,
     compressor: &mut Option<FrameCompressor>,
     buffer: &mut Vec<u8>,
 ) -> Reply {
@@ -80,7 +80,7 @@ fn make(
         None => compressor
             .insert(FrameCompressor::new(shared.options.compression, shared.layer.level).map_err(failed)?),
     };
-    let (bytes, facts) = match &work {
+    let (bytes, facts) = match work {
         Work::Run(range) => {
             let facts = read_run(shared, range.clone(), buffer)?;
             (buffer.as_slice(), facts)

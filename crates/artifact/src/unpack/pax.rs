@@ -20,10 +20,10 @@ impl Extensions {
 
     /// A pax header's records. What is not known is passed over, as POSIX asks.
     pub(super) fn add_pax(&mut self, records: &[u8]) -> Result<(), String> {
-        for record in tar::PaxExtensions::new(records) {
-            let record = record.map_err(|error| format!("its pax header cannot be read: {error}"))?;
-            let key = record.key_bytes();
-            let value = record.value_bytes();
+        let mut rest = records;
+        while !rest.is_empty() {
+            let (key, value, after) = first_record(rest).ok_or("its pax header cannot be read")?;
+            rest = after;
             let wrong = || format!("the pax record {} has a wrong value", crate::path::escape(key));
             match key {
                 b"path" => self.name = Some(value.to_vec()),
@@ -43,6 +43,16 @@ impl Extensions {
     pub(super) fn rules_entries(&self) -> bool {
         self.name.is_some() || self.link.is_some() || self.size.is_some() || self.sparse
     }
+}
+
+/// The first record, `<length> <key>=<value>\n`, and what follows it. Values may hold newlines, so the length counts.
+fn first_record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let space = records.iter().position(|byte| *byte == b' ')?;
+    let length = usize::try_from(number(&records[..space])?).ok()?;
+    let (record, after) = records.split_at_checked(length)?;
+    let record = record.get(space + 1..)?.strip_suffix(b"\n")?;
+    let equals = record.iter().position(|byte| *byte == b'=')?;
+    Some((&record[..equals], &record[equals + 1..], after))
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -83,19 +93,25 @@ mod tests {
     #[test]
     fn records() {
         let mut extensions = Extensions::default();
-        extensions
-            .add_pax(b"9 path=a\xff\n13 size=12345\n11 other=x\n")
-            .unwrap_err();
-        let mut extensions = Extensions::default();
-        extensions
-            .add_pax(b"10 path=a\xff\n14 size=12345\n11 other=x\n")
-            .unwrap();
+        let records = b"13 path=a\xff\nb\n14 size=12345\n11 other=x\n";
+        extensions.add_pax(records).unwrap();
         assert_eq!(
             (extensions.name.as_deref(), extensions.size),
-            (Some(&b"a\xff"[..]), Some(12345))
+            (Some(&b"a\xff\nb"[..]), Some(12345))
         );
         assert!(extensions.rules_entries());
-        assert!(Extensions::default().add_pax(b"9 size=-1\n").is_err());
+        let wrong: [&[u8]; 7] = [
+            b"9 size=-1\n",
+            b"99 a=b\n",
+            b"6 a=b",
+            b"0 a=b\n",
+            b"x",
+            b"6 abc\n",
+            b"18446744073709551615 a=b\n",
+        ];
+        for records in wrong {
+            assert!(Extensions::default().add_pax(records).is_err(), "{records:?}");
+        }
         assert_eq!(Extensions::long(b"name\0\0\0"), b"name");
     }
 }

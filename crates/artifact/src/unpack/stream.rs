@@ -3,6 +3,7 @@
 //! Fields are decoded by the tar crate; walking the stream is done here, so that extension headers are bounded and what is
 //! not understood is refused, not guessed.
 
+use std::borrow::Cow;
 use std::io::{self, BufReader, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -152,7 +153,7 @@ impl<'a> TarStream<'a> {
         let gid = extensions.gid.map_or_else(|| number(header.gid(), "gid"), Ok)?;
         let link = extensions
             .link
-            .or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
+            .or_else(|| header.link_name_bytes().map(Cow::into_owned));
         self.expect(size)?;
         self.meter.announce(self.number, size, || self.current.clone())?;
         Ok(Head {
