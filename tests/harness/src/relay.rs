@@ -231,9 +231,10 @@ struct Meter<'a, N> {
 
 impl<N: Fn(usize)> Write for Meter<'_, N> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = (&mut &*self.to).write(bytes)?;
-        (self.note)(written);
-        Ok(written)
+        // First noted, then sent: who has received it all must find it counted.
+        (self.note)(bytes.len());
+        (&mut &*self.to).write_all(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
