@@ -1,6 +1,13 @@
 //! The presets with the real tools: bundler, carton, npm and go, each built twice in different directories, with the
 //! vendored files compared byte for byte and used as a host would use them.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code: what fails ends the test"
+)]
+
 #[path = "steps/bench.rs"]
 mod bench;
 #[path = "steps/go.rs"]

@@ -119,11 +119,13 @@ pub fn vendor(spec: &StepSpec, workspace: &Workspace) -> (Vendored, Vec<Event>) 
 }
 
 pub fn warnings(events: &[Event]) -> Vec<&str> {
-    let warning = |event| match event {
-        &Event::Warning { ref message, .. } => Some(message.as_str()),
-        _ => None,
-    };
-    events.iter().filter_map(warning).collect()
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Warning { message, .. } => Some(message.as_str()),
+            _ => None,
+        })
+        .collect()
 }
 
 pub fn names(paths: &[EntryPath]) -> Vec<String> {

@@ -65,3 +65,47 @@ impl Drop for Guard {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    fn group(script: &str) -> Child {
+        let mut command = Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(script)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        session::in_own_session(&mut command, true);
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn the_group_is_ended_when_we_are_gone() {
+        let path = [("PATH".into(), "/usr/bin:/bin".into())];
+        let mut guard = Guard::start(&path).unwrap();
+        let mut child = group("sleep 600 & wait");
+        guard.watch(child.id().cast_signed()).unwrap();
+        // As the kernel does it for a process that is killed.
+        drop(guard.child.stdin.take());
+        assert!(guard.child.wait().unwrap().success());
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        // Its background process held the pipe.
+        assert_eq!(io::read_to_string(child.stdout.take().unwrap()).unwrap(), "");
+    }
+
+    #[test]
+    fn a_group_that_outlives_its_guard_is_left_alone() {
+        let mut guard = Guard::start(&[]).unwrap();
+        let mut child = group("sleep 0.5; echo through");
+        guard.watch(child.id().cast_signed()).unwrap();
+        drop(guard);
+        assert!(child.wait().unwrap().success());
+        assert_eq!(
+            io::read_to_string(child.stdout.take().unwrap()).unwrap(),
+            "through\n"
+        );
+    }
+}

@@ -10,6 +10,7 @@
 //! Each step has a clean environment, no standard input, umask 022, a session of its own and a log. Secrets are masked
 //! in all that leaves this crate. See `docs/steps.md` for what each preset runs and removes.
 
+mod command;
 mod error;
 mod event;
 mod guard;
@@ -20,6 +21,7 @@ mod preflight;
 mod presets;
 mod processes;
 mod runner;
+mod running;
 mod sealed;
 mod session;
 mod spec;

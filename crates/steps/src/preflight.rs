@@ -104,7 +104,7 @@ impl Check<'_> {
             self.problems.push(Problem::Spec {
                 step: step.name.clone(),
                 problem,
-            })
+            });
         };
         for name in step.tool.preset().into_iter().flat_map(|preset| preset.fixed_env) {
             if env_value(&step.env, name).is_some() {
@@ -132,8 +132,9 @@ impl Check<'_> {
     fn files(&mut self, step: &StepSpec) {
         let dir = below(&self.workspace.root, step.dir.as_ref());
         let is_command = matches!(step.tool, Tool::Run { .. });
+        let may_come = is_command && self.may_make_dirs;
         match &step.dir {
-            Some(name) if !dir.is_dir() && !(is_command && self.may_make_dirs) => {
+            Some(name) if !may_come && !dir.is_dir() => {
                 self.problems.push(Problem::MissingDir {
                     step: step.name.clone(),
                     dir: name.clone(),

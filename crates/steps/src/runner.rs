@@ -2,61 +2,26 @@
 //!
 //! What to run, and what its result means, is decided by the callers.
 
-use std::ffi::OsString;
-use std::io::{self, PipeReader, Read as _};
+use std::io;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Signal, WaitIdStatus};
 
+use crate::command::ToolCommand;
 use crate::error::{End, Error};
 use crate::event::{Event, OnEvent};
 use crate::guard::Guard;
 use crate::output::Output;
-use crate::processes::Family;
-use crate::session;
+use crate::running::{Running, TICK};
 
-/// How often limits, the cancel flag and the command's end are looked at.
-const TICK: Duration = Duration::from_millis(50);
 /// How long what is left of a step may take to end by itself before it is called left behind.
 const LINGER: Duration = Duration::from_millis(250);
 /// How long to wait for a process after KILL: one that belongs to another user, or hangs in the kernel, may stay.
 const AFTER_KILL: Duration = Duration::from_secs(5);
-
-/// A command, complete.
-#[derive(Debug, Clone)]
-pub(crate) struct ToolCommand {
-    pub(crate) program: OsString,
-    pub(crate) args: Vec<OsString>,
-    pub(crate) dir: PathBuf,
-    /// The whole environment.
-    pub(crate) env: Vec<(OsString, OsString)>,
-}
-
-impl ToolCommand {
-    /// As it would be typed in a shell.
-    pub(crate) fn shown(&self) -> String {
-        let words = std::iter::once(&self.program).chain(&self.args);
-        words
-            .map(|word| quoted(&word.to_string_lossy()))
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
 
 /// When a command is ended, and how long it gets between TERM and KILL.
 #[derive(Debug, Clone, Copy)]
@@ -117,14 +82,7 @@ impl Runner<'_> {
             source,
         };
         let mut guard = Guard::start(&command.env).map_err(spawn_error)?;
-        let mut family = Family::before_step(guard.pid());
-        let (child, pipe) = spawn(command).map_err(spawn_error)?;
-        family.leader = child.id().cast_signed();
-        let mut running = Running {
-            child,
-            pipe: Some(pipe),
-            family,
-        };
+        let mut running = Running::start(command, guard.pid()).map_err(spawn_error)?;
         let guarded = guard.watch(running.family.leader);
         let ended = match guarded {
             Ok(()) => self.follow(&mut running),
@@ -133,7 +91,7 @@ impl Runner<'_> {
         let result = self.finish(&mut running, ended);
         // The leader is reaped last: until then its number, the group's, cannot be given to another process.
         drop(guard);
-        running.reap();
+        drop(running);
         result
     }
 
@@ -333,88 +291,6 @@ struct LeftBehind {
     command: String,
     daemon: bool,
     gone: bool,
-}
-
-/// A command that was started.
-struct Running {
-    child: Child,
-    /// Its output; `None` when no process holds the other end any more.
-    pipe: Option<PipeReader>,
-    family: Family,
-}
-
-impl Running {
-    /// Passes on what the command printed, waiting for it at most `patience`. Returns whether it printed.
-    fn pump(&mut self, output: &mut Output<'_>, patience: Duration) -> io::Result<bool> {
-        let Some(pipe) = &mut self.pipe else {
-            thread::sleep(patience.min(Duration::from_millis(10)));
-            return Ok(false);
-        };
-        let patience = Timespec {
-            tv_sec: 0,
-            tv_nsec: patience.min(TICK).subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&patience)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(false),
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut buffer = [0; 64 * 1024];
-        match pipe.read(&mut buffer)? {
-            0 => {
-                self.pipe = None;
-                Ok(false)
-            }
-            length => output.write(&buffer[..length]).map(|()| true),
-        }
-    }
-
-    /// Reads what is in the pipe, without waiting for those that may still hold its other end.
-    fn drain(&mut self, output: &mut Output<'_>) -> io::Result<()> {
-        let until = Instant::now() + AFTER_KILL;
-        while self.pipe.is_some() && Instant::now() < until {
-            if !self.pump(output, Duration::ZERO)? && self.pipe.is_some() {
-                break;
-            }
-        }
-        self.pipe = None;
-        Ok(())
-    }
-
-    /// How the leader ended, when it has. It stays a zombie: its number is still needed.
-    fn ended(&self) -> io::Result<Option<WaitIdStatus>> {
-        let Some(pid) = Pid::from_raw(self.family.leader) else {
-            return Ok(None);
-        };
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        Ok(rustix::process::waitid(WaitId::Pid(pid), options)?)
-    }
-
-    fn signal_group(&self, signal: Signal) {
-        // Fails when nothing of the group is left.
-        let _ = Pid::from_raw(self.family.leader).map(|pid| rustix::process::kill_process_group(pid, signal));
-    }
-
-    /// Reaps the leader when it has ended; one that cannot be ended must not hold us.
-    fn reap(&mut self) {
-        let _ = self.child.try_wait();
-    }
-}
-
-fn spawn(command: &ToolCommand) -> io::Result<(Child, PipeReader)> {
-    let (reader, writer) = io::pipe()?;
-    let mut child = Command::new(&command.program);
-    child.args(&command.args).current_dir(&command.dir);
-    child
-        .env_clear()
-        .envs(command.env.iter().map(|(name, value)| (name, value)));
-    child
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    session::in_own_session(&mut child, true);
-    // `child` holds the pipe's writing ends, and is dropped here: else its end would never be seen.
-    Ok((child.spawn()?, reader))
 }
 
 fn signal_name(number: i32) -> Option<&'static str> {

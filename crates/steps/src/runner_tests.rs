@@ -82,24 +82,25 @@ fn shell(command: &str, dir: &std::path::Path) -> ToolCommand {
 
 impl Ran {
     fn lines(&self) -> Vec<&str> {
-        let line = |event| match event {
-            &Event::Output { ref line, .. } => Some(line.as_str()),
-            _ => None,
-        };
-        self.events.iter().filter_map(line).collect()
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Output { line, .. } => Some(line.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 
     fn left_behind(&self) -> Vec<(i32, &str, bool)> {
-        let left = |event| match event {
-            &Event::LeftBehind {
-                pid,
-                ref command,
-                daemon,
-                ..
-            } => Some((pid, command.as_str(), daemon)),
-            _ => None,
-        };
-        self.events.iter().filter_map(left).collect()
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::LeftBehind {
+                    pid, command, daemon, ..
+                } => Some((*pid, command.as_str(), *daemon)),
+                _ => None,
+            })
+            .collect()
     }
 }
 
@@ -132,8 +133,7 @@ fn nothing_of_ours_reaches_the_command() {
             "PATH=/usr/bin:/bin",
             "0022",
             "no input",
-            "no terminal",
-            "4"
+            "no terminal"
         ]
     );
 }

@@ -24,15 +24,25 @@ pub struct SealedTree {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stat {
     mode: u32,
-    file: Option<(u64, u64, (i64, i64), (i64, i64))>,
+    file: Option<FileStat>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FileStat {
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Stat {
     fn of(metadata: &Metadata) -> Self {
-        let file = || {
-            let modified = (metadata.mtime(), metadata.mtime_nsec());
-            let changed = (metadata.ctime(), metadata.ctime_nsec());
-            (metadata.ino(), metadata.size(), modified, changed)
+        let file = || FileStat {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         };
         Self {
             mode: metadata.mode(),

@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use shipit_artifact::EntryPath;
 
+use crate::command::shell;
 use crate::error::Error;
 use crate::event::{Event, OnEvent};
 use crate::mask::Masker;
 use crate::normalise::normalise;
 use crate::output::{Output, file_name};
 use crate::presets::{Environment, bundle, carton, compilers, from_root, go, npm, npm_tree};
-use crate::runner::{Limits, Runner, ToolCommand};
+use crate::runner::{Limits, Runner};
 use crate::spec::{GoOutput, StepSpec, Tool, Workspace, below};
 use crate::vendored::{Vendored, check_links};
 
@@ -117,7 +118,7 @@ impl Step<'_> {
         let env = Environment::base(self.workspace).listed(&self.spec.env);
         self.runner.run(&shell(command, &self.dir, env))?;
         for name in &self.spec.outputs {
-            let path = self.from_root(name)?;
+            let path = self.in_tree(name)?;
             self.must_exist(&path)?;
         }
         let owned = self.installs_into()?;
@@ -132,7 +133,7 @@ impl Step<'_> {
             let parent = file.parent().unwrap_or(&self.dir);
             fs::create_dir_all(parent).map_err(self.io("make", parent))?;
             self.runner.run(&go::command(&self.dir, build, &env))?;
-            let path = self.from_root(&build.output.as_path().to_string_lossy())?;
+            let path = self.in_tree(&build.output.as_path().to_string_lossy())?;
             self.must_exist(&path)?;
         }
         Ok(())
@@ -157,7 +158,7 @@ impl Step<'_> {
         result?;
         let mut owned = self.installs_into()?;
         if config.tracked {
-            let config = self.from_root(bundle::CONFIG)?;
+            let config = self.in_tree(bundle::CONFIG)?;
             owned.retain(|path| *path != config);
         }
         if !config.finds_gems() {
@@ -176,7 +177,7 @@ impl Step<'_> {
     fn npm(&mut self, production: bool) -> Result<Option<Vendored>, Error> {
         let owned = self.installs_into()?;
         if !production {
-            self.npm_ci(self.workspace.root.clone(), npm::Which::Usual)?;
+            self.npm_ci(&self.workspace.root, npm::Which::Usual)?;
             return self.vendored(self.workspace.root.clone(), owned);
         }
         let second = self.aside().join("production");
@@ -187,17 +188,17 @@ impl Step<'_> {
                 npm_tree::CopyError::Package(problem) => self.spec_error(problem),
             },
         )?;
-        self.npm_ci(self.workspace.root.clone(), npm::Which::All)?;
+        self.npm_ci(&self.workspace.root, npm::Which::All)?;
         // The full tree is not packed, but later steps must find it without what is not the same twice.
-        self.normalise(&self.workspace.root.clone(), &owned)?;
-        self.npm_ci(second.clone(), npm::Which::Production)?;
+        self.normalise(&self.workspace.root, &owned)?;
+        self.npm_ci(&second, npm::Which::Production)?;
         self.vendored(second, owned)
     }
 
-    fn npm_ci(&mut self, root: PathBuf, which: npm::Which) -> Result<(), Error> {
-        let dir = below(&root, self.spec.dir.as_ref());
+    fn npm_ci(&mut self, root: &Path, which: npm::Which) -> Result<(), Error> {
+        let dir = below(root, self.spec.dir.as_ref());
         let env = npm::environment(self.preset_env(), self.workspace);
-        let env = self.wrap_compilers(env, &root)?;
+        let env = self.wrap_compilers(env, root)?;
         self.runner.run(&npm::command(&dir, which, &env))?;
         // npm makes no node_modules when there is nothing to put there.
         let modules = dir.join("node_modules");
@@ -267,7 +268,7 @@ impl Step<'_> {
             .map_err(|problem| self.spec_error(problem))
     }
 
-    fn from_root(&self, name: &str) -> Result<EntryPath, Error> {
+    fn in_tree(&self, name: &str) -> Result<EntryPath, Error> {
         from_root(self.spec.dir.as_ref(), name)
             .ok_or_else(|| self.spec_error(format!("`{name}` leaves the tree")))
     }
@@ -298,17 +299,6 @@ impl Step<'_> {
 
     fn io(&self, action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
         io_error(&self.spec.name, action, path)
-    }
-}
-
-/// A command as steps and tests run it: `sh -c`, without `-e`, as in a Makefile or a crontab. Of several lines the last
-/// one decides; `set -e` is the writer's.
-pub(crate) fn shell(command: &str, dir: &Path, env: Environment) -> ToolCommand {
-    ToolCommand {
-        program: "/bin/sh".into(),
-        args: vec!["-c".into(), command.into()],
-        dir: dir.to_path_buf(),
-        env: env.into_vec(),
     }
 }
 

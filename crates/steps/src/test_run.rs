@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::command::shell;
 use crate::error::Error;
 use crate::event::{Event, OnEvent};
 use crate::mask::Masker;
@@ -16,7 +17,7 @@ use crate::output::{Output, file_name};
 use crate::presets::Environment;
 use crate::runner::{Limits, Runner};
 use crate::spec::{TestSpec, Workspace, below};
-use crate::step::{io_error, shell};
+use crate::step::io_error;
 
 /// What a test did that succeeded.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, Leftover, Needed, Preset, Program};
-use crate::runner::ToolCommand;
+use crate::command::ToolCommand;
 use crate::spec::Workspace;
 
 /// Where gems go.

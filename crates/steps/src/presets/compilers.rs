@@ -55,8 +55,6 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A file that another thread's child may hold open for writing cannot be executed (ETXTBSY); one that was written under
-/// another name and renamed can still be hit, but a shell script is read by /bin/sh, which the kernel does not refuse.
 fn write_program(file: &Path, text: &str) -> io::Result<()> {
     fs::write(file, text)?;
     fs::set_permissions(file, fs::Permissions::from_mode(0o755))

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::{Environment, Needed, Preset, Program};
-use crate::runner::ToolCommand;
+use crate::command::ToolCommand;
 use crate::spec::{GoOutput, Workspace};
 
 pub(crate) static PRESET: Preset = Preset {

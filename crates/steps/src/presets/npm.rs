@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Environment, Leftover, Needed, Preset, Program};
-use crate::runner::ToolCommand;
+use crate::command::ToolCommand;
 use crate::spec::Workspace;
 
 pub(crate) static PRESET: Preset = Preset {
