@@ -4,9 +4,11 @@
 //! with the manifest's URL on its standard input.
 
 #![allow(
-    clippy::disallowed_methods,
     clippy::disallowed_macros,
-    reason = "test code: it reads the environment and prints"
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code: helpers outside of the test functions, too"
 )]
 
 #[path = "manifest/host.rs"]

@@ -37,7 +37,8 @@ fn tokens_decide_who_may_fire() {
     assert!(error.hint().unwrap().contains(&rule));
     assert!(!format!("{error} {error:?} {shown}").contains(&reader));
     let (result, _) = with(Some("00000000-0000-0000-0000-000000000000"));
-    assert!(matches!(result.unwrap_err(), Error::Denied { .. }));
+    let error = result.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error:?}");
     // The rule that the hint names is the one that is needed.
     let writer = agent.create_token(&rule);
     with(Some(&writer)).0.unwrap();

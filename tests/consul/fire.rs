@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use shipit_fleet::consul::{EventRequest, any_of, exact};
+use shipit_fleet::consul::{Error, EventRequest, any_of, exact, preflight};
 use shipit_fleet::event::{HandlerInput, parse_handler_input};
 use shipit_testbed::{Cmd, ConsulAgent, ConsulCluster, FaultProxy, Tmp, until};
 
@@ -58,7 +58,7 @@ fn filters_reach_the_named_nodes_alone() {
     };
     sent("exact", &|request| request.node = Some(exact("web1")));
     sent("several", &|request| {
-        request.node = Some(any_of(&["web10", "db1"]))
+        request.node = Some(any_of(&["web10", "db1"]));
     });
     sent("loose", &|request| request.node = Some("web1".to_owned()));
     sent("service", &|request| request.service = Some(exact("shop")));
@@ -94,40 +94,53 @@ fn the_largest_event_arrives_and_a_larger_one_is_not_sent() {
     let agent = ConsulAgent::dev();
     let proxy = FaultProxy::start(agent.addr());
     let client = client(&proxy.url());
-    let (name, payload) = ("e".repeat(70), format!("s3://{}", "p".repeat(295)));
-    fire(&client, &event(&name, &payload)).unwrap();
-    until("the event", READY, || {
-        agent.events(&name) == [payload.clone().into_bytes()]
-    });
-    let sent = proxy.seen();
-    assert_eq!(sent.len(), 1);
-    let header = |wanted: &str| {
-        let found = sent[0]
-            .headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.map(|(_, value)| value.as_str())
-    };
-    assert_eq!(
-        (header("content-length"), header("transfer-encoding")),
-        (Some("300"), None)
-    );
-    let error = fire(&client, &event(&name, &format!("{payload}p"))).unwrap_err();
+    // Name, payload, filters: each at one of the limits.
+    let sizes = [
+        (1, 300, vec![69]),
+        (50, 300, vec![]),
+        (100, 200, vec![]),
+        (185, 30, vec![]),
+        (30, 230, vec![32, 33, 33]),
+    ];
+    for (number, (name, payload, filters)) in sizes.into_iter().enumerate() {
+        let filter = |at: usize| {
+            filters
+                .get(at)
+                .map(|length| format!(".*{}", "x?".repeat(length / 2 - 1) + &"$"[..length % 2]))
+        };
+        let mut request = EventRequest {
+            node: filter(0),
+            service: filter(1),
+            tag: filter(2),
+            ..event(&"e".repeat(name), &"p".repeat(payload))
+        };
+        preflight(&request).unwrap();
+        fire(&client, &request).unwrap_or_else(|error| panic!("{name} + {payload}: {error}"));
+        let sent = proxy.seen();
+        assert_eq!(sent.len(), number + 1);
+        let header = |wanted: &str| {
+            let found = sent[number]
+                .headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.map(|(_, value)| value.clone())
+        };
+        assert_eq!(
+            (header("content-length"), header("transfer-encoding")),
+            (Some(payload.to_string()), None)
+        );
+        request.payload.push('p');
+        let error = fire(&client, &request).unwrap_err();
+        assert!(matches!(&error, Error::TooLong(_)), "{error:?}");
+        assert_eq!(proxy.seen().len(), number + 1, "something was sent");
+    }
+    let name = "e".repeat(50);
+    until("the event", READY, || agent.events(&name) == [vec![b'p'; 300]]);
+    let error = fire(&client, &event(NAME, &"p".repeat(301))).unwrap_err();
     assert!(
-        error.to_string().contains("payload 301 bytes (limit 300)"),
-        "{error}"
+        error.to_string().contains("payload 301 bytes (limit 300)")
+            && error.hint().unwrap().contains("store.url")
     );
-    assert!(error.hint().unwrap().contains("store.url"));
-    let filtered = EventRequest {
-        node: Some(exact("web1")),
-        ..event(&name, &payload)
-    };
-    let error = fire(&client, &filtered).unwrap_err();
-    assert!(
-        error.to_string().contains("filters 6, together 376 (limit 370)"),
-        "{error}"
-    );
-    assert_eq!(proxy.seen().len(), 1, "something was sent");
 }
 
 #[test]
@@ -144,6 +157,6 @@ fn names_and_filters_are_encoded() {
         agent.events("").last() == Some(&b"file:///m.yml".to_vec())
     });
     let list = agent.api("GET", "/v1/event/list", b"").text();
-    assert!(list.contains(&format!("\"Name\":\"{name}\"")), "{list}");
+    assert!(list.contains(&format!("\"Name\": \"{name}\"")), "{list}");
     assert!(block_on(client(&agent.url()).leader()).unwrap().contains(':'));
 }

@@ -277,8 +277,13 @@ impl Client {
         let text = String::from_utf8_lossy(body);
         let reason: String = text.trim().chars().take(REASON_LIMIT).collect();
         let (doing, address) = (call.doing.clone(), self.address.clone());
+        // An unknown token, and a denial that came over from a server, are 500 to some versions.
+        let denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            || ["ACL not found", "Permission denied"]
+                .iter()
+                .any(|words| reason.contains(words));
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Denied {
+            _ if denied => Error::Denied {
                 doing,
                 address,
                 reason,

@@ -144,6 +144,9 @@ impl Error {
             Error::NoAnswer { .. } => {
                 Some("kick again: hosts that have followed the manifest already do nothing more".to_owned())
             }
+            Error::Denied { reason, token: true, .. } if reason.contains("ACL not found") => {
+                Some("this cluster does not know the token: it was deleted, or belongs to another cluster".to_owned())
+            }
             Error::Denied { rule, token: true, .. } => Some(format!("give the token's policy the rule: {rule}")),
             Error::Denied { rule, token: false, .. } => {
                 Some(format!("no token was sent: set CONSUL_HTTP_TOKEN to one whose policy has the rule: {rule}"))
