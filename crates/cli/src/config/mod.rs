@@ -35,7 +35,7 @@ pub use provenance::Provenance;
 pub use reference::reference;
 pub use request::{ConfigRequest, Override, StageChoice};
 pub use schema::published as json_schema;
-pub use setting::{EnvRef, Origin, Resolved, Secret, Setting};
+pub use setting::Setting;
 pub use settled::{
     Build, Compression, Consul, Exec, Fetch, Filter, Kick, Layout, Role, Settled, Source, Step, Store, Test,
     Tool, Transport,

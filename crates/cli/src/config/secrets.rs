@@ -301,7 +301,13 @@ pub fn suspects(text: &str) -> Vec<Range<usize>> {
                 .trim_matches(['"', '\'']);
             let secret = sounds_secret(key) || value.split('=').any(|part| kind_of(part).is_some());
             if secret || key.split_whitespace().any(sounds_secret) {
-                spans.push(start + line.len() - value.trim_start().len()..start + line.len());
+                let from = start + line.len() - value.trim_start().len();
+                if value.trim_start().starts_with('[') || value.contains("\"\"\"") || value.contains("'''") {
+                    // Where a value of several lines ends, nobody knows.
+                    spans.push(from..text.len());
+                    break;
+                }
+                spans.push(from..start + line.len());
             }
         } else if kind_of(line).is_some() {
             spans.push(start..start + line.len());
