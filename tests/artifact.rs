@@ -8,6 +8,10 @@
     reason = "this is test code"
 )]
 
+#[path = "artifact/disk.rs"]
+mod disk;
+#[path = "artifact/others.rs"]
+mod others;
 #[path = "artifact/reader.rs"]
 mod reader;
 #[path = "artifact/support.rs"]

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use shipit_artifact::{
-    Artifact, Compression, DirTree, EntryPath, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft,
+    Artifact, Compression, DirTree, EntryPath, Error, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft,
     RecordStep, Tool, Tree, assemble, seal_layer,
 };
 
@@ -79,6 +79,24 @@ pub fn pack(
     compression: Compression,
     jobs: usize,
 ) -> Artifact {
+    try_pack(
+        dependencies,
+        code,
+        [&out.join("sealed"), &out.join("artifacts")],
+        compression,
+        jobs,
+    )
+    .expect("the artifact is packed")
+}
+
+/// An artifact of two trees, its dependency layer sealed in the first directory, assembled in the second.
+pub fn try_pack(
+    dependencies: &dyn Tree,
+    code: &dyn Tree,
+    [sealed_in, out]: [&Path; 2],
+    compression: Compression,
+    jobs: usize,
+) -> Result<Artifact, Error> {
     let cancel = AtomicBool::new(false);
     let jobs = NonZeroUsize::new(jobs).expect("at least one");
     let options = PackOptions {
@@ -102,7 +120,7 @@ pub fn pack(
         Mtime::FromContent,
         9,
     );
-    let sealed = seal_layer(&bundle, &out.join("sealed"), &options).expect("the layer is sealed");
+    let sealed = seal_layer(&bundle, sealed_in, &options)?;
     let code = plan("code", LayerKind::Code, code, Mtime::Fixed(TIME), 3);
     let draft = RecordDraft {
         app: "shop".to_owned(),
@@ -118,7 +136,7 @@ pub fn pack(
             version: "2.3.15".to_owned(),
         }],
     };
-    assemble(&[sealed], &code, draft, &out.join("artifacts"), &options).expect("the artifact is assembled")
+    assemble(&[sealed], &code, draft, out, &options)
 }
 
 /// What a path on disk is, as far as an artifact carries it.

@@ -36,11 +36,11 @@ impl FrameCompressor {
     }
 
     /// The memory that one compressor takes for frames of the largest size, in bytes, rounded up.
-    pub(crate) fn memory(compression: Compression, level: i32) -> usize {
+    pub(crate) fn memory(compression: Compression, level: i32) -> u64 {
         match (compression, level) {
             (Compression::Gzip, _) => 1 << 20,
-            (Compression::Zstd, ..=4) => 4 << 20,
-            (Compression::Zstd, 5..=12) => 28 << 20,
+            (Compression::Zstd, ..=4) => 3 << 20,
+            (Compression::Zstd, 5..=12) => 23 << 20,
             (Compression::Zstd, _) => 48 << 20,
         }
     }

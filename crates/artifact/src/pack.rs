@@ -13,7 +13,7 @@ use std::thread;
 use crate::compress::FrameCompressor;
 use crate::error::Error;
 use crate::event::Event;
-use crate::format::END_BLOCKS;
+use crate::format::{END_BLOCKS, MOST_FRAME};
 use crate::frames::{Place, Plan, plan};
 use crate::hash::sha256;
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
@@ -42,7 +42,7 @@ impl Shared<'_> {
 }
 
 /// The pool's memory stays below this, however many threads were asked for.
-const POOL_MEMORY: usize = 120 << 20;
+const POOL_MEMORY: u64 = 150 << 20;
 
 /// Packs `entries` of a layer into `out`, whose path is for errors. The code ends with tar's end blocks.
 pub(crate) fn pack(
@@ -92,14 +92,21 @@ pub(crate) fn pack(
 }
 
 fn run_pool(shared: &Shared<'_>, planned: &Plan, writer: &mut FrameWriter<'_>) -> Result<(), Error> {
-    let memory = FrameCompressor::memory(shared.options.compression, shared.layer.level);
-    let most = (POOL_MEMORY / memory).min(planned.frames.len()).max(1);
-    let workers = shared.options.jobs.get().min(most);
+    // Besides its compressor a worker accounts for the frame it reads, the one it gives, and one that waits.
+    let memory = FrameCompressor::memory(shared.options.compression, shared.layer.level) + 3 * MOST_FRAME;
+    let most = (POOL_MEMORY / memory) as usize;
+    let workers = shared
+        .options
+        .jobs
+        .get()
+        .min(most)
+        .min(planned.frames.len())
+        .max(1);
     thread::scope(|scope| {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         // Each frame's reply is waited for in order; this bound is what keeps memory small.
-        let (in_order, replies) = mpsc::sync_channel(2 * workers);
+        let (in_order, replies) = mpsc::sync_channel(workers + 2);
         let failed = |source| Error::io("start a thread that packs", Path::new(&shared.layer.name), source);
         for _ in 0..workers {
             let queue = Arc::clone(&queue);
