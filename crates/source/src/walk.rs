@@ -129,7 +129,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Walks a directory, given by its path within the commit; says whether anything of it is exported.
+    /// Walks a directory, given by its path within the commit; says whether git archive writes the directory: it does as
+    /// soon as it comes to a file in it, also to one that it leaves out.
     fn directory(&mut self, level: &mut Level<'_>, tree: Oid, path: &[u8]) -> Result<bool, Error> {
         let damaged = |source| Error::Damaged {
             git_dir: level.commit.git_dir.clone(),
@@ -141,7 +142,7 @@ impl Walk<'_> {
         if let Some(content) = &attributes {
             level.stack.push(path, content);
         }
-        let before = self.nodes.len();
+        let mut written = false;
         for item in &tree_object {
             if self.cancel.load(Ordering::Relaxed) {
                 return Err(Error::Cancelled);
@@ -153,34 +154,35 @@ impl Walk<'_> {
             }
             full.extend_from_slice(name);
             check_name(level, name, &full)?;
-            self.item(level, item.filemode_raw(), item.id(), &full)?;
+            written |= self.item(level, item.filemode_raw(), item.id(), &full)?;
         }
         if attributes.is_some() {
             level.stack.pop();
         }
-        Ok(self.nodes.len() > before)
+        Ok(written)
     }
 
-    fn item(&mut self, level: &mut Level<'_>, mode: i32, id: Oid, path: &[u8]) -> Result<(), Error> {
+    fn item(&mut self, level: &mut Level<'_>, mode: i32, id: Oid, path: &[u8]) -> Result<bool, Error> {
         let is_dir = mode & 0o170_000 == 0o040_000;
         let attributes = level.stack.of(path, is_dir || mode == MODE_GITLINK);
         if attributes.export_ignore.is_set() {
-            return Ok(());
+            return Ok(!is_dir);
         }
         let entry_path = mounted(level, path)?;
-        match mode {
-            _ if is_dir => {
-                // As in git archive, a directory of which nothing is exported is not there.
-                self.nodes.push(directory_node(entry_path));
-                if !self.directory(level, id, path)? {
-                    self.nodes.pop();
-                }
-                Ok(())
+        if is_dir {
+            self.nodes.push(directory_node(entry_path));
+            let written = self.directory(level, id, path)?;
+            if !written {
+                self.nodes.pop();
             }
-            MODE_GITLINK => self.submodule(level, entry_path, path, id),
-            MODE_SYMLINK => self.symlink(level, entry_path, id),
-            mode => self.file(level, entry_path, id, mode & 0o100 != 0, &attributes),
+            return Ok(written);
         }
+        match mode {
+            MODE_GITLINK => self.submodule(level, entry_path, path, id)?,
+            MODE_SYMLINK => self.symlink(level, entry_path, id)?,
+            mode => self.file(level, entry_path, id, mode & 0o100 != 0, &attributes)?,
+        }
+        Ok(true)
     }
 
     fn symlink(&mut self, level: &Level<'_>, path: EntryPath, id: Oid) -> Result<(), Error> {
