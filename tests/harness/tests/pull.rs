@@ -1,6 +1,8 @@
 //! The parts together, without the product: an artifact in S3, an event through Consul, stretcher on a host. When this
 //! fails, the testbed is at fault; when this passes and the end-to-end tests fail, it is not.
 
+#![allow(clippy::expect_used, reason = "a helper of a test ends the test")]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +29,7 @@ fn publish(server: &S3Server, tmp: &Tmp, dest: &Path) {
     let tar = Cmd::new("tar").args(["--zstd", "-cf"]).arg(&artifact);
     let _ = tar.arg("-C").arg(tmp.join("tree")).arg("app").run().ok();
     let sum = Cmd::new("sha256sum").arg(&artifact).run().ok().line();
-    let sum = sum.split(' ').next().unwrap();
+    let sum = sum.split_once(" ").expect("a checksum and a name").0;
     let dest = dest.display();
     let manifest = format!(
         "src: s3://testbed/app.tar.zst\nchecksum: {sum}\ndest: {dest}\ncommands:\n  post:\n    - echo done >{dest}/post\n"
