@@ -38,6 +38,13 @@ deny:
 
 lint: fmt clippy doc deny
 
+DIST = target/dist
 deb:
+	command -v cargo-deb >/dev/null || $(CARGO) install --locked cargo-deb
 	$(CARGO) build --release --locked -p shipit-cli
-	$(CARGO) deb -p shipit-cli --no-build
+	mkdir -p $(DIST)/man $(DIST)/completions
+	target/release/shipit man --dir $(DIST)/man
+	target/release/shipit completions bash >$(DIST)/completions/shipit.bash
+	target/release/shipit completions zsh >$(DIST)/completions/_shipit
+	target/release/shipit completions fish >$(DIST)/completions/shipit.fish
+	$(CARGO) deb -p shipit-cli --no-build --no-strip

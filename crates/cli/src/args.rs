@@ -71,6 +71,8 @@ pub enum Color {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     #[command(about, long_about)]
+    Init(commands::init::InitArgs),
+    #[command(about, long_about)]
     Config(commands::config::ConfigArgs),
     #[command(about, long_about)]
     Build(commands::build::BuildArgs),

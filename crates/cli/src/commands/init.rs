@@ -7,7 +7,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 
 use crate::config::{Config, ConfigRequest, FILE_NAME, StageChoice};
@@ -104,15 +106,17 @@ pub fn init(cwd: &Path, target: Option<PathBuf>, force: bool) -> Result<Written>
 
 /// The config's text.
 fn render(survey: &Survey) -> Result<String> {
+    let failed = |error| CliError::from_source(Kind::Internal, error).context("rendering the starter config");
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_keep_trailing_newline(true);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build();
+    environment.set_syntax(syntax.map_err(failed)?);
     environment.add_filter("toml", |text: String| toml::Value::from(text).to_string());
-    environment
-        .render_str(TEMPLATE, survey)
-        .map_err(|error| CliError::from_source(Kind::Internal, error).context("rendering the starter config"))
+    environment.render_str(TEMPLATE, Value::from(Serde(survey))).map_err(failed)
 }
 
 /// Writes aside, loads what was written, and only then gives it its name: what init leaves always loads.

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod build;
 pub mod completions;
 pub mod config;
+pub mod init;
 pub mod kick;
 pub mod man;
 pub mod publish;
@@ -16,6 +17,7 @@ use crate::errors::{Kind, Result};
 /// Runs one command. Whatever was cancelled ends with the code of the signal that came.
 pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
     let result = match command {
+        Command::Init(args) => init::run(args, context),
         Command::Config(args) => config::run(args, context),
         Command::Build(args) => build::run(args, context),
         Command::Render(args) => render::run(args, context),
