@@ -28,19 +28,24 @@ pub(crate) static PRESET: Preset = Preset {
 /// `-trimpath` keeps the workspace's path out of the program, `-buildvcs=false` the state of a repository that the
 /// workspace may lie in.
 pub(crate) fn command(dir: &Path, build: &GoOutput, env: &Environment) -> ToolCommand {
+    let mut args = vec!["build".into(), "-trimpath".into(), "-buildvcs=false".into()];
+    if vendor_is_anothers(dir) {
+        args.push("-mod=readonly".into());
+    }
+    args.extend(["-o".into(), build.output.to_path_buf().into(), build.package.clone().into()]);
     ToolCommand {
         program: "go".into(),
-        args: vec![
-            "build".into(),
-            "-trimpath".into(),
-            "-buildvcs=false".into(),
-            "-o".into(),
-            build.output.to_path_buf().into(),
-            build.package.clone().into(),
-        ],
+        args,
         dir: dir.to_path_buf(),
         env: env.clone().into_vec(),
     }
+}
+
+/// Whether `vendor/` is not Go's: `go` takes any directory of that name for its own (`go help modules`, since 1.14), and
+/// bundler puts vendor/bundle there.
+fn vendor_is_anothers(dir: &Path) -> bool {
+    let vendor = dir.join("vendor");
+    vendor.is_dir() && !vendor.join("modules.txt").exists()
 }
 
 /// Further flags (`-ldflags`, `-tags`) are listed in the step's `env` as GOFLAGS, which `go` reads itself.
@@ -70,6 +75,16 @@ fn go_work(root: &Path, dir: &Path) -> std::ffi::OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vendor_directory_of_bundler_is_not_taken_for_gos() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!vendor_is_anothers(dir.path()));
+        std::fs::create_dir_all(dir.path().join("vendor/bundle")).unwrap();
+        assert!(vendor_is_anothers(dir.path()));
+        std::fs::write(dir.path().join("vendor/modules.txt"), "").unwrap();
+        assert!(!vendor_is_anothers(dir.path()));
+    }
 
     #[test]
     fn a_go_work_counts_only_inside_the_tree() {
