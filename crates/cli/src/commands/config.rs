@@ -15,13 +15,13 @@ use crate::settle;
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// The stage that is laid over the base
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, short, value_name = "STAGE", env = "SHIPIT_STAGE")]
     stage: Option<String>,
     /// Print the JSON Schema of the file (templates/shipit.schema.json)
-    #[arg(long, hide = true, exclusive = true)]
+    #[arg(long, hide = true)]
     schema: bool,
     /// Print the reference page (docs/configuration.md)
-    #[arg(long, hide = true, exclusive = true)]
+    #[arg(long, hide = true)]
     reference: bool,
 }
 

@@ -109,14 +109,16 @@ fn render(survey: &Survey) -> Result<String> {
     let failed = |error| CliError::from_source(Kind::Internal, error).context("rendering the starter config");
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let syntax = SyntaxConfig::builder()
+    let mut syntax = SyntaxConfig::builder();
+    syntax
         .trim_blocks(true)
         .lstrip_blocks(true)
-        .keep_trailing_newline(true)
-        .build();
-    environment.set_syntax(syntax.map_err(failed)?);
+        .keep_trailing_newline(true);
+    environment.set_syntax(syntax.build().map_err(failed)?);
     environment.add_filter("toml", |text: String| toml::Value::from(text).to_string());
-    environment.render_str(TEMPLATE, Value::from(Serde(survey))).map_err(failed)
+    environment
+        .render_str(TEMPLATE, Value::from(Serde(survey)))
+        .map_err(failed)
 }
 
 /// Writes aside, loads what was written, and only then gives it its name: what init leaves always loads.
@@ -133,7 +135,6 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
         path: Some(file.path().to_owned()),
         cwd: dir.to_owned(),
         stage: StageChoice::Base,
-        flags: Vec::new(),
         env: &|_| None,
     };
     Config::load(request).map_err(|error| {
@@ -200,7 +201,6 @@ mod tests {
             path: None,
             cwd: dir.to_owned(),
             stage: StageChoice::Of(Some(stage)),
-            flags: Vec::new(),
             env: &|_| None,
         })
         .unwrap()

@@ -1,8 +1,8 @@
 //! The config: `shipit.toml` found, read, checked, a stage laid over it, and settled into one typed value.
 //!
 //! The order is: the tree with its places (`text`), the search for inline secrets (`secrets`), the check of every table
-//! against the file's types (`file`, `schema`, `check`), the stage's keys laid over the base (`layers`), flags and
-//! Consul's variables over both (`overrides`), the settled value (`settle`, `settled`). Nothing is fetched, opened or run
+//! against the file's types (`file`, `schema`, `check`), the stage's keys laid over the base (`layers`), Consul's
+//! variables over both (`overrides`), the settled value (`settle`, `settled`). Nothing is fetched, opened or run
 //! here, and no environment variable is read except through the function that the caller hands in.
 
 mod check;
@@ -30,18 +30,15 @@ mod text;
 use std::path::{Path, PathBuf};
 
 pub use duration::Span;
-pub use error::{ConfigError, Invalid, Lint, Problem};
-pub use provenance::Provenance;
+pub use error::ConfigError;
 pub use reference::reference;
-pub use request::{ConfigRequest, Override, StageChoice};
+pub use request::{ConfigRequest, StageChoice};
 pub use schema::published as json_schema;
 pub use setting::Setting;
-pub use settled::{
-    Build, Compression, Consul, Exec, Fetch, Filter, Kick, Layout, Role, Settled, Source, Step, Store, Test,
-    Tool, Transport,
-};
+pub use settled::{Compression, Exec, Fetch, Layout, Role, Settled, Step, Store, Tool, Transport};
 pub use shown::{as_json, as_toml};
 
+use error::{Invalid, Problem};
 use layers::Unchosen;
 use settle::Surroundings;
 
@@ -103,7 +100,6 @@ fn settle_text(text: &str, path: &Path, request: &ConfigRequest<'_>) -> Result<S
     })?;
     let mut merged = layers::merged(&root, &chosen);
     overrides::environment(&mut merged, &schema, request.env)?;
-    overrides::flags(&mut merged, &schema, &request.flags)?;
     let around = Surroundings {
         file: path,
         shown,

@@ -1,13 +1,10 @@
-//! What goes before the file: flags, and the environment variables that Consul's own tools know.
-//!
-//! The order is flag, environment, file, default; for each key on its own, except that one way to give the token or the
-//! address drops the others.
+//! The environment variables that Consul's own tools know: they go before the file, for each key on its own, except that one
+//! way to give the token drops the other. Flags are the commands' own, and go before both.
 
 use serde_json::Value as Json;
 
 use super::check;
 use super::error::ConfigError;
-use super::request::Override;
 use super::setting::Origin;
 use super::text::{Entry, Node, Part, Value};
 
@@ -60,17 +57,6 @@ pub fn environment(
         )?;
     }
     token(root, schema, &get)
-}
-
-/// Lays flags over the tree.
-pub fn flags(root: &mut Node, schema: &Json, flags: &[Override<'_>]) -> Result<(), ConfigError> {
-    for flag in flags {
-        let origin = Origin::Flag {
-            name: flag.flag.to_owned(),
-        };
-        set(root, schema, flag.key, text(flag.value.clone()), origin)?;
-    }
-    Ok(())
 }
 
 /// The file goes before the token as such in Consul's own tools, and so it does here.
@@ -153,7 +139,6 @@ fn truth(name: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<Option<bool
 /// Puts a value at a dotted key when the schema takes it there.
 fn set(root: &mut Node, schema: &Json, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
     let from = match &origin {
-        Origin::Flag { name } => name.clone(),
         Origin::Environment { name } => format!("the environment variable {name}"),
         _ => key.to_owned(),
     };

@@ -10,8 +10,6 @@ pub struct ConfigRequest<'a> {
     pub cwd: PathBuf,
     /// Which stage is laid over the base.
     pub stage: StageChoice<'a>,
-    /// Values from flags, which go before everything else.
-    pub flags: Vec<Override<'a>>,
     /// The environment; asked for the standard variables that complete the config (`CONSUL_HTTP_ADDR`).
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -25,15 +23,4 @@ pub enum StageChoice<'a> {
     Any(Option<&'a str>),
     /// This one. Without a name, a config that has no `[stage.*]` table is taken as the stage `default`.
     Of(Option<&'a str>),
-}
-
-/// A value that a flag gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Override<'a> {
-    /// The dotted key (`consul.address`).
-    pub key: &'a str,
-    /// The flag as the user writes it (`--consul-address`).
-    pub flag: &'a str,
-    /// The value.
-    pub value: String,
 }

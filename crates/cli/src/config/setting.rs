@@ -32,11 +32,6 @@ pub enum Origin {
         /// The variable's name.
         name: String,
     },
-    /// A flag of the command line.
-    Flag {
-        /// The flag as the user writes it.
-        name: String,
-    },
     /// Nobody said anything: what shipit does by itself.
     Default,
 }
@@ -122,11 +117,6 @@ impl Setting {
         }
     }
 
-    /// The dotted key, as errors name it.
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
     /// The text when it stands in the config itself.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {
@@ -136,26 +126,17 @@ impl Setting {
     }
 
     /// The variable when it comes from one.
+    #[cfg(test)]
     pub fn as_env(&self) -> Option<&EnvRef> {
         match &self.value {
             Value::Text(_) => None,
             Value::Env(env) => Some(env),
         }
     }
-
-    /// Whether the value is marked as secret.
-    pub fn is_secret(&self) -> bool {
-        self.as_env().is_some_and(|env| env.secret)
-    }
 }
 
 impl Resolved {
     /// The value itself, for the one place that uses it.
-    pub fn expose(&self) -> &str {
-        &self.value
-    }
-
-    /// Gives the value away.
     pub fn into_inner(self) -> String {
         self.value
     }

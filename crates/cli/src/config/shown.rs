@@ -119,7 +119,6 @@ impl Writer<'_> {
             Origin::File { line } => format!("{file}:{line}"),
             Origin::Stage { stage, line } => format!("{file}:{line} [stage.{}]", bare(&stage)),
             Origin::Environment { name } => format!("environment variable {name}"),
-            Origin::Flag { name } => format!("flag {name}"),
             Origin::Default => "default".to_owned(),
         }
     }

@@ -37,7 +37,7 @@ pub struct File {
     /// Where artifacts and releases live.
     pub store: Option<StoreTable>,
     /// How Consul is reached and what its events are called. Consul's standard environment variables go before these keys,
-    /// and flags before both.
+    /// and a command's own flags before both.
     pub consul: Option<ConsulTable>,
     /// How hosts are told of a release.
     pub kick: Option<KickTable>,

@@ -182,7 +182,6 @@ impl Settler<'_> {
         match self.merged.find(path).map(|(node, _)| &node.origin) {
             Some(Origin::File { line } | Origin::Stage { line, .. }) => format!("{file}:{line}"),
             Some(Origin::Environment { name }) => name.clone(),
-            Some(Origin::Flag { name }) => name.clone(),
             Some(Origin::Default) | None => "default".to_owned(),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::super::check::{keyword, layers, schema_of};
+use super::super::check::{keyword, layers};
 use super::super::{StageChoice, json_schema, reference, schema};
 use super::load;
 
@@ -116,11 +116,4 @@ exec = { command = "x", hosts = ["a"] }
         }
     }
     assert!(compared > 30, "{compared}");
-}
-
-#[test]
-fn flags_name_keys_of_the_schema() {
-    let root = schema::internal();
-    assert!(schema_of(&root, "consul.address").is_some());
-    assert!(schema_of(&root, "consul.adress").is_none());
 }

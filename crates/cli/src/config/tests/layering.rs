@@ -1,9 +1,9 @@
-//! The base, a stage over it, the environment and flags over both, and where each value is said to come from.
+//! The base, a stage over it, the environment over both, and where each value is said to come from.
 
 use std::path::{Path, PathBuf};
 
 use super::super::setting::Origin;
-use super::super::{ConfigRequest, Override, StageChoice, Transport, as_toml, settle_text};
+use super::super::{ConfigRequest, StageChoice, Transport, as_toml};
 use super::load;
 
 const TEXT: &str = r#"app = "shop"
@@ -106,60 +106,33 @@ fn a_config_without_stages_is_the_stage_default() {
 }
 
 #[test]
-fn flag_then_environment_then_file_then_default() {
+fn environment_then_file_then_default() {
     let text = "app = \"shop\"\n[consul]\naddress = \"http://file:1\"\nverify = true\n";
-    let address = |flags: Vec<Override<'_>>, variables: &[(&str, &str)], text: &str| {
-        let env = |name: &str| {
-            variables
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
-        let request = ConfigRequest {
-            path: None,
-            cwd: PathBuf::from("/app"),
-            stage: StageChoice::Base,
-            flags,
-            env: &env,
-        };
-        let settled = settle_text(text, Path::new("/app/shipit.toml"), &request).unwrap();
-        let shown = settled.consul.address.as_text().unwrap().to_owned();
-        (shown, settled.provenance.of("consul.address"))
-    };
-    let flag = || {
-        vec![Override {
-            key: "consul.address",
-            flag: "--consul-address",
-            value: "http://flag:1".to_owned(),
-        }]
+    let address = |variables: &[(&str, &str)], text: &str| {
+        let settled = load(text, StageChoice::Base, variables).unwrap();
+        (
+            settled.consul.address.as_text().unwrap().to_owned(),
+            settled.provenance.of("consul.address"),
+        )
     };
     let env = [("CONSUL_HTTP_ADDR", "env:1"), ("CONSUL_HTTP_SSL", "true")];
-    assert_eq!(
-        address(flag(), &env, text),
-        (
-            "http://flag:1".to_owned(),
-            Origin::Flag {
-                name: "--consul-address".to_owned()
-            }
-        )
-    );
     let from = |name: &str| Origin::Environment {
         name: name.to_owned(),
     };
     assert_eq!(
-        address(vec![], &env, text),
+        address(&env, text),
         ("https://env:1".to_owned(), from("CONSUL_HTTP_ADDR"))
     );
     assert_eq!(
-        address(vec![], &env[1..], text),
+        address(&env[1..], text),
         ("https://file:1".to_owned(), from("CONSUL_HTTP_SSL"))
     );
     assert_eq!(
-        address(vec![], &[], text),
+        address(&[], text),
         ("http://file:1".to_owned(), Origin::File { line: 3 })
     );
     assert_eq!(
-        address(vec![], &[], "app = \"a\"\n"),
+        address(&[], "app = \"a\"\n"),
         ("http://127.0.0.1:8500".to_owned(), Origin::Default)
     );
 }
@@ -225,7 +198,6 @@ fn the_config_is_found_upward() {
         path,
         cwd: cwd.to_owned(),
         stage: StageChoice::Base,
-        flags: Vec::new(),
         env: &|_| None,
     };
     assert!(matches!(

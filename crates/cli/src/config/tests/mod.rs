@@ -21,7 +21,6 @@ fn load(text: &str, stage: StageChoice<'_>, variables: &[(&str, &str)]) -> Resul
         path: None,
         cwd: PathBuf::from("/app"),
         stage,
-        flags: Vec::new(),
         env: &env,
     };
     settle_text(text, Path::new("/app/shipit.toml"), &request)

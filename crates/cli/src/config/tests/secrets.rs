@@ -28,7 +28,7 @@ token = { env = "CT", secret = false }
     let settled = load(text, StageChoice::Of(None), &variables).unwrap();
     let token = settled.source.token.as_ref().unwrap().resolve(&env).unwrap();
     assert!(token.is_secret());
-    assert_eq!(token.expose(), PLANTED);
+    assert_eq!(token.clone().into_inner(), PLANTED);
     let mut shown = format!("{settled:?}{token:?}{}", serde_json::to_string(&token).unwrap());
     shown.push_str(&as_toml(&settled, &env).unwrap());
     shown.push_str(&as_json(&settled).unwrap().to_string());
