@@ -133,6 +133,7 @@ mod tests {
             ("{{ env 1 }}", "1"),
             ("{{ env (\"A\" }}", ")"),
             ("{{ \"\\q\" }}", "\\q"),
+            ("{{/*/}}", "closed"),
         ] {
             let error = with(text).unwrap_err().to_string();
             assert!(
@@ -140,6 +141,18 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn parentheses_have_a_depth() {
+        let nested = |depth: usize| format!("{{{{ {}\"x\"{} }}}}", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(with(&nested(50)).unwrap(), "x");
+        assert!(
+            with(&nested(100_000))
+                .unwrap_err()
+                .to_string()
+                .contains("too deep")
+        );
     }
 
     #[test]

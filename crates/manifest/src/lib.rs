@@ -25,3 +25,6 @@ pub use model::{Binding, Commands, Layout, Manifest};
 pub use parse::parse;
 pub use quote::{sh, yaml};
 pub use render::{Template, default_template, render};
+
+#[cfg(test)]
+mod roundtrip;

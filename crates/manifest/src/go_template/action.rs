@@ -60,10 +60,11 @@ impl<'a> Action<'a> {
     fn comment(from: &'a str, at: usize, trims_before: bool, line: usize) -> Result<Self, Error> {
         let shown = from.lines().next().unwrap_or_default();
         let refused = |reason: &str| refuse(line, shown, reason);
-        let end = from[at..]
+        let begin = at + 2;
+        let end = from[begin..]
             .find("*/")
             .ok_or_else(|| refused("the comment is not closed"))?
-            + at
+            + begin
             + 2;
         let after = from[end..].trim_start_matches(SPACES);
         let trims_after = after.len() < from.len() - end && after.starts_with("-}}");
@@ -241,11 +242,15 @@ impl<'a> Words<'a> {
     }
 }
 
+/// Each open parenthesis takes some of the stack.
+const DEEPEST: usize = 50;
+
 /// The value of an action's words.
 pub(super) fn value(tokens: &[Token], env: Environment<'_>, action: &Action<'_>) -> Result<String, Error> {
     let mut evaluation = Evaluation {
         tokens,
         at: 0,
+        depth: 0,
         env,
         action,
     };
@@ -259,6 +264,8 @@ pub(super) fn value(tokens: &[Token], env: Environment<'_>, action: &Action<'_>)
 struct Evaluation<'a> {
     tokens: &'a [Token],
     at: usize,
+    /// How many parentheses are open.
+    depth: usize,
     env: Environment<'a>,
     action: &'a Action<'a>,
 }
@@ -293,9 +300,14 @@ impl Evaluation<'_> {
                     self.at += 1;
                     words.push(text);
                 }
+                Some(Token::Open) if self.depth == DEEPEST => {
+                    return Err(self.action.refuse("its parentheses are too deep"));
+                }
                 Some(Token::Open) => {
                     self.at += 1;
+                    self.depth += 1;
                     words.push(self.pipeline()?);
+                    self.depth -= 1;
                     if self.peek() != Some(&Token::Close) {
                         return Err(self.action.refuse("a ( is not closed by )"));
                     }
