@@ -119,10 +119,10 @@ pub(crate) fn environment(
         None => env,
     };
     env.set("BUNDLE_APP_CONFIG", &config.app_config)
-        .set("BUNDLE_USER_CACHE", workspace.cache.join("bundle"))
-        .set("BUNDLE_SILENCE_ROOT_WARNING", "true")
-        .set("BUNDLE_DISABLE_VERSION_CHECK", "true")
-        .set("BUNDLE_IGNORE_MESSAGES", "true")
+        .or_set("BUNDLE_USER_CACHE", workspace.cache.join("bundle"))
+        .or_set("BUNDLE_SILENCE_ROOT_WARNING", "true")
+        .or_set("BUNDLE_DISABLE_VERSION_CHECK", "true")
+        .or_set("BUNDLE_IGNORE_MESSAGES", "true")
 }
 
 /// The local config of a build.

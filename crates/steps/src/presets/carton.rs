@@ -72,10 +72,10 @@ pub(crate) fn command(dir: &Path, env: Environment) -> ToolCommand {
 /// What carton finds by itself (PERL_CARTON_MIRROR, PERL_CPANM_OPT) is listed in the step's `env`.
 pub(crate) fn environment(env: Environment, workspace: &Workspace) -> Environment {
     // Else cpanm fills ~/.cpanm with its work directories.
-    env.set("PERL_CPANM_HOME", workspace.cache.join("cpanm"))
+    env.or_set("PERL_CPANM_HOME", workspace.cache.join("cpanm"))
         // Makefile.PL files that ask take their default.
-        .set("PERL_MM_USE_DEFAULT", "1")
+        .or_set("PERL_MM_USE_DEFAULT", "1")
         // Perl's order of hash keys, which generated files follow, is the same in each run.
-        .set("PERL_HASH_SEED", "0")
-        .set("PERL_PERTURB_KEYS", "0")
+        .or_set("PERL_HASH_SEED", "0")
+        .or_set("PERL_PERTURB_KEYS", "0")
 }

@@ -21,6 +21,15 @@ impl Environment {
         self
     }
 
+    /// As [`Self::set`], unless the config lists it.
+    pub(crate) fn or_set(self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        if self.0.contains_key(OsStr::new(name)) {
+            self
+        } else {
+            self.set(name, value)
+        }
+    }
+
     /// What the config lists.
     pub(crate) fn listed(mut self, env: &[EnvVar]) -> Self {
         self.0.extend(

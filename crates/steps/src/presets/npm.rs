@@ -98,5 +98,5 @@ pub(crate) fn command(dir: &Path, which: Which, env: &Environment) -> ToolComman
 
 pub(crate) fn environment(env: Environment, workspace: &Workspace) -> Environment {
     env.set("npm_config_cache", workspace.cache.join("npm"))
-        .set("npm_config_update_notifier", "false")
+        .or_set("npm_config_update_notifier", "false")
 }
