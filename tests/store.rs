@@ -2,7 +2,8 @@
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
-    reason = "one test runs itself again, by an environment variable, to measure its memory"
+    clippy::unwrap_used,
+    reason = "test code: helpers outside of the test functions, too; one test runs itself again to measure its memory"
 )]
 
 #[path = "store/conformance.rs"]

@@ -229,13 +229,22 @@ async fn a_publish_that_is_cut_anywhere_leaves_no_release_and_can_be_run_again()
             };
             let store = Store::open(&url, options.clone()).unwrap();
             assert!(cut_after(&url, options, &artifact, objects).await, "{objects}");
-            assert_eq!(check_all(&store).await, 0, "{objects} of {url}");
+            let visible = check_all(&store).await;
+            // The release.json may have been on its way to the server already; what is seen is complete then too.
+            assert!(
+                visible == 0 || (visible == 1 && objects == 6),
+                "{objects} of {url}: {visible}"
+            );
             let again = go(&store, &artifact, NOW + 1).await.unwrap();
             assert!(
                 again.sent < artifact.record.size && again.skipped >= artifact.record.size,
                 "{again:?}"
             );
-            assert_eq!(check_all(&store).await, 1);
+            let after = check_all(&store).await;
+            assert!(
+                after == 1 || (after == 2 && objects == 6),
+                "{objects} of {url}: {after}"
+            );
         }
     }
 }
@@ -305,29 +314,38 @@ async fn a_stored_record_is_bound_when_it_holds_and_refused_when_it_does_not() {
 
     // A forged record that names another index, and one of something else.
     let key = layout::record_key("shop", &first.record.sha256).unwrap();
-    let forged = |change: &dyn Fn(&mut shipit_artifact::Record)| {
+    let client = super::fetching::client(&bench);
+    let replace = async |bytes: Vec<u8>| {
+        let put = client.put_object().bucket(BUCKET).key(format!("team/a b/{key}"));
+        put.body(bytes.into()).send().await.unwrap();
+    };
+    let forged = async |change: &dyn Fn(&mut shipit_artifact::Record)| {
         let mut record = first.record.clone();
         change(&mut record);
-        std::fs::write(bench.object_path(&key), record.to_bytes().unwrap()).unwrap();
+        replace(record.to_bytes().unwrap()).await;
     };
-    forged(&|record| record.layers[0].index_sha256 = "0".repeat(64));
+    forged(&|record| record.layers[0].index_sha256 = "0".repeat(64)).await;
     let error = go(&store, &second, NOW + 2).await.unwrap_err();
     assert!(
         error.kind() == ErrorKind::Corrupt && error.to_string().contains("index"),
         "{error:?}"
     );
-    forged(&|record| record.layers[0].sha256 = "0".repeat(64));
+    forged(&|record| record.layers[0].sha256 = "0".repeat(64)).await;
     let error = go(&store, &second, NOW + 2).await.unwrap_err();
     assert!(
         error.kind() == ErrorKind::Corrupt && error.to_string().contains("layers"),
         "{error:?}"
     );
-    std::fs::write(bench.object_path(&key), "{}").unwrap();
+    replace(b"{}".to_vec()).await;
     let error = go(&store, &second, NOW + 2).await.unwrap_err();
     assert!(
         error.kind() == ErrorKind::Corrupt && error.to_string().contains("not a record"),
         "{error:?}"
     );
+    // Bytes that are damaged on the server's disk are not even looked at.
+    std::fs::write(bench.object_path(&key), "{ }").unwrap();
+    let error = go(&store, &second, NOW + 2).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
     assert_eq!(
         releases(&store, "shop", "production", None).await.unwrap().len(),
         2
@@ -393,7 +411,7 @@ async fn local_files_that_are_damaged_are_not_published() {
     let (bench, scratch) = (Bench::start(), Tmp::new("store"));
     let large = super::conformance::bytes(12 << 20, 4);
     for (number, code) in [&b"code"[..], &large].into_iter().enumerate() {
-        let artifact = artifact(&scratch.mkdir(&number.to_string()), code, "9");
+        let artifact = artifact(&scratch.mkdir(number.to_string()), code, "9");
         let (store, _) = bench.store();
         let whole = std::fs::read(&artifact.path).unwrap();
         let mut damaged = whole.clone();

@@ -1,9 +1,27 @@
 //! What a server refuses: each with an error that says what was being done, to what, why, and what to do.
 
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+use aws_sdk_s3::config::{ProvideCredentials, SharedCredentialsProvider};
 use shipit_store::{Error, ErrorKind, PutOptions, Store, StoreOptions, StoreUrl};
 use shipit_testbed::{Fault, FaultProxy};
 
 use super::setup::{Bench, sdk_config};
+
+/// A chain that finds nothing, as AWS's does on a machine without credentials.
+#[derive(Debug)]
+struct NoCredentials;
+
+impl ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(CredentialsError::not_loaded(
+            "no providers in chain provided credentials",
+        )))
+    }
+}
 
 async fn put(store: &Store) -> Error {
     store
@@ -60,10 +78,19 @@ async fn wrong_credentials_are_told_from_missing_ones_and_never_shown() {
     options.sdk_config = sdk_config("NOBODY", "geheim");
     let (store, events) = bench.store_with(options);
     let error = put(&store).await;
-    told(&error, ErrorKind::Credentials, &["InvalidAccessKeyId", "a/b"]);
+    told(&error, ErrorKind::Credentials, &["XAdminUserNotFound", "a/b"]);
+    assert!(store.list("").await.unwrap_err().kind() == ErrorKind::Credentials);
     assert!(!format!("{error:?}").contains("geheim"));
     // It will not pass.
     assert_eq!(events.retries(), 0);
+    // AWS's own code for it, and one of its other ones.
+    for code in ["InvalidAccessKeyId", "ExpiredToken"] {
+        let body = format!("<Error><Code>{code}</Code><Message>x</Message></Error>");
+        bench
+            .proxy
+            .inject(Fault::status(403).body(body).method("PUT").times(1));
+        told(&put(&bench.store().0).await, ErrorKind::Credentials, &[code]);
+    }
 
     let mut options = bench.options();
     options.sdk_config = sdk_config(bench.server.access_key(), "geheim");
@@ -72,7 +99,10 @@ async fn wrong_credentials_are_told_from_missing_ones_and_never_shown() {
     assert!(!format!("{error:?}").contains("geheim"));
 
     let mut options = bench.options();
-    options.sdk_config = aws_config::SdkConfig::builder().build();
+    let none = SharedCredentialsProvider::new(NoCredentials);
+    options.sdk_config = aws_config::SdkConfig::builder()
+        .credentials_provider(none)
+        .build();
     let error = put(&bench.store_with(options).0).await;
     told(&error, ErrorKind::Credentials, &["no AWS credentials", "a/b"]);
     assert!(error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"));

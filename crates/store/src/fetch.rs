@@ -91,23 +91,15 @@ impl Fetcher {
         let (scheme, _) = url.split_once("://").ok_or_else(|| bad("it has no scheme"))?;
         match scheme.to_ascii_lowercase().as_str() {
             "http" | "https" => http::open(&self.inner.http, &self.inner.options, url, range).await,
-            "file" => {
-                let StoreUrl::Directory { root } =
-                    StoreUrl::parse(url).map_err(|error| bad(&error.to_string()))?
-                else {
-                    return Err(bad("it is no file's URL"));
-                };
-                crate::directory::open_file(&root, &redacted(url), range).await
-            }
-            "s3" => {
-                let StoreUrl::S3 { bucket, prefix } =
-                    StoreUrl::parse(url).map_err(|error| bad(&error.to_string()))?
-                else {
-                    return Err(bad("it is no object's URL"));
-                };
-                key::check(&prefix)?;
-                self.bucket(&bucket, url)?.get(&prefix, range).await
-            }
+            "file" | "s3" => match StoreUrl::parse(url).map_err(|error| as_source(url, error))? {
+                StoreUrl::Directory { root } => {
+                    crate::directory::open_file(&root, &redacted(url), range).await
+                }
+                StoreUrl::S3 { bucket, prefix } => {
+                    key::check(&prefix)?;
+                    self.bucket(&bucket, url)?.get(&prefix, range).await
+                }
+            },
             "gs" => Err(bad(
                 "Google Cloud Storage is not supported; publish to S3 or give hosts an https:// URL",
             )),
@@ -153,6 +145,17 @@ impl Fetcher {
         )?);
         buckets.insert(bucket.to_owned(), opened.clone());
         Ok(opened)
+    }
+}
+
+/// The same syntax, for a URL that is no store's.
+fn as_source(url: &str, error: Error) -> Error {
+    match error {
+        Error::BadStoreUrl { why, .. } => Error::BadSource {
+            url: redacted(url),
+            why,
+        },
+        other => other,
     }
 }
 

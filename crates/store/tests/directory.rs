@@ -1,4 +1,8 @@
 //! The directory store: what every store does, and what is its own.
+#![allow(
+    clippy::unwrap_used,
+    reason = "test code: helpers outside of the test functions, too"
+)]
 
 #[path = "../../../tests/store/conformance.rs"]
 mod conformance;
@@ -34,9 +38,9 @@ fn files(root: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(files(&path))
+            found.extend(files(&path));
         } else {
-            found.push(path)
+            found.push(path);
         }
     }
     found

@@ -154,7 +154,9 @@ impl S3 {
             | "ExpiredToken"
             | "InvalidToken"
             | "TokenRefreshRequired"
-            | "InvalidClientTokenId" => Error::BadCredentials {
+            | "InvalidClientTokenId"
+            // versitygw's way to say it, with a 404.
+            | "XAdminUserNotFound" => Error::BadCredentials {
                 doing: doing.text(),
                 code: code.clone(),
             },
@@ -170,7 +172,7 @@ impl S3 {
             }
             _ if expected.is_some() && matches!(status, 301 | 307 | 400) => self.wrong_region(expected),
             _ if status == 301 => self.wrong_region(None),
-            _ if status == 404 => Error::NotFound {
+            "NoSuchKey" | "NotFound" | "NoSuchVersion" | "Not Found" => Error::NotFound {
                 url: doing.url.clone(),
             },
             _ if status == 412 => Error::Changed {

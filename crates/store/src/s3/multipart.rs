@@ -37,7 +37,7 @@ pub(super) enum Completed {
 /// What a completion is checked by.
 pub(super) struct Whole {
     pub(super) size: u64,
-    /// CRC64NVME of the whole object as S3 writes it, when it is known.
+    /// CRC64NVME of the whole object as S3 writes it; nothing for an upload that was begun without.
     pub(super) crc: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl S3 {
         options: &PutOptions,
     ) -> Result<bool, Error> {
         for _ in 0..ROUNDS {
-            let mut upload = self.begin(key, options.content_type.as_deref()).await?;
+            let mut upload = self.begin(key, options.content_type.as_deref(), true).await?;
             let sent = self.send_parts(&upload, path, size, options).await;
             let done = match sent {
                 Ok((parts, whole)) => self.complete(&mut upload, parts, &whole).await,
@@ -108,7 +108,13 @@ impl S3 {
         })
     }
 
-    pub(super) async fn begin(&self, key: &str, content_type: Option<&str>) -> Result<Upload, Error> {
+    /// With `summed`, the server expects a checksum of every part, and of the whole.
+    pub(super) async fn begin(
+        &self,
+        key: &str,
+        content_type: Option<&str>,
+        summed: bool,
+    ) -> Result<Upload, Error> {
         let full = self.full_key(key)?;
         let doing = self.doing("s3:PutObject", "beginning the upload of", key);
         let (sse, kms_key) = self.encryption();
@@ -119,8 +125,8 @@ impl S3 {
                     .create_multipart_upload()
                     .bucket(&self.inner.bucket)
                     .key(&full)
-                    .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
-                    .checksum_type(ChecksumType::FullObject)
+                    .set_checksum_algorithm(summed.then_some(ChecksumAlgorithm::Crc64Nvme))
+                    .set_checksum_type(summed.then_some(ChecksumType::FullObject))
                     .set_content_type(content_type.map(str::to_owned))
                     .set_server_side_encryption(sse.clone())
                     .set_ssekms_key_id(kms_key.clone())
@@ -250,7 +256,7 @@ impl S3 {
                     .key(&upload.full)
                     .upload_id(&upload.id)
                     .multipart_upload(list.clone())
-                    .checksum_type(ChecksumType::FullObject)
+                    .set_checksum_type(whole.crc.as_ref().map(|_| ChecksumType::FullObject))
                     .set_checksum_crc64_nvme(whole.crc.clone())
                     .mpu_object_size(i64::try_from(whole.size).unwrap_or(i64::MAX))
                     .if_none_match("*")
@@ -282,14 +288,13 @@ impl S3 {
         if stat.size != whole.size {
             return Err(other());
         }
-        let stored = told.or(stat.crc.as_deref());
-        match (stored, whole.crc.as_deref()) {
+        match (told.or(stat.crc.as_deref()), whole.crc.as_deref()) {
             (Some(stored), Some(sent)) if stored != sent => Err(other()),
-            (Some(_), Some(_)) => Ok(()),
-            _ => {
+            (None, Some(_)) => {
                 self.say_unverified(key);
                 Ok(())
             }
+            _ => Ok(()),
         }
     }
 

@@ -100,11 +100,12 @@ impl S3 {
         let Err(failure) = self.call(&doing, || delete(etag)).await else {
             return Ok(());
         };
+        let gone = failure.error.kind() == ErrorKind::NotFound;
         match (failure.status, etag) {
             // No condition on deletes there; we have just looked.
             (501, Some(_)) => Ok(self.call(&doing, || delete(None)).await.map(drop)?),
-            (404, None) if failure.code != "NoSuchBucket" => Ok(()),
-            (404, Some(_)) if failure.code != "NoSuchBucket" => Err(Error::Changed { url: doing.url }),
+            (404, None) if gone => Ok(()),
+            (404, Some(_)) if gone => Err(Error::Changed { url: doing.url }),
             _ => Err(failure.into()),
         }
     }

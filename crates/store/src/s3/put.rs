@@ -8,7 +8,7 @@ use super::checksum::{Sums, encode, in_memory, size_of};
 use super::failure::Failure;
 use super::{S3, Sse};
 use crate::directory::check_sha256;
-use crate::{Body, Error, Event, Objects, PutOptions, PutOutcome};
+use crate::{Body, Error, ErrorKind, Event, Objects, PutOptions, PutOutcome};
 
 /// Below this, sending is cheaper than asking first, and a stored object is compared byte by byte.
 const SMALL: u64 = 256 * 1024;
@@ -242,7 +242,7 @@ impl S3 {
             Err(failure) => failure,
         };
         // The object was deleted in between.
-        let gone = failure.is(404) && etag.is_some() && failure.code != "NoSuchBucket";
+        let gone = failure.error.kind() == ErrorKind::NotFound && etag.is_some();
         if !failure.is(412) && !gone {
             return Err(failure.into());
         }
