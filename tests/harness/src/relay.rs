@@ -14,6 +14,8 @@ use crate::proxy::{Seen, State};
 
 /// How long a request's body may still be on its way when the answer has gone out.
 const TRAILING: Duration = Duration::from_secs(1);
+/// Artifacts of gigabytes pass through: in pieces that are worth a system call.
+const BUFFER: usize = 128 * 1024;
 
 /// Serves a client's connection until either side is done with it.
 pub(crate) fn connection(client: &TcpStream, state: &State) {
@@ -25,7 +27,7 @@ pub(crate) fn connection(client: &TcpStream, state: &State) {
 
 fn serve(client: &TcpStream, state: &State) -> io::Result<()> {
     client.set_nodelay(true)?;
-    let mut from_client = BufReader::new(client);
+    let mut from_client = BufReader::with_capacity(BUFFER, client);
     let mut upstream: Option<TcpStream> = None;
     while let Some(head) = Head::read(&mut from_client)? {
         let (method, target) = head.request_line();
@@ -175,7 +177,7 @@ impl Exchange<'_> {
     }
 
     fn answer(&self) -> io::Result<bool> {
-        let mut from_server = BufReader::new(self.server);
+        let mut from_server = BufReader::with_capacity(BUFFER, self.server);
         let mut to_client = self.client;
         let (method, _) = self.head.request_line();
         loop {
