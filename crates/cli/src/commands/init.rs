@@ -12,7 +12,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::Serialize;
 
-use crate::config::{Config, ConfigRequest, FILE_NAME, StageChoice};
+use crate::config::{self, Config, ConfigRequest, FILE_NAME, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 
@@ -41,6 +41,8 @@ pub struct InitArgs {
 pub struct Written {
     /// The config.
     pub path: PathBuf,
+    /// The stages that the config has.
+    pub stages: Vec<String>,
     /// What was found in the repository, a line each.
     pub found: Vec<String>,
     /// What shipit knows no answer to, a line each.
@@ -69,18 +71,19 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<()> {
             .output
             .say(format!("added {IGNORED} to {}", path.display()));
     }
+    let stage = written.stages.first().map_or("", String::as_str);
     context
         .output
         .say(format!("wrote {}; next:", written.path.display()));
     context
         .output
         .say("  1. fill in the store's URL, the roles and the stages");
+    context.output.say(format!(
+        "  2. shipit config --stage {stage}: shows what is settled"
+    ));
     context
         .output
-        .say("  2. shipit config --stage staging   shows what is settled");
-    context
-        .output
-        .say("  3. shipit build                    builds the commit that is checked out");
+        .say("  3. shipit build: builds the commit that is checked out");
     context.output.data(written.path.display().to_string())?;
     context.output.json(&written)
 }
@@ -98,6 +101,7 @@ pub fn init(cwd: &Path, target: Option<PathBuf>, force: bool) -> Result<Written>
     let gitignore = ignore(&survey)?;
     Ok(Written {
         path,
+        stages: survey.stages,
         found: survey.found,
         hints: survey.hints,
         gitignore,
@@ -115,6 +119,7 @@ fn render(survey: &Survey) -> Result<String> {
         .lstrip_blocks(true)
         .keep_trailing_newline(true);
     environment.set_syntax(syntax.build().map_err(failed)?);
+    environment.add_filter("key", |text: String| config::toml_key(&text));
     environment.add_filter("toml", |text: String| toml::Value::from(text).to_string());
     environment
         .render_str(TEMPLATE, Value::from(Serde(survey)))

@@ -38,6 +38,8 @@ pub use setting::Setting;
 pub use settled::{Compression, Exec, Fetch, Layout, Role, Settled, Step, Store, Tool, Transport};
 pub use shown::{as_json, as_toml};
 
+pub use text::bare as toml_key;
+
 use error::{Invalid, Problem};
 use layers::Unchosen;
 use settle::Surroundings;

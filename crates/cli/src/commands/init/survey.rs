@@ -43,6 +43,8 @@ pub struct Survey {
     pub repository: bool,
     /// A name for the app.
     pub app: String,
+    /// The app's name as a bucket's may have it.
+    pub bucket: String,
     /// The remote's URL, without a password.
     pub repo: Option<String>,
     /// The steps that the lockfiles ask for.
@@ -93,6 +95,7 @@ impl Survey {
                 .map(ToOwned::to_owned);
             survey.app = app_name(&from_remote.or(from_dir).unwrap_or_default());
         }
+        survey.bucket = survey.app.to_lowercase().replace(['_', '.'], "-");
         if survey.stages.is_empty() {
             survey.stages = vec!["staging".to_owned(), "production".to_owned()];
         }
