@@ -1,6 +1,7 @@
 //! The packed bytes: pinned, independent of threads, and where the index says.
 
 use super::*;
+use crate::format::MOST_FRAME;
 
 /// A change of these digests is a new format version: every artifact that was ever built would get other bytes.
 #[test]
@@ -33,6 +34,56 @@ fn bytes_do_not_depend_on_the_number_of_threads() {
     let one = of(1);
     for jobs in [2, 3, 16] {
         assert!(of(jobs) == one, "{jobs} threads");
+    }
+}
+
+/// Sizes at every edge: blocks, the most of a frame, pieces of a large file.
+#[test]
+fn odd_sizes_come_back_with_any_number_of_threads() {
+    let most = MOST_FRAME as usize;
+    let edges = [
+        0,
+        1,
+        511,
+        512,
+        513,
+        70_000,
+        300_000,
+        most - 1024,
+        most - 513,
+        most - 512,
+        most - 511,
+        most,
+        3 * most,
+    ];
+    for (seed, compression) in [Compression::Zstd, Compression::Gzip, Compression::Zstd]
+        .into_iter()
+        .enumerate()
+    {
+        let tree = (0..30_u64).fold(MemoryTree::default(), |tree, n| {
+            let pick = (n * n * 31 + n * 17 + seed as u64 * 7) as usize % edges.len();
+            tree.file(
+                format!("d/{}{n}", "long/".repeat(n as usize)),
+                noise(n, edges[pick]),
+            )
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let none = MemoryTree::default();
+        let of = |jobs: usize| {
+            let out = dir.path().join(jobs.to_string());
+            build_of(&tree, &none, &out, compression, jobs, &|_| {}).unwrap()
+        };
+        let (one, four) = (of(1), of(4));
+        assert!(fs::read(&one.path).unwrap() == fs::read(&four.path).unwrap());
+        four.verify(&AtomicBool::new(false)).unwrap();
+        let into = dir.path().join("unpacked");
+        fs::create_dir(&into).unwrap();
+        let cancel = AtomicBool::new(false);
+        let file = fs::File::open(&one.path).unwrap();
+        crate::unpack(file, &into, &crate::UnpackOptions::new(&cancel, &|_| {})).unwrap();
+        for (path, (_, content)) in &tree.0 {
+            assert!(fs::read(into.join(path.as_path())).unwrap() == *content, "{path}");
+        }
     }
 }
 

@@ -32,7 +32,12 @@ pub(super) struct Sink<'a> {
     parent: Option<(Option<EntryPath>, OwnedFd)>,
     /// What directories get at the end; `None` is the destination itself.
     directories: BTreeMap<Option<EntryPath>, Metadata>,
+    /// Bytes of the paths that are kept for that.
+    kept: usize,
 }
+
+/// The paths of directories are kept until the end; more of them than this is no application but an attack on memory.
+const MOST_KEPT: usize = 64 << 20;
 
 #[derive(Debug, Clone)]
 struct Metadata {
@@ -61,6 +66,7 @@ impl<'a> Sink<'a> {
             owners: options.keep_owner && rustix::process::geteuid().is_root(),
             parent: None,
             directories: BTreeMap::new(),
+            kept: 0,
         })
     }
 
@@ -79,6 +85,14 @@ impl<'a> Sink<'a> {
                 result => result,
             };
             made.map_err(|errno| failed(dest, "create the directory", head, errno))?;
+        }
+        self.kept += path.map_or(0, |path| path.as_bytes().len());
+        if self.kept > MOST_KEPT {
+            let limit = format!("the names of its directories take more than {MOST_KEPT} bytes");
+            return Err(Error::Bomb {
+                entry: head.shown(),
+                limit,
+            });
         }
         self.directories.insert(path.cloned(), metadata);
         Ok(())
