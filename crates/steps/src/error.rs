@@ -139,6 +139,22 @@ pub enum End {
     Signal(i32, Option<&'static str>),
 }
 
+impl End {
+    /// What else is known of such an end.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Code(127) => {
+                "; 127 is the shell's code for a command that is not on PATH: a step's environment is PATH, HOME, LANG \
+                 and what its `env` lists"
+            }
+            Self::Signal(9, _) => {
+                "; when nobody killed it, the machine may have run out of memory (see dmesg)"
+            }
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -214,6 +230,13 @@ pub enum Problem {
         /// What, and what to do.
         problem: String,
     },
+}
+
+impl Problem {
+    /// Whether the config alone is wrong, whatever is in the tree or on the machine.
+    fn is_of_config(&self) -> bool {
+        matches!(self, Self::Spec { .. } | Self::VendoredTwice { .. })
+    }
 }
 
 impl fmt::Display for Problem {
@@ -296,6 +319,7 @@ impl Error {
             Self::Cancelled { .. } => ErrorKind::Cancelled,
             Self::Io { .. } => ErrorKind::Local,
             Self::Spec { .. } => ErrorKind::Config,
+            Self::Preflight(problems) if problems.iter().all(Problem::is_of_config) => ErrorKind::Config,
             _ => ErrorKind::Step,
         }
     }
@@ -304,7 +328,10 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Failed { log, .. } => Some(format!("the whole output is in {}", log.display())),
+            Self::Failed { log, end, .. } => {
+                let log = log.display();
+                Some(format!("the whole output is in {log}{}", end.hint()))
+            }
             Self::TimedOut { log, .. } => Some(format!(
                 "the whole output is in {}; if the step needs more time, set its `timeout`",
                 log.display()

@@ -19,9 +19,16 @@ fn tree(files: &[&str], programs: &[(&str, &str)]) -> Tree {
         fs::write(root.join(name), "{}").unwrap();
     }
     for (name, does) in programs {
-        let file = bin.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{does}\n")).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a file that this one has open for writing may be inherited by a child that
+        // another test starts at that moment, and cannot be executed until that child is on its way.
+        let write = "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod 755 \"$1\"";
+        let mut command = Command::new("/bin/sh");
+        let written = command
+            .args(["-c", write, "sh"])
+            .arg(bin.join(name))
+            .arg(does)
+            .status();
+        assert!(written.unwrap().success());
     }
     let at = |name| dir.path().join(name);
     let base_env = vec![("PATH".into(), bin.into_os_string())];

@@ -66,8 +66,9 @@ impl StepSpec {
         }
     }
 
-    /// The lockfiles that rule what the step vendors, as far as `root` has them.
-    pub(crate) fn lockfiles(&self, root: &Path) -> Vec<EntryPath> {
+    /// The lockfiles that rule what the step vendors, as far as `root`, its workspace, has them. Seen from `root`.
+    #[must_use]
+    pub fn lockfiles(&self, root: &Path) -> Vec<EntryPath> {
         let names = self.tool.preset().into_iter().flat_map(|preset| preset.lockfiles);
         names
             .filter_map(|name| from_root(self.dir.as_ref(), name))

@@ -32,7 +32,11 @@ pub(crate) fn command(dir: &Path, build: &GoOutput, env: &Environment) -> ToolCo
     if vendor_is_anothers(dir) {
         args.push("-mod=readonly".into());
     }
-    args.extend(["-o".into(), build.output.to_path_buf().into(), build.package.clone().into()]);
+    args.extend([
+        "-o".into(),
+        build.output.to_path_buf().into(),
+        build.package.clone().into(),
+    ]);
     ToolCommand {
         program: "go".into(),
         args,
