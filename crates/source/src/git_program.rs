@@ -16,7 +16,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::commit::Commit;
 use crate::credentials::Credentials;
 use crate::error::Error;
 use crate::options::{SourceOptions, Timeouts};
@@ -309,10 +308,10 @@ fn end(child: &mut Child) {
 /// One run of `git lfs smudge`.
 pub(crate) struct Smudge<'a> {
     pub git: Git,
+    /// Where git-lfs works and keeps what it fetched.
     pub git_dir: &'a Path,
-    pub store: &'a Path,
     pub pointer: &'a [u8],
-    pub commit: &'a Commit,
+    pub remote: &'a Remote,
     /// The URL that the commit's `.lfsconfig` names.
     pub lfs_url: Option<String>,
 }
@@ -325,11 +324,8 @@ impl Smudge<'_> {
         cancel: &AtomicBool,
         timeouts: Timeouts,
     ) -> Result<Result<(), String>, Error> {
-        self.git.set("lfs.storage", self.store.display().to_string());
         self.git.set("lfs.concurrenttransfers", "4");
-        if !matches!(self.commit.origin, Remote::Path(_)) {
-            self.git.set("remote.origin.url", self.commit.origin.url());
-        }
+        self.git.set("remote.origin.url", self.remote.url());
         if let Some(url) = self.lfs_url.take() {
             self.git.set("lfs.url", url);
         }

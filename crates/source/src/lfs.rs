@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::git_program::{Git, Smudge};
 use crate::options::SourceOptions;
 use crate::repository;
+use crate::submodule;
 
 /// A pointer is never longer than this many bytes (git-lfs's own rule).
 pub(crate) const LARGEST_POINTER: u64 = 1024;
@@ -71,21 +72,19 @@ pub(crate) fn object(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<PathBuf, Error> {
     let store = store(&source.mirror);
-    let kept = object_path(&store.join("shipit"), &pointer.oid);
-    for known in [
-        kept.clone(),
-        object_path(&store, &pointer.oid),
-        object_path(&commit.git_dir.join("lfs"), &pointer.oid),
-    ] {
-        if is_object(&known, pointer)? {
-            return Ok(known);
+    let kept = object_path(&store, &pointer.oid);
+    for known in [&kept, &object_path(&commit.git_dir.join("lfs"), &pointer.oid)] {
+        if is_object(known, pointer)? {
+            return Ok(known.clone());
         }
     }
     on_event(Event::LfsFetching {
         path: path.to_string(),
         size: pointer.size,
     });
-    let git = Git::new(source, &commit.origin);
+    let remote = submodule::base(commit)?;
+    let git = Git::new(source, &remote);
+    let git_dir = scratch_repository(&store)?;
     let directory = kept.parent().unwrap_or(&store).to_path_buf();
     fs::create_dir_all(&directory).map_err(|source| Error::Io {
         doing: "making the directory",
@@ -105,10 +104,9 @@ pub(crate) fn object(
     let lfs_url = configured_url(commit)?;
     let smudge = Smudge {
         git,
-        git_dir: &commit.git_dir,
-        store: &store,
+        git_dir: &git_dir,
         pointer: &pointer.text,
-        commit,
+        remote: &remote,
         lfs_url,
     };
     let failed = |reason| Error::LfsObject {
@@ -127,6 +125,8 @@ pub(crate) fn object(
             "git-lfs gave other content than the pointer names".to_owned(),
         ));
     }
+    // Its own copy is of no use: the file moves to where the next build looks.
+    let _ = fs::remove_file(object_path(&git_dir.join("lfs"), &pointer.oid));
     partial.persist(&kept).map_err(|error| Error::Io {
         doing: "writing",
         path: kept.clone(),
@@ -157,6 +157,17 @@ fn configured_url(commit: &Commit) -> Result<Option<String>, Error> {
         .into_iter()
         .find(|(key, _)| key == "lfs.url")
         .map(|(_, value)| value))
+}
+
+/// The bare repository that git-lfs works in, without any commit: the repository of the commit may be the user's own, into
+/// which nothing is written.
+fn scratch_repository(store: &Path) -> Result<PathBuf, Error> {
+    let path = store.join("scratch.git");
+    git2::Repository::init_bare(&path).map_err(|source| Error::Repository {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
 }
 
 /// `<mirror>.lfs`, beside the mirror: it outlives one that is made anew.

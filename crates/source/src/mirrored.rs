@@ -139,7 +139,8 @@ impl<'a> Mirrored<'a> {
         }
         match self.fetch_one(remote, &id.to_string(), id) {
             Ok(()) => return Ok(self.has(id)),
-            Err(Failure::NotGiven(_)) => {}
+            Err(Failure::Absent(_)) if name.is_none() => return Ok(false),
+            Err(Failure::NotGiven(_) | Failure::Absent(_)) => {}
             Err(failure) => return Err(failure),
         }
         // The server gives what its refs point at, if nothing else.
@@ -154,7 +155,7 @@ impl<'a> Mirrored<'a> {
         };
         if let Some(name) = pointing {
             match self.fetch_one(remote, &name, id) {
-                Ok(()) | Err(Failure::NotGiven(_)) => {}
+                Ok(()) | Err(Failure::NotGiven(_) | Failure::Absent(_)) => {}
                 Err(failure) => return Err(failure),
             }
         }

@@ -280,6 +280,10 @@ fn scp_like(given: &str) -> Result<Option<Remote>, RemoteError> {
     if path.is_empty() {
         return Err(RemoteError::Incomplete("path"));
     }
+    // `ext::command` and its like: git would run a program for it.
+    if path.starts_with(':') {
+        return Err(RemoteError::Protocol(address.to_owned()));
+    }
     ssh(user, host.to_owned(), None, path).map(Some)
 }
 
@@ -405,11 +409,7 @@ mod tests {
             "http://host.example",
             "ftp://h/a",
         ] {
-            let parsed = Remote::parse(given);
-            assert!(
-                parsed.is_err() || matches!(parsed, Ok(Remote::Ssh { .. }) if given.starts_with("ext")),
-                "{given}"
-            );
+            assert!(Remote::parse(given).is_err(), "{given}");
         }
     }
 

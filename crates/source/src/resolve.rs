@@ -126,7 +126,7 @@ impl Search<'_> {
                 self.failed(remote, format!("it refused access: {reason}"), Some(error));
                 Ok(None)
             }
-            Err(Failure::Unreachable(reason) | Failure::NotGiven(reason)) => {
+            Err(Failure::Unreachable(reason) | Failure::NotGiven(reason) | Failure::Absent(reason)) => {
                 self.failed(remote, reason, None);
                 Ok(None)
             }

@@ -84,7 +84,7 @@ pub(crate) fn fetch(
 
 /// The remote that relative URLs are relative to: where the commit came from; for a repository that is read directly, its
 /// own origin.
-fn base(parent: &Commit) -> Result<Remote, Error> {
+pub(crate) fn base(parent: &Commit) -> Result<Remote, Error> {
     let Remote::Path(path) = &parent.origin else {
         return Ok(parent.origin.clone());
     };

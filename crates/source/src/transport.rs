@@ -59,8 +59,10 @@ pub(crate) enum Failure {
         reason: String,
         advice: String,
     },
-    /// The server does not hand this object out, or does not have it.
+    /// The server does not hand this object out; it may have it.
     NotGiven(String),
+    /// The server has no such object, by its own word.
+    Absent(String),
     /// The mirror's objects do not fit together.
     Damaged(String),
     /// Nothing to do with the remote.

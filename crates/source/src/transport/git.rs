@@ -159,8 +159,11 @@ fn classify(said: &str, remote: &Remote) -> Failure {
     ]) {
         return Failure::Auth(text);
     }
+    // A server that hands out what its refs reach says this of what they do not reach.
+    if has(&["not our ref"]) {
+        return Failure::Absent(text);
+    }
     if has(&[
-        "not our ref",
         "unadvertised object",
         "not allowed to fetch",
         "couldn't find remote ref",
@@ -236,7 +239,7 @@ mod tests {
         ));
         assert!(matches!(
             of("fatal: remote error: upload-pack: not our ref 1234"),
-            Failure::NotGiven(_)
+            Failure::Absent(_)
         ));
         assert!(matches!(
             of("ssh: Could not resolve hostname h"),

@@ -267,10 +267,11 @@ fn failure(source: &SourceOptions, remote: &Remote, broken: Broken) -> Failure {
     {
         return Failure::Auth(text);
     }
+    // A server's refusal of an object arrives as a packet that libgit2 does not expect, its words lost.
     if has(&[
         "cannot fetch a specific object",
         "not our ref",
-        "unadvertised object",
+        "unexpected packet type",
     ]) {
         return Failure::NotGiven(text);
     }
