@@ -294,7 +294,6 @@ impl Error {
             Self::Different { .. } => ErrorKind::Different,
             Self::Changed { .. } => ErrorKind::Changed,
             Self::Corrupt { .. } | Self::OutOfRange { .. } => ErrorKind::Corrupt,
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Local,
             Self::Render { .. } | Self::BadManifest { .. } => ErrorKind::Manifest,
         }
