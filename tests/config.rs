@@ -1,5 +1,10 @@
 //! `shipit init` and `shipit config` as users run them: the binary, its exit code, what it prints and where.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test itself does"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

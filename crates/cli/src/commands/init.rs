@@ -142,7 +142,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<()> {
         stage: StageChoice::Base,
         env: &|_| None,
     };
-    Config::load(request).map_err(|error| {
+    Config::load(&request).map_err(|error| {
         let shown = crate::errors::config(&error, false);
         CliError::new(
             Kind::Internal,
@@ -202,7 +202,7 @@ mod tests {
     use crate::config::{Config, ConfigRequest, Settled, StageChoice, Tool};
 
     fn load(dir: &std::path::Path, stage: &str) -> Settled {
-        Config::load(ConfigRequest {
+        Config::load(&ConfigRequest {
             path: None,
             cwd: dir.to_owned(),
             stage: StageChoice::Of(Some(stage)),

@@ -12,7 +12,7 @@ pub enum Unchosen {
     /// The wish cannot be met.
     Wish(Box<ConfigError>),
     /// The file is ambiguous.
-    File(Problem),
+    File(Box<Problem>),
 }
 
 /// The stage's name and, when the file has one for it, its table's key.
@@ -107,7 +107,7 @@ pub fn choose<'a>(
                 .help(format!(
                     "add [stage.{wanted}], or make one of the patterns match less"
                 ));
-            Err(Unchosen::File(problem))
+            Err(Unchosen::File(Box::new(problem)))
         }
     }
 }

@@ -55,7 +55,7 @@ impl Config {
     ///
     /// # Errors
     /// There is no config, it is not right, or the stage cannot be had; see [`ConfigError`].
-    pub fn load(request: ConfigRequest<'_>) -> Result<Settled, ConfigError> {
+    pub fn load(request: &ConfigRequest<'_>) -> Result<Settled, ConfigError> {
         let path = match &request.path {
             Some(path) => request.cwd.join(path),
             None => find(&request.cwd)?,
@@ -71,7 +71,7 @@ impl Config {
                 source,
             }
         })?;
-        settle_text(&text, &path, &request)
+        settle_text(&text, &path, request)
     }
 }
 
@@ -98,7 +98,7 @@ fn settle_text(text: &str, path: &Path, request: &ConfigRequest<'_>) -> Result<S
     }
     let chosen = layers::choose(&root, request.stage, shown).map_err(|unchosen| match unchosen {
         Unchosen::Wish(error) => *error,
-        Unchosen::File(problem) => refused(vec![problem]),
+        Unchosen::File(problem) => refused(vec![*problem]),
     })?;
     let mut merged = layers::merged(&root, &chosen);
     overrides::environment(&mut merged, &schema, request.env)?;

@@ -23,7 +23,7 @@ type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// A value that TOML cannot hold, which a config that was read from TOML does not have.
 pub fn as_toml(settled: &Settled, env: Env<'_>) -> Result<String, toml::ser::Error> {
     let table = Table::try_from(settled)?;
-    let file = settled.file.file_name().map(Path::new).unwrap_or(&settled.file);
+    let file = settled.file.file_name().map_or(settled.file.as_path(), Path::new);
     let mut writer = Writer {
         out: String::new(),
         provenance: &settled.provenance,

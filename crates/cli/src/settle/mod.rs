@@ -21,7 +21,7 @@ pub fn config(context: &Context, stage: StageChoice<'_>) -> Result<Settled> {
         None => None,
     };
     let env = |name: &str| context.environment.text(name);
-    let settled = Config::load(ConfigRequest { path, cwd, stage, env: &env })
+    let settled = Config::load(&ConfigRequest { path, cwd, stage, env: &env })
         .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
     for lint in &settled.lints {
         let file = settled.file.display();

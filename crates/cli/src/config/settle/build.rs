@@ -104,7 +104,7 @@ impl Settler<'_> {
         Some(Step {
             name,
             tool,
-            dir: table.dir.and_then(plain_dir),
+            dir: table.dir.as_deref().and_then(plain_dir),
             env,
             timeout: table.timeout.unwrap_or(TIMEOUT),
             idle_timeout: table.idle_timeout.unwrap_or(IDLE_TIMEOUT),
@@ -148,7 +148,7 @@ impl Settler<'_> {
                 "",
                 "inputs are the files that decide whether the layer is built anew, outputs the paths it vendors",
             ),
-            Tool::Run { .. } if !layer && !(inputs.is_empty() && outputs.is_empty()) => self.problem(
+            Tool::Run { .. } if !layer && (!inputs.is_empty() || !outputs.is_empty()) => self.problem(
                 &under(path, if inputs.is_empty() { "outputs" } else { "inputs" }),
                 "`inputs` and `outputs` say what a layer is made of, and this step makes none",
                 "",
@@ -170,7 +170,7 @@ impl Settler<'_> {
             name,
             run,
             junit: table.junit.map(OneOrMany::into_vec).unwrap_or_default(),
-            dir: table.dir.and_then(plain_dir),
+            dir: table.dir.as_deref().and_then(plain_dir),
             env,
             timeout: table.timeout.unwrap_or(TIMEOUT),
             idle_timeout: table.idle_timeout.unwrap_or(IDLE_TIMEOUT),
@@ -211,8 +211,8 @@ impl Settler<'_> {
 }
 
 /// The root has no name of its own.
-fn plain_dir(dir: String) -> Option<String> {
-    let inner = dir.strip_prefix("./").unwrap_or(&dir).trim_end_matches('/');
+fn plain_dir(dir: &str) -> Option<String> {
+    let inner = dir.strip_prefix("./").unwrap_or(dir).trim_end_matches('/');
     (!inner.is_empty()).then(|| inner.to_owned())
 }
 

@@ -234,7 +234,9 @@ fn under(path: &[Part], name: &str) -> Vec<Part> {
 fn provenance(merged: &Node) -> Provenance {
     fn walk(node: &Node, path: &str, into: &mut Provenance) {
         match &node.value {
-            Value::Table(entries) if node.get("env").and_then(Node::as_text).is_none() => {
+            Value::Table(entries)
+                if !entries.is_empty() && node.get("env").and_then(Node::as_text).is_none() =>
+            {
                 for entry in entries {
                     let dot = if path.is_empty() { "" } else { "." };
                     walk(&entry.node, &format!("{path}{dot}{}", bare(&entry.key)), into);

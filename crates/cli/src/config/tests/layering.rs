@@ -201,12 +201,12 @@ fn the_config_is_found_upward() {
         env: &|_| None,
     };
     assert!(matches!(
-        Config::load(request(&deep, None)),
+        Config::load(&request(&deep, None)),
         Err(ConfigError::NotFound { .. })
     ));
     std::fs::write(dir.path().join("shipit.toml"), "app = \"up\"\n").unwrap();
-    let settled = Config::load(request(&deep, None)).unwrap();
+    let settled = Config::load(&request(&deep, None)).unwrap();
     assert_eq!((settled.app.as_str(), settled.dir.as_path()), ("up", dir.path()));
-    let named = Config::load(request(&deep, Some("nothing.toml".into())));
+    let named = Config::load(&request(&deep, Some("nothing.toml".into())));
     assert!(matches!(named, Err(ConfigError::Read { .. })));
 }
