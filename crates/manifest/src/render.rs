@@ -331,9 +331,6 @@ fn own_problems(manifest: &Manifest, input: &RenderInput) -> Vec<Problem> {
             "is mv, which fails with 'file exists' when the newest event is replayed; use rsync",
         );
     }
-    if manifest.src.is_some() && manifest.src != input.src {
-        add("src", "is not the artifact's URL");
-    }
     if manifest.src.is_some() && manifest.checksum != input.checksum {
         add("checksum", "is not the artifact's");
     }

@@ -286,3 +286,58 @@ fn a_template_of_ones_own_extends_the_default() {
     assert_eq!(manifest.commands.failure, ["echo blue"]);
     assert_eq!(manifest.commands.post.len(), 1);
 }
+
+#[test]
+fn a_mirror_of_the_hosts_own_may_be_the_source_of_the_same_bytes() {
+    let text = "src: {{ (host_env('MIRROR', 'https://mirror.example.com') ~ '/shop.tar.zst') | yaml }}\nchecksum: {{ checksum }}\ndest: /srv/x\n";
+    let rendered = with(text).unwrap();
+    let on_host = crate::host_template(&rendered, &|_| None).unwrap();
+    assert_eq!(
+        parse(&on_host).unwrap().src.as_deref(),
+        Some("https://mirror.example.com/shop.tar.zst")
+    );
+    with(&text.replace(
+        "host_env('MIRROR', 'https://mirror.example.com')",
+        "host_must_env('MIRROR')",
+    ))
+    .unwrap();
+    let other = text.replace("{{ checksum }}", &"0".repeat(64));
+    assert!(
+        with(&other)
+            .unwrap_err()
+            .to_string()
+            .contains("checksum is not the artifact's")
+    );
+}
+
+/// The templates that docs/manifest.md shows, indented by four.
+#[test]
+fn the_examples_of_the_docs_render() {
+    let docs = include_str!("../../../../docs/manifest.md");
+    let example = |from: &str, to: &str| {
+        let begin = docs.find(from).unwrap();
+        let end = docs[begin..].find(to).unwrap() + begin + to.len();
+        let lines = docs[begin..end]
+            .lines()
+            .map(|line| line.strip_prefix("    ").unwrap_or(line));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let extended = with(&example("{% extends", "{% endblock %}")).unwrap();
+    assert_eq!(
+        parse(&extended).unwrap().commands.failure,
+        ["logger -t deploy 'shop' failed"]
+    );
+    let commands = example("post:\n      - {{ (\"deploy-done", "{% endfilter %}");
+    let text = format!(
+        "commands:\n  {}\n",
+        commands.replace("channel", "color").replace("\n  ", "\n    ")
+    );
+    let post = parse(&with(&text).unwrap()).unwrap().commands.post;
+    assert_eq!(
+        post,
+        [
+            "deploy-done 'blue'",
+            "set -eu\ncd '/srv/shop'/current\ndeploy-done 'blue'"
+        ]
+    );
+}
