@@ -1,5 +1,9 @@
 //! The built binary, as its users run it: the whole job against real servers, and what it says to bad input.
 
+mod bad_input;
 mod project;
+mod secrets;
+mod small;
+mod stops;
 mod trees;
 mod whole_job;

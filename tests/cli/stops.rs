@@ -1,0 +1,175 @@
+//! ctrl-C, kill -9 and a full disk at every stage: nothing that could be taken for whole is left, and the next run works.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use shipit_testbed::{Process, Signal, Tmpfs, procs, until};
+
+use crate::project::Project;
+use crate::small::{self, artifacts, dest, store};
+
+/// A step that says when it runs, and then stays until it is ended.
+const STAYS: &str = "echo made >made; if [ -e \"$STAY\" ]; then touch \"$STAY.runs\"; sleep 984; fi";
+
+fn staying() -> (Project, String) {
+    let mut project = Project::new();
+    let stay = project.tmp.write("stay", "").display().to_string();
+    let build = format!(
+        "[[build.step]]\nname = \"make\"\nrun = {}\nenv = {{ STAY = \"{stay}\" }}\n",
+        small::quoted(STAYS)
+    );
+    project.config(&small::config(&project, &build, ""));
+    project.repo.write("app.txt", "one\n").commit("one");
+    project.env([("STAY".to_owned(), stay.clone())]);
+    (project, stay)
+}
+
+fn start(project: &Project, args: &[&str]) -> Process {
+    project.shipit(args).start("shipit", project.tmp.join("out.log"))
+}
+
+#[track_caller]
+fn wait_for_file(path: &str) {
+    until(path, Duration::from_secs(30), || Path::new(path).exists());
+}
+
+#[test]
+fn a_build_that_is_interrupted_in_a_step_ends_its_children_and_leaves_nothing() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (project, stay) = staying();
+        let mut build = start(&project, &["build"]);
+        wait_for_file(&format!("{stay}.runs"));
+        build.signal(signal);
+        let status = build.wait(Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", build.log()));
+        assert_eq!(status.code(), Some(code), "{}", build.log());
+        assert!(procs::marked("STAY", &stay).is_empty(), "{:?}", procs::marked("STAY", &stay));
+        assert_eq!(artifacts(&project), [""; 0]);
+        fs::remove_file(&stay).unwrap();
+        let _ = project.build("main");
+    }
+}
+
+#[test]
+fn a_build_that_is_killed_in_a_step_takes_its_children_with_it() {
+    let (project, stay) = staying();
+    let mut build = start(&project, &["build"]);
+    wait_for_file(&format!("{stay}.runs"));
+    build.signal(Signal::KILL);
+    let _ = build.wait(Duration::from_secs(30));
+    until("the step's processes to be gone", Duration::from_secs(20), || {
+        procs::marked("STAY", &stay).is_empty()
+    });
+    assert_eq!(artifacts(&project), [""; 0]);
+    fs::remove_file(&stay).unwrap();
+    let _ = project.build("main");
+}
+
+/// A project whose build, publish and apply take long enough to be killed in their middle.
+fn bulky() -> Project {
+    let step = "[[build.step]]\nname = \"make\"\nrun = \"mkdir made; for i in 1 2 3 4 5 6 7 8 9; do head -c 3000000 /dev/urandom >made/$i; done\"\ninputs = [\"app.txt\"]\noutputs = [\"made\"]\nlayer = true\n";
+    let project = small::with(step, "shared = [\"log\"]\n");
+    let _ = project.build("main");
+    project
+}
+
+/// Kills a command after each of these times, and demands that one run to the end then does its work.
+#[track_caller]
+fn killed_then_whole(project: &Project, args: &[&str], times: &[u64], check: &dyn Fn()) {
+    let mut killed = 0;
+    for millis in times {
+        let mut process = start(project, args);
+        std::thread::sleep(Duration::from_millis(*millis));
+        process.signal(Signal::KILL);
+        let status = process.wait(Duration::from_secs(30)).unwrap();
+        killed += u32::from(status.code().is_none());
+        check();
+    }
+    assert!(killed > 0, "every run of {args:?} was over before it was killed");
+    let _ = project.shipit(args).run().ok();
+    check();
+}
+
+const TIMES: [u64; 10] = [5, 15, 30, 45, 60, 90, 130, 180, 250, 350];
+
+#[test]
+fn a_build_killed_anywhere_leaves_no_half_artifact() {
+    let project = bulky();
+    fs::remove_dir_all(project.repo.join(".shipit")).unwrap();
+    killed_then_whole(&project, &["build"], &TIMES, &|| {
+        for name in artifacts(&project).iter().filter(|name| name.ends_with(".json")) {
+            let sha256 = name.trim_end_matches(".json");
+            let _ = project.shipit(&["render", "web", "--stage", "staging", "--artifact", sha256]).run().ok();
+        }
+    });
+    let pending = artifacts(&project).into_iter().filter(|name| name.starts_with('.')).count();
+    assert_eq!(pending, 0, "{:?}", artifacts(&project));
+}
+
+#[test]
+fn a_publish_killed_anywhere_leaves_no_half_release() {
+    let project = bulky();
+    killed_then_whole(&project, &["publish", "--stage", "staging"], &TIMES, &|| {
+        let releases = store(&project).join("releases/shop/staging");
+        for release in fs::read_dir(releases).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            if release.join("release.json").exists() {
+                let id = release.file_name().unwrap().to_str().unwrap().to_owned();
+                assert!(release.join("web.yml").exists());
+                let _ = project.shipit(&["kick", "web", "--stage", "staging", "--release", &id]).run().ok();
+            }
+        }
+    });
+}
+
+#[test]
+fn an_apply_killed_anywhere_leaves_the_old_release_or_the_new_one() {
+    let project = bulky();
+    let one = crate::project::release_of(&project.publish("staging", "web"));
+    let _ = project.shipit(&["kick", "web", "--stage", "staging"]).run().ok();
+    project.repo.write("app.txt", "two\n").commit("two");
+    let _ = project.build("main");
+    let url = project.publish("staging", "web");
+    let two = crate::project::release_of(&url);
+    let locks = project.tmp.join("locks");
+    let args = ["apply", &url, "--lock-dir", locks.to_str().unwrap()];
+    killed_then_whole(&project, &args, &TIMES, &|| {
+        let current = fs::read_link(dest(&project).join("current")).unwrap();
+        let text = fs::read_to_string(dest(&project).join("current/app.txt")).unwrap();
+        let right = [(format!("releases/{one}"), "one\n"), (format!("releases/{two}"), "two\n")];
+        assert!(right.contains(&(current.display().to_string(), text.as_str())), "{} {text}", current.display());
+    });
+    let current = fs::read_link(dest(&project).join("current")).unwrap();
+    assert_eq!(current.display().to_string(), format!("releases/{two}"));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_full_disk_at_each_stage() {
+    let small_disk = Tmpfs::mount(16 << 20);
+    let place = |name: &str| small_disk.path().join(name).display().to_string();
+
+    // The cache: the export and the steps' files.
+    let project = bulky();
+    let _ = project.shipit(&["build", "--cache-dir", &place("cache")]).run().exits(4);
+    fs::remove_dir_all(place("cache")).unwrap();
+
+    // The store.
+    let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
+    let elsewhere = text.replace(&format!("file://{}", store(&project).display()), &format!("file://{}", place("store")));
+    project.config(&elsewhere);
+    let _ = project.shipit(&["publish", "--stage", "staging"]).run().exits(10).says("room");
+    let left = fs::read_dir(place("store")).into_iter().flatten().count();
+    assert!(!Path::new(&place("store")).join("releases").exists(), "{left} entries left");
+    let _ = fs::remove_dir_all(place("store"));
+
+    // The host.
+    project.config(&text);
+    let url = project.publish("staging", "web");
+    let locks = project.tmp.join("locks").display().to_string();
+    let args = ["apply", &url, "--lock-dir", &locks, "--temp-dir", small_disk.path().to_str().unwrap()];
+    let _ = project.shipit(&args).run().exits(10).says("room");
+    assert!(!dest(&project).join("current").exists());
+    let entries: Vec<_> = fs::read_dir(small_disk.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(entries, Vec::<std::path::PathBuf>::new());
+    let _ = project.shipit(&args[..4]).run().ok();
+}
