@@ -34,7 +34,7 @@ impl Settler<'_> {
                 None | Some(file::Packer::Zstd) => Compression::Zstd,
                 Some(file::Packer::Gzip) => Compression::Gzip,
             },
-            root: table.root,
+            root: table.root.as_deref().and_then(plain_dir),
             keep: table.keep.unwrap_or(KEEP),
             steps,
             tests,
@@ -46,7 +46,12 @@ impl Settler<'_> {
         self.fitting_keys(&path, &table);
         let env = self.variables(&path, table.env);
         let inputs = table.inputs.unwrap_or_default();
-        let outputs = table.outputs.unwrap_or_default();
+        let outputs: Vec<String> = table
+            .outputs
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|path| plain_dir(path))
+            .collect();
         let (tool, layer) = match (table.r#use, table.run) {
             (Some(_), Some(_)) => {
                 self.problem(

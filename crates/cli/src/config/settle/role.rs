@@ -170,8 +170,18 @@ impl Settler<'_> {
                 );
             }
         }
+        let command = table.command?;
+        if let Err(why) = renders(&command) {
+            let message = format!("`exec.command` cannot be rendered: {why}");
+            self.problem(
+                &under(&path, "command"),
+                message,
+                "",
+                "it knows {{ host }}, and nothing else",
+            );
+        }
         Some(Exec {
-            command: table.command?,
+            command,
             hosts,
             limit: table.limit.unwrap_or(EXEC_LIMIT),
             timeout: table.timeout.unwrap_or(EXEC_TIMEOUT),
@@ -205,6 +215,15 @@ fn plain(path: &str) -> String {
 
 fn within(path: &str, other: &str) -> bool {
     path == other || path.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a template of `host` is one.
+fn renders(command: &str) -> Result<(), minijinja::Error> {
+    let mut environment = minijinja::Environment::new();
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment
+        .render_str(command, minijinja::context! { host => "host" })
+        .map(|_| ())
 }
 
 fn many(commands: Option<OneOrMany<String>>) -> Vec<String> {

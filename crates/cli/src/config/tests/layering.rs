@@ -210,3 +210,13 @@ fn the_config_is_found_upward() {
     let named = Config::load(&request(&deep, Some("nothing.toml".into())));
     assert!(matches!(named, Err(ConfigError::Read { .. })));
 }
+
+#[test]
+fn paths_of_the_tree_have_one_form() {
+    let text = "app = \"a\"\n[build]\nroot = \"./public/\"\n[[build.step]]\nrun = \"x\"\ndir = \"./a/b/\"\nlayer = true\n\
+                inputs = [\"lock\"]\noutputs = [\"./vendor/\"]\n";
+    let build = load(text, StageChoice::Base, &[]).unwrap().build;
+    assert_eq!(build.root.as_deref(), Some("public"));
+    assert_eq!(build.steps[0].dir.as_deref(), Some("a/b"));
+    assert_eq!(build.steps[0].outputs, ["vendor"]);
+}

@@ -321,6 +321,11 @@ fn everything_between_keys_is_refused_at_its_line() {
             "lie one in the other",
         ),
         (
+            "[role.a]\ndest = \"/srv/a\"\n[role.a.exec]\nhosts = [\"a\"]\ncommand = \"ssh {{ hots }} x\"",
+            6,
+            "cannot be rendered",
+        ),
+        (
             "[role.a]\ndest = \"/srv/a\"\ntransport = \"exec\"",
             2,
             "has no [role.a.exec]",
