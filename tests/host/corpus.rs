@@ -15,7 +15,10 @@ const LISTED: &str = include_str!("../../docs/stretcher-compatibility.md");
 /// What stretcher's test sets beside the manifest: its flags, and the same for `apply`.
 const FLAGS: [(&str, &[&str]); 3] = [
     ("TestDeployManifestRetry", &["--retry=3", "--retry-wait=200ms"]),
-    ("TestDeployManifestTimeout", &["--max-band-width=2kB", "--timeout=2s"]),
+    (
+        "TestDeployManifestTimeout",
+        &["--max-band-width=2kB", "--timeout=2s"],
+    ),
     ("TestDeployManifestMaxBandwidth", &["--max-band-width=5kB"]),
 ];
 
@@ -49,7 +52,10 @@ fn literals(source: &str) -> Vec<Literal> {
             continue;
         };
         let (parts, after) = expression(&rest[begin + "yml := ".len()..]);
-        found.push(Literal { test: test.clone(), parts });
+        found.push(Literal {
+            test: test.clone(),
+            parts,
+        });
         rest = after;
     }
     found
@@ -86,14 +92,20 @@ impl Literal {
     }
 
     fn flags(&self) -> &'static [&'static str] {
-        FLAGS.iter().find(|(test, _)| *test == self.test).map_or(&[], |(_, flags)| flags)
+        FLAGS
+            .iter()
+            .find(|(test, _)| *test == self.test)
+            .map_or(&[], |(_, flags)| flags)
     }
 }
 
 fn host(before: &str, server: &S3Server) -> Sandbox {
     let mut sandbox = Sandbox::new("corpus").with_s3(server);
     sandbox.set("SRC", "s3://example.com/path/to/archive.tar.gz");
-    copy(&Testbed::get().stretcher_src().join("testdata"), &sandbox.cwd().join("testdata"));
+    copy(
+        &Testbed::get().stretcher_src().join("testdata"),
+        &sandbox.cwd().join("testdata"),
+    );
     match before {
         "a directory" => drop(sandbox.write("dest/test.pid", "1234")),
         "a file" => drop(sandbox.write("dest", "")),
@@ -137,7 +149,11 @@ fn files(sandbox: &Sandbox) -> std::collections::BTreeMap<std::path::PathBuf, Se
     for seen in all.values_mut() {
         (seen.uid, seen.gid) = (0, 0);
     }
-    all.extend(holds(&sandbox.cwd()).into_iter().map(|(path, seen)| (Path::new("cwd").join(path), seen)));
+    all.extend(
+        holds(&sandbox.cwd())
+            .into_iter()
+            .map(|(path, seen)| (Path::new("cwd").join(path), seen)),
+    );
     all
 }
 
@@ -161,9 +177,17 @@ fn every_literal_of_stretchers_tests_has_the_same_outcome_and_leaves_the_same_fi
             let ran = real.stretcher(&literal.manifest(&real), literal.flags());
             let outcome = apply(&ours, &literal.manifest(&ours), literal.flags());
             let error = outcome.result.as_ref().err().map(|error| shown(error));
-            assert_eq!(ran.code() == Some(0), error.is_none(), "{what}: {ran}\napply: {error:?}");
+            assert_eq!(
+                ran.code() == Some(0),
+                error.is_none(),
+                "{what}: {ran}\napply: {error:?}"
+            );
             let differs = difference(&files(&real), &files(&ours));
-            assert!(differs.is_empty(), "{what}: stretcher / apply\n{}", differs.join("\n"));
+            assert!(
+                differs.is_empty(),
+                "{what}: stretcher / apply\n{}",
+                differs.join("\n")
+            );
             assert!(!ours.join("dest/.incoming").exists());
             ours.assert_clean();
         }
@@ -172,10 +196,14 @@ fn every_literal_of_stretchers_tests_has_the_same_outcome_and_leaves_the_same_fi
 
 #[test]
 fn literals_with_variables_are_read() {
-    let source = "func TestA(t *testing.T) {\n\tyml := `\na: ` + cwd + `/x\n`\n}\nfunc TestB(t) {\n\tyml := `b`\n}\n";
+    let source =
+        "func TestA(t *testing.T) {\n\tyml := `\na: ` + cwd + `/x\n`\n}\nfunc TestB(t) {\n\tyml := `b`\n}\n";
     let found = literals(source);
     assert_eq!(found.len(), 2);
-    assert_eq!((found[0].test.as_str(), found[1].test.as_str()), ("TestA", "TestB"));
+    assert_eq!(
+        (found[0].test.as_str(), found[1].test.as_str()),
+        ("TestA", "TestB")
+    );
     assert_eq!(found[0].parts.len(), 3);
     assert!(matches!(&found[0].parts[1], Part::Variable(name) if name == "cwd"));
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use shipit_testbed::{Cmd, Tmp};
+use shipit_testbed::Tmp;
 
-use crate::support::{Sandbox, difference, holds, pack, sum};
+use crate::support::{Sandbox, difference, holds, pack, program, sum};
 
 /// How many trees with patterns; each is another one, and the same in every run.
 const ROUNDS: u64 = 150;
@@ -17,7 +17,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % sides
     }
 
@@ -30,10 +33,37 @@ impl Dice {
     }
 }
 
-const NAMES: [&str; 12] = ["a", "b", "ab", "abc", "x.pid", "a.b", "[a]", "a*b", "tmp", "log", "A", "b\\c"];
+const NAMES: [&str; 12] = [
+    "a", "b", "ab", "abc", "x.pid", "a.b", "[a]", "a*b", "tmp", "log", "A", "b\\c",
+];
 const PIECES: [&str; 27] = [
-    "a", "b", "ab", "abc", "*", "**", "***", "?", "[ab]", "[!a]", "[^b]", "[a-c]*", "*.pid", "x.*", "tmp", "log",
-    "[[:upper:]]", "[[:alpha:]b]", "\\*", "\\[a]", "a\\*b", "b\\c", "[]a]", "[a", "a**b", "*b*", "[\\]a-b]",
+    "a",
+    "b",
+    "ab",
+    "abc",
+    "*",
+    "**",
+    "***",
+    "?",
+    "[ab]",
+    "[!a]",
+    "[^b]",
+    "[a-c]*",
+    "*.pid",
+    "x.*",
+    "tmp",
+    "log",
+    "[[:upper:]]",
+    "[[:alpha:]b]",
+    "\\*",
+    "\\[a]",
+    "a\\*b",
+    "b\\c",
+    "[]a]",
+    "[a",
+    "a**b",
+    "*b*",
+    "[\\]a-b]",
 ];
 
 /// A pattern of one to four pieces with every kind of decoration.
@@ -81,7 +111,12 @@ fn grow(dice: &mut Dice, dir: &Path, depth: usize) {
             _ => {
                 fs::write(&path, dice.one(&["one", "two", "three"])).unwrap();
                 let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + dice.below(2) as u64);
-                fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+                fs::File::options()
+                    .write(true)
+                    .open(&path)
+                    .unwrap()
+                    .set_modified(time)
+                    .unwrap();
             }
         }
     }
@@ -117,23 +152,38 @@ impl Round {
         if let Some(text) = &from {
             sandbox.write("tree/rules", text);
         }
-        Self { sandbox, excludes, from }
+        Self {
+            sandbox,
+            excludes,
+            from,
+        }
     }
 
     fn with_rsync(&self, dest: &Path) -> bool {
-        let _ = Cmd::new("cp").arg("-a").arg(self.sandbox.join("dest")).arg(dest).run();
+        if self.sandbox.join("dest").exists() {
+            assert!(
+                program("cp")
+                    .arg("-a")
+                    .arg(self.sandbox.join("dest"))
+                    .arg(dest)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
         let mut tree = self.sandbox.join("tree").into_os_string();
         tree.push("/");
-        let mut cmd = Cmd::new("rsync").args(["-a", "--delete"]);
+        let mut cmd = program("rsync");
+        cmd.args(["-a", "--delete"]);
         if self.from.is_some() {
-            cmd = cmd.arg("--exclude-from").arg(self.sandbox.join("tree/rules"));
+            cmd.arg("--exclude-from").arg(self.sandbox.join("tree/rules"));
         }
         for rule in &self.excludes {
-            cmd = cmd.arg("--exclude").arg(rule);
+            cmd.arg("--exclude").arg(rule);
         }
         let mut to = dest.as_os_str().to_owned();
         to.push("/");
-        cmd.arg(tree).arg(to).run().code() == Some(0)
+        cmd.arg(tree).arg(to).output().unwrap().status.success()
     }
 
     fn with_apply(&self) -> Result<(), String> {
@@ -150,14 +200,17 @@ impl Round {
             manifest.push_str("exclude_from: rules\n");
         }
         let outcome = self.sandbox.apply(&manifest);
-        outcome.result.map(drop).map_err(|error| crate::support::shown(&error))
+        outcome
+            .result
+            .map(drop)
+            .map_err(|error| crate::support::shown(&error))
     }
 }
 
 /// Modes of directories that were not there come from the archive in one case and from the tree in the other; both are
 /// the same here but for dest's own, which stretcher sets.
-fn without_root(root: PathBuf) -> std::collections::BTreeMap<PathBuf, crate::support::Seen> {
-    let mut all = holds(&root);
+fn without_root(root: &Path) -> std::collections::BTreeMap<PathBuf, crate::support::Seen> {
+    let mut all = holds(root);
     all.remove(Path::new(""));
     all
 }
@@ -172,14 +225,24 @@ fn random_patterns_leave_what_rsync_leaves() {
         let dest = theirs.join("dest");
         let rsync_ok = round.with_rsync(&dest);
         let ours = round.with_apply();
-        let what = format!("seed {seed}: excludes {:?}, from {:?}", round.excludes, round.from);
+        let what = format!(
+            "seed {seed}: excludes {:?}, from {:?}",
+            round.excludes, round.from
+        );
         assert_eq!(rsync_ok, ours.is_ok(), "{what}: {ours:?}");
         if !rsync_ok {
             continue;
         }
-        let differs = difference(&without_root(dest), &without_root(round.sandbox.join("dest")));
-        assert!(differs.is_empty(), "{what}: rsync / apply\n{}", differs.join("\n"));
+        let differs = difference(&without_root(&dest), &without_root(&round.sandbox.join("dest")));
+        assert!(
+            differs.is_empty(),
+            "{what}: rsync / apply\n{}",
+            differs.join("\n")
+        );
         agreed += 1;
     }
-    assert!(agreed > ROUNDS / 2, "only {agreed} of {ROUNDS} rounds went through");
+    assert!(
+        agreed > ROUNDS / 2,
+        "only {agreed} of {ROUNDS} rounds went through"
+    );
 }

@@ -57,12 +57,28 @@ fn no_archive_gets_out_of_dest() {
         ("parent", vec![entry("../evil", b'0', "", b"x")]),
         ("parent inside", vec![entry("a/../../evil", b'0', "", b"x")]),
         ("absolute", vec![entry("@OUT/evil", b'0', "", b"x")]),
-        ("through a link", vec![entry("l", b'2', outside, b""), entry("l/evil", b'0', "", b"x")]),
-        ("over a link", vec![entry("l", b'2', "@OUT/victim", b""), entry("l", b'0', "", b"x"), entry("../x", b'0', "", b"")]),
-        ("directory through a link", vec![entry("l", b'2', outside, b""), entry("l/evil/", b'5', "", b"")]),
+        (
+            "through a link",
+            vec![entry("l", b'2', outside, b""), entry("l/evil", b'0', "", b"x")],
+        ),
+        (
+            "over a link",
+            vec![
+                entry("l", b'2', "@OUT/victim", b""),
+                entry("l", b'0', "", b"x"),
+                entry("../x", b'0', "", b""),
+            ],
+        ),
+        (
+            "directory through a link",
+            vec![entry("l", b'2', outside, b""), entry("l/evil/", b'5', "", b"")],
+        ),
         ("hard link out", vec![entry("h", b'1', "../../../victim", b"")]),
         ("hard link absolute", vec![entry("h", b'1', "@OUT/victim", b"")]),
-        ("hard link through a link", vec![entry("l", b'2', outside, b""), entry("h", b'1', "l/victim", b"")]),
+        (
+            "hard link through a link",
+            vec![entry("l", b'2', outside, b""), entry("h", b'1', "l/victim", b"")],
+        ),
         ("character device", vec![entry("null", b'3', "", b"")]),
         ("block device", vec![entry("disk", b'4', "", b"")]),
         ("fifo", vec![entry("pipe", b'6', "", b"")]),
@@ -82,9 +98,21 @@ fn no_archive_gets_out_of_dest() {
         let archive = sandbox.write("evil.tar", filled);
         let before = (holds(&sandbox.join("outside")), holds(&sandbox.join("dest")));
         let outcome = sandbox.apply(&manifest(&sandbox, &archive));
-        assert_eq!(outcome.error().kind(), ErrorKind::Archive, "{name}: {}", shown(outcome.error()));
-        assert_eq!((holds(&sandbox.join("outside")), holds(&sandbox.join("dest"))), before, "{name}");
-        assert!(sandbox.join("cwd/failure").exists() && !sandbox.join("cwd/never").exists(), "{name}");
+        assert_eq!(
+            outcome.error().kind(),
+            ErrorKind::Archive,
+            "{name}: {}",
+            shown(outcome.error())
+        );
+        assert_eq!(
+            (holds(&sandbox.join("outside")), holds(&sandbox.join("dest"))),
+            before,
+            "{name}"
+        );
+        assert!(
+            sandbox.join("cwd/failure").exists() && !sandbox.join("cwd/never").exists(),
+            "{name}"
+        );
         sandbox.assert_clean();
     }
 }
@@ -96,7 +124,11 @@ fn fill(block: &[u8], out: &str) -> Vec<u8> {
         return block;
     }
     for at in [0, 157] {
-        let field: Vec<u8> = block[at..at + 100].iter().copied().take_while(|byte| *byte != 0).collect();
+        let field: Vec<u8> = block[at..at + 100]
+            .iter()
+            .copied()
+            .take_while(|byte| *byte != 0)
+            .collect();
         let text = String::from_utf8(field).unwrap().replace("@OUT", out);
         block[at..at + 100].fill(0);
         block[at..at + text.len()].copy_from_slice(text.as_bytes());
@@ -114,16 +146,38 @@ fn a_bomb_is_refused_before_it_fills_the_disk() {
     let zeros = sandbox.join("zeros");
     fs::File::create(&zeros).unwrap().set_len(64 << 20).unwrap();
     let archive = sandbox.join("bomb.tar.gz");
-    Cmd::new("tar").arg("-czf").arg(&archive).arg("-C").arg(sandbox.path()).arg("zeros").run().ok();
+    Cmd::new("tar")
+        .arg("-czf")
+        .arg(&archive)
+        .arg("-C")
+        .arg(sandbox.path())
+        .arg("zeros")
+        .run()
+        .ok();
     for limits in [
-        Limits { bytes: 10 << 20, ..Limits::default() },
-        Limits { free_bytes: 1 << 20, ratio: 100, ..Limits::default() },
-        Limits { entries: 0, ..Limits::default() },
+        Limits {
+            bytes: 10 << 20,
+            ..Limits::default()
+        },
+        Limits {
+            free_bytes: 1 << 20,
+            ratio: 100,
+            ..Limits::default()
+        },
+        Limits {
+            entries: 0,
+            ..Limits::default()
+        },
     ] {
         let mut request = sandbox.request(&manifest(&sandbox, &archive));
         request.limits = limits;
         let outcome = sandbox.apply_request(request);
-        assert_eq!(outcome.error().kind(), ErrorKind::Archive, "{}", shown(outcome.error()));
+        assert_eq!(
+            outcome.error().kind(),
+            ErrorKind::Archive,
+            "{}",
+            shown(outcome.error())
+        );
         assert!(!sandbox.join("dest").exists());
         sandbox.assert_clean();
     }
@@ -137,13 +191,25 @@ fn links_in_dest_are_not_followed_and_links_in_the_archive_are_kept() {
     fs::create_dir(sandbox.join("dest")).unwrap();
     symlink(sandbox.join("outside"), sandbox.join("dest/dir")).unwrap();
     symlink(sandbox.join("outside/victim"), sandbox.join("dest/file")).unwrap();
-    let entries =
-        [entry("dir/victim", b'0', "", b"new"), entry("file", b'0', "", b"new"), entry("link", b'2', "/etc/passwd", b"")];
+    let entries = [
+        entry("dir/victim", b'0', "", b"new"),
+        entry("file", b'0', "", b"new"),
+        entry("link", b'2', "/etc/passwd", b""),
+    ];
     let archive = sandbox.write("a.tar", tar(&entries));
     let _ = sandbox.apply(&manifest(&sandbox, &archive)).ok();
-    assert_eq!(fs::read_to_string(sandbox.join("outside/victim")).unwrap(), "untouched");
-    assert_eq!(fs::read_to_string(sandbox.join("dest/dir/victim")).unwrap(), "new");
-    assert_eq!(fs::read_link(sandbox.join("dest/link")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(
+        fs::read_to_string(sandbox.join("outside/victim")).unwrap(),
+        "untouched"
+    );
+    assert_eq!(
+        fs::read_to_string(sandbox.join("dest/dir/victim")).unwrap(),
+        "new"
+    );
+    assert_eq!(
+        fs::read_link(sandbox.join("dest/link")).unwrap(),
+        Path::new("/etc/passwd")
+    );
 }
 
 #[test]
@@ -151,11 +217,19 @@ fn links_in_dest_are_not_followed_and_links_in_the_archive_are_kept() {
 fn an_archive_that_is_cut_short_changes_nothing() {
     let sandbox = Sandbox::new("cut");
     sandbox.write("dest/mine", "untouched");
-    let whole = tar(&[entry("a", b'0', "", &[b'x'; 5000]), entry("b", b'0', "", &[b'y'; 5000])]);
+    let whole = tar(&[
+        entry("a", b'0', "", &[b'x'; 5000]),
+        entry("b", b'0', "", &[b'y'; 5000]),
+    ]);
     for length in [100, 700, 3000, 6000] {
         let archive = sandbox.write("cut.tar", &whole[..length]);
         let outcome = sandbox.apply(&manifest(&sandbox, &archive));
-        assert_eq!(outcome.error().kind(), ErrorKind::Archive, "{length}: {}", shown(outcome.error()));
+        assert_eq!(
+            outcome.error().kind(),
+            ErrorKind::Archive,
+            "{length}: {}",
+            shown(outcome.error())
+        );
         assert_eq!(holds(&sandbox.join("dest")).len(), 2);
         sandbox.assert_clean();
     }

@@ -140,7 +140,7 @@ const CASES: &[Case] = &[
         name: "exclude_from that is not in the archive",
         archive: "tree.tar",
         before: old_dest,
-        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nexclude_from: none\ncommands:\n  failure: ['touch failure']\n",
+        manifest: "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\nexclude_from: none\ncommands:\n  failure: ['touch @DIR/cwd/failure']\n",
         ok: false,
     },
     Case {
@@ -219,7 +219,12 @@ fn old_dest(sandbox: &Sandbox) {
 
 fn dated(path: &Path) {
     let time = OLD + Duration::from_secs(1_000_000_000);
-    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
 }
 
 /// The tree of the archives: modes, links, names, an empty directory, hard links.
@@ -244,7 +249,13 @@ fn archive(sandbox: &Sandbox, name: &str) -> PathBuf {
     symlink("file", tree.join("link")).unwrap();
     symlink("../../etc", tree.join("dangling")).unwrap();
     fs::hard_link(tree.join("file"), tree.join("twin")).unwrap();
-    for (path, mode) in [("run", 0o755), ("same", 0o640), ("sub", 0o555), ("file", 0o4755), ("directory", 0o1777)] {
+    for (path, mode) in [
+        ("run", 0o755),
+        ("same", 0o640),
+        ("sub", 0o555),
+        ("file", 0o4755),
+        ("directory", 0o1777),
+    ] {
         fs::set_permissions(tree.join(path), fs::Permissions::from_mode(mode)).unwrap();
     }
     pack(sandbox, name, &tree)
@@ -277,7 +288,10 @@ fn files(sandbox: &Sandbox) -> BTreeMap<PathBuf, Seen> {
     let mut all = BTreeMap::new();
     for top in ["dest", "real", "cwd"] {
         let part = holds(&sandbox.join(top));
-        all.extend(part.into_iter().map(|(path, seen)| (Path::new(top).join(path), seen)));
+        all.extend(
+            part.into_iter()
+                .map(|(path, seen)| (Path::new(top).join(path), seen)),
+        );
     }
     let path = sandbox.path().display().to_string();
     for seen in all.values_mut() {
@@ -299,7 +313,12 @@ fn each_manifest_has_stretchers_outcome_and_leaves_stretchers_files() {
         assert_eq!(ran.code() == Some(0), case.ok, "{}: stretcher: {ran}", case.name);
         assert_eq!(error.is_none(), case.ok, "{}: apply: {error:?}", case.name);
         let differs = difference(&files(&real), &files(&ours));
-        assert!(differs.is_empty(), "{}: stretcher / apply\n{}", case.name, differs.join("\n"));
+        assert!(
+            differs.is_empty(),
+            "{}: stretcher / apply\n{}",
+            case.name,
+            differs.join("\n")
+        );
         assert!(!ours.join("cwd/never").exists(), "{}", case.name);
         ours.assert_clean();
         again(case, &real, &ours, &for_real, &for_ours);
@@ -310,26 +329,50 @@ fn each_manifest_has_stretchers_outcome_and_leaves_stretchers_files() {
 fn again(case: &Case, real: &Sandbox, ours: &Sandbox, for_real: &str, for_ours: &str) {
     let ran: Ran = real.stretcher(for_real, &[]);
     let outcome: Outcome = ours.apply(for_ours);
-    assert_eq!(ran.code() == Some(0), outcome.result.is_ok(), "{} again: {ran}", case.name);
+    assert_eq!(
+        ran.code() == Some(0),
+        outcome.result.is_ok(),
+        "{} again: {ran}",
+        case.name
+    );
     let differs = difference(&files(real), &files(ours));
-    assert!(differs.is_empty(), "{} again: stretcher / apply\n{}", case.name, differs.join("\n"));
+    assert!(
+        differs.is_empty(),
+        "{} again: stretcher / apply\n{}",
+        case.name,
+        differs.join("\n")
+    );
 }
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
 fn the_log_on_standard_input_tells_what_stretchers_tells() {
     let manifest = "src: '@SRC'\nchecksum: '@SHA1'\ndest: '@DEST'\ncommands:\n  pre: ['echo from pre; echo to err >&2']\n  post: ['false']\n  failure: ['cat >log']\n";
-    let case = Case { name: "log", archive: "tree.tar", before: nothing, manifest, ok: false };
+    let case = Case {
+        name: "log",
+        archive: "tree.tar",
+        before: nothing,
+        manifest,
+        ok: false,
+    };
     let ((real, for_real), (ours, for_ours)) = (host(&case), host(&case));
     let _ = real.stretcher(&for_real, &[]).exits(1);
     let error = ours.apply(&for_ours).result.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Command);
     for sandbox in [&real, &ours] {
         let log = fs::read_to_string(sandbox.join("cwd/log")).unwrap();
-        for part in
-            ["Loading manifest", "invoking command: echo from pre", "\nfrom pre\nto err\n", "Checksum ok: ", "Deploy manifest failed: ", "false"]
-        {
-            assert!(log.contains(part) || log.contains(&part.replacen('\n', " ", 1)), "no {part:?} in {log}");
+        for part in [
+            "Loading manifest",
+            "invoking command: echo from pre",
+            "\nfrom pre\nto err\n",
+            "Checksum ok: ",
+            "Deploy manifest failed: ",
+            "false",
+        ] {
+            assert!(
+                log.contains(part) || log.contains(&part.replacen('\n', " ", 1)),
+                "no {part:?} in {log}"
+            );
         }
     }
 }
@@ -347,9 +390,15 @@ fn a_new_dest_on_the_same_file_system_is_one_rename() {
         sum("sha256sum", &archive),
         sandbox.join("dest").display()
     );
-    assert_eq!(sandbox.apply(&manifest).ok().synced.unwrap().method, Method::Renamed);
+    assert_eq!(
+        sandbox.apply(&manifest).ok().synced.unwrap().method,
+        Method::Renamed
+    );
     let again = sandbox.apply(&manifest).ok().synced.unwrap();
-    assert_eq!((again.method, again.unchanged, again.created, again.deleted), (Method::Synced, 1, 0, 0));
+    assert_eq!(
+        (again.method, again.unchanged, again.created, again.deleted),
+        (Method::Synced, 1, 0, 0)
+    );
 }
 
 #[test]
@@ -359,7 +408,15 @@ fn a_secret_taken_from_the_environment_is_not_in_what_is_said_of_the_command() {
     sandbox.set("NOTIFY_TOKEN", "s3cr3t-value");
     let manifest = "commands:\n  pre: ['test -n \"{{ must_env \"NOTIFY_TOKEN\" }}\"; exit 1']\n  failure: ['cat >log']\n";
     let outcome = sandbox.apply(manifest);
-    let started = outcome.events.iter().any(|event| matches!(event, Event::CommandStarted { phase: Phase::Pre, .. }));
+    let started = outcome.events.iter().any(|event| {
+        matches!(
+            event,
+            Event::CommandStarted {
+                phase: Phase::Pre,
+                ..
+            }
+        )
+    });
     assert!(started);
     let log = fs::read_to_string(sandbox.join("cwd/log")).unwrap();
     let all = format!("{log}{:?}{:?}", outcome.events, outcome.error());

@@ -37,7 +37,12 @@ impl Sandbox {
             ("HOME".into(), tmp.mkdir("home").into()),
             ("TMPDIR".into(), temp_dir.clone().into()),
         ];
-        Self { tmp, environment, temp_dir, s3: None }
+        Self {
+            tmp,
+            environment,
+            temp_dir,
+            s3: None,
+        }
     }
 
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
@@ -119,8 +124,15 @@ impl Sandbox {
         cancel: Arc<AtomicBool>,
         on_event: OnEvent,
     ) -> Result<Applied, Error> {
-        let options = FetcherOptions { s3: self.s3.clone(), ..FetcherOptions::default() };
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let options = FetcherOptions {
+            s3: self.s3.clone(),
+            ..FetcherOptions::default()
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let fetcher = Fetcher::new(options).unwrap();
             shipit_host::apply(request, &fetcher, cancel, on_event).await
@@ -142,7 +154,10 @@ impl Sandbox {
     /// Nothing temporary is left.
     #[track_caller]
     pub fn assert_clean(&self) {
-        let left: Vec<_> = fs::read_dir(&self.temp_dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<_> = fs::read_dir(&self.temp_dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
 }
@@ -161,7 +176,8 @@ impl Outcome {
     /// The applied manifest; an error is shown with its causes.
     #[track_caller]
     pub fn ok(self) -> Applied {
-        self.result.unwrap_or_else(|error| panic!("apply failed: {}", shown(&error)))
+        self.result
+            .unwrap_or_else(|error| panic!("apply failed: {}", shown(&error)))
     }
 
     #[track_caller]
@@ -196,9 +212,20 @@ pub struct Seen {
 
 impl std::fmt::Debug for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kind, mode, uid, gid, mtime, links, content } = self;
+        let Self {
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            links,
+            content,
+        } = self;
         let content = String::from_utf8_lossy(&content[..content.len().min(200)]);
-        write!(f, "{kind} {mode:o} {uid}:{gid} at {mtime}, {links} links, {content:?}")
+        write!(
+            f,
+            "{kind} {mode:o} {uid}:{gid} at {mtime}, {links} links, {content:?}"
+        )
     }
 }
 
@@ -214,7 +241,10 @@ pub fn holds(root: &Path) -> BTreeMap<PathBuf, Seen> {
 fn look(root: &Path, path: &Path, all: &mut BTreeMap<PathBuf, Seen>) {
     let meta = path.symlink_metadata().unwrap();
     let (kind, content) = if meta.is_symlink() {
-        ("link", fs::read_link(path).unwrap().into_os_string().into_encoded_bytes())
+        (
+            "link",
+            fs::read_link(path).unwrap().into_os_string().into_encoded_bytes(),
+        )
     } else if meta.is_dir() {
         ("directory", Vec::new())
     } else if meta.is_file() {
@@ -223,7 +253,11 @@ fn look(root: &Path, path: &Path, all: &mut BTreeMap<PathBuf, Seen>) {
         ("special", Vec::new())
     };
     // What a test makes while it runs carries the time of the run; archives in these tests are older.
-    let mtime = if meta.mtime() > 1_700_000_000 { 0 } else { meta.mtime() };
+    let mtime = if meta.mtime() > 1_700_000_000 {
+        0
+    } else {
+        meta.mtime()
+    };
     let seen = Seen {
         kind,
         mode: meta.permissions().mode() & 0o7777,
@@ -264,18 +298,37 @@ pub fn pack(sandbox: &Sandbox, name: &str, dir: &Path) -> PathBuf {
         Some("zst") => "--zstd -cf",
         _ => "-cf",
     };
-    Cmd::new("tar")
-        .args(["--numeric-owner", "--owner=0", "--group=0", "-C"])
+    let mut tar = program("tar");
+    tar.args(["--numeric-owner", "--owner=0", "--group=0", "-C"])
         .arg(dir)
-        .args(flag.split(' '))
-        .args([archive.as_os_str(), ".".as_ref()])
-        .run()
-        .ok();
+        .args(flag.split(' '));
+    assert!(
+        tar.args([archive.as_os_str(), ".".as_ref()])
+            .status()
+            .unwrap()
+            .success()
+    );
     archive
 }
 
 /// The checksum by the program of that name.
-pub fn sum(program: &str, file: &Path) -> String {
-    let line = Cmd::new(program).arg(file).run().ok().line();
-    line.split_whitespace().next().unwrap().trim_start_matches('\\').to_owned()
+pub fn sum(name: &str, file: &Path) -> String {
+    let output = program(name).arg(file).output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
+    let line = String::from_utf8(output.stdout).unwrap();
+    line.split_whitespace()
+        .next()
+        .unwrap()
+        .trim_start_matches('\\')
+        .to_owned()
+}
+
+/// A small program that ends by itself; without the watch over children that costs the harness's `Cmd` its time.
+pub fn program(name: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(Testbed::get().program(name));
+    command
+        .env_clear()
+        .env("PATH", Testbed::get().path())
+        .env("LANG", "C.UTF-8");
+    command
 }

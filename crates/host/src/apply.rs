@@ -3,8 +3,8 @@
 //! The network is waited for asynchronously; all that touches the disk or runs commands is one blocking piece at a time.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use shipit_manifest::Manifest;
@@ -15,13 +15,13 @@ use crate::download::{DownloadRequest, Downloaded, download};
 use crate::error::Error;
 use crate::event::{Event, Phase, Synced};
 use crate::filter::Filter;
-use crate::lock::{DestLock, LockRequest, dest_key};
+use crate::lock::{DestLock, LockRequest};
 use crate::log::{OnEvent, Recorder};
 use crate::mask::{Environment, Mask};
 use crate::plan::{Plan, Strategy, Whole, bad_rule, guarded, rules};
 use crate::request::{Applied, ApplyRequest};
 use crate::stage::{Stage, remove_leftovers};
-use crate::sync::{SyncRequest, has_hard_links, mv, sync};
+use crate::sync::{SyncRequest, mv, survey, sync};
 use crate::{archive, lock};
 
 /// The most that a manifest may have, in bytes.
@@ -34,6 +34,8 @@ struct Host {
     cancel: Arc<AtomicBool>,
     mask: Mask,
     manifest: Manifest,
+    /// Here, so that it outlives the blocking pieces of an apply that was dropped.
+    lock: OnceLock<DestLock>,
 }
 
 /// Follows the manifest at `request.manifest_url`, as stretcher does; docs/stretcher-compatibility.md has the
@@ -77,8 +79,9 @@ async fn unless_cancelled_inside(
         cancel,
         mask,
         manifest,
+        lock: OnceLock::new(),
     });
-    let _lock = host.clone().take_lock().await?;
+    host.clone().take_lock().await?;
     let outcome = host.clone().deploy(fetcher).await;
     let (fetched_bytes, synced) = match outcome {
         Ok(done) => done,
@@ -207,20 +210,19 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Host {
-    async fn take_lock(self: Arc<Self>) -> Result<Option<DestLock>, Error> {
-        if self.manifest.src.is_none() {
-            return Ok(None);
-        }
-        let Some(dest) = guarded(&self.manifest) else {
-            return Ok(None);
-        };
+    async fn take_lock(self: Arc<Self>) -> Result<(), Error> {
+        let dest = self.manifest.src.as_ref().and_then(|_| guarded(&self.manifest));
+        let Some(dest) = dest else { return Ok(()) };
         blocking(move || {
             let request = LockRequest {
                 dir: &self.request.lock_dir,
                 dest: &dest,
                 wait: self.request.lock_wait,
             };
-            lock::take(&request, &self.cancel, &self.recorder).map(Some)
+            let lock = lock::take(&request, &self.cancel, &self.recorder)?;
+            self.lock.set(lock).map_err(|_| Error::Internal {
+                what: "the lock was taken twice".to_owned(),
+            })
         })
         .await
     }
@@ -253,9 +255,9 @@ impl Host {
     }
 
     fn whole(&self, whole: &Whole, downloaded: Downloaded) -> Result<Synced, Error> {
-        let key = dest_key(&whole.dest);
-        remove_leftovers(&self.request.temp_dir, &key, &self.recorder)?;
-        let stage = Stage::new(&self.request.temp_dir, &key)?;
+        let key = self.lock.get().map(DestLock::key).unwrap_or_default();
+        remove_leftovers(&self.request.temp_dir, key, &self.recorder)?;
+        let stage = Stage::new(&self.request.temp_dir, key)?;
         self.runner()
             .run_logged(Phase::Pre, &self.manifest.commands.pre)?;
         self.unpack(whole, downloaded, &stage)?;
@@ -283,19 +285,25 @@ impl Host {
         self.recorder.say(Event::Syncing {
             dest: whole.dest.clone(),
         });
-        let Strategy::Rsync { excludes, exclude_from } = &whole.strategy else {
-            return mv(&tree, &whole.dest);
+        let Strategy::Rsync {
+            excludes,
+            exclude_from,
+        } = &whole.strategy
+        else {
+            return mv(&tree, &whole.dest, survey(&tree)?);
         };
         let mut filter = Filter::default();
         if let Some(name) = exclude_from {
             let text = archive::read_inside(&tree, name)?;
-            filter.add_file(&text).map_err(|bad| bad_rule("exclude_from", &bad))?;
+            filter
+                .add_file(&text)
+                .map_err(|bad| bad_rule("exclude_from", &bad))?;
         }
         let filter = rules(filter, excludes)?;
         let request = SyncRequest {
             tree: &tree,
             dest: &whole.dest,
-            hard_links: has_hard_links(&tree)?,
+            survey: survey(&tree)?,
             filter: &filter,
             verbose: self.request.verbose,
         };

@@ -103,7 +103,7 @@ fn open_without_links(dir: OwnedFd, name: &Path, flags: OFlags) -> Result<OwnedF
     for part in name.components() {
         match part {
             Component::Normal(part) => {
-                at = rustix::fs::openat(&at, part, flags | OFlags::NOFOLLOW, Mode::empty())?
+                at = rustix::fs::openat(&at, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
             }
             Component::CurDir => {}
             _ => return Err(Errno::XDEV),

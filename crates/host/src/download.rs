@@ -56,7 +56,24 @@ pub(crate) async fn download(
     }
 }
 
+/// Fetches from the beginning again where the server could not go on where it broke off.
 async fn fetch(
+    request: &DownloadRequest<'_>,
+    fetcher: &Fetcher,
+    recorder: &Recorder,
+) -> Result<Downloaded, Error> {
+    for _ in 0..request.retry.count {
+        match fetch_once(request, fetcher, recorder).await {
+            Err(Error::Fetch { cause, .. }) if cause.kind() == shipit_store::ErrorKind::Corrupt => {
+                tokio::time::sleep(request.retry.wait).await;
+            }
+            other => return other,
+        }
+    }
+    fetch_once(request, fetcher, recorder).await
+}
+
+async fn fetch_once(
     request: &DownloadRequest<'_>,
     fetcher: &Fetcher,
     recorder: &Recorder,

@@ -32,6 +32,14 @@ pub(crate) struct LockRequest<'a> {
 #[derive(Debug)]
 pub(crate) struct DestLock {
     _file: File,
+    key: String,
+}
+
+impl DestLock {
+    /// The name of what is locked, the same for every handler of it.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
 }
 
 /// Takes the lock, waiting for another handler when there is one.
@@ -40,7 +48,8 @@ pub(crate) fn take(
     cancel: &AtomicBool,
     recorder: &Recorder,
 ) -> Result<DestLock, Error> {
-    let path = request.dir.join(format!("{}.lock", dest_key(request.dest)));
+    let key = dest_key(request.dest);
+    let path = request.dir.join(format!("{key}.lock"));
     let file = open(request.dir, &path)?;
     let start = Instant::now();
     let mut said = false;
@@ -74,7 +83,7 @@ pub(crate) fn take(
             waited_seconds: start.elapsed().as_secs_f64(),
         });
     }
-    Ok(DestLock { _file: file })
+    Ok(DestLock { _file: file, key })
 }
 
 fn open(dir: &Path, path: &Path) -> Result<File, Error> {
@@ -94,7 +103,7 @@ fn open(dir: &Path, path: &Path) -> Result<File, Error> {
 }
 
 /// A name for dest that is the same however dest is spelled, and whether or not it is there yet.
-pub(crate) fn dest_key(dest: &Path) -> String {
+fn dest_key(dest: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let digest = Sha256::digest(canonical(dest).as_os_str().as_bytes());
     hex(&digest[..12])

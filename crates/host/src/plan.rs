@@ -20,7 +20,7 @@ pub(crate) enum Plan {
     /// There is no `src`: `pre` and `post` alone.
     Commands,
     /// The whole artifact is fetched, unpacked and brought to dest.
-    Whole(Whole),
+    Whole(Box<Whole>),
 }
 
 /// A whole artifact's way to dest.
@@ -64,14 +64,14 @@ impl Plan {
                 "checksum must be md5, sha1, sha256, sha512 hex string",
             )
         })?;
-        Ok(Self::Whole(Whole {
+        Ok(Self::Whole(Box::new(Whole {
             src: src.clone(),
             checksum,
             expected: expected.to_lowercase(),
             dest: dest(manifest)?,
             dest_mode: manifest.dest_mode.unwrap_or(DEST_MODE) & 0o777,
             strategy,
-        }))
+        })))
     }
 }
 
@@ -153,7 +153,9 @@ fn strategy(manifest: &Manifest) -> Result<Strategy, Error> {
 /// The manifest's `excludes` behind rules that come before them, which a `!` among them drops too.
 pub(crate) fn rules(mut first: Filter, excludes: &[String]) -> Result<Filter, Error> {
     for rule in excludes {
-        first.add(rule.as_bytes()).map_err(|bad| bad_rule("excludes", &bad))?;
+        first
+            .add(rule.as_bytes())
+            .map_err(|bad| bad_rule("excludes", &bad))?;
     }
     Ok(first)
 }
@@ -209,12 +211,12 @@ mod tests {
         let yaml = format!("src: file:///a\ndest: /d\n{SUM}\ndest_mode: 02751");
         assert!(matches!(
             plan(&yaml),
-            Ok(Plan::Whole(Whole { dest_mode: 0o751, .. }))
+            Ok(Plan::Whole(whole)) if whole.dest_mode == 0o751
         ));
         let yaml = format!("src: file:///a\ndest: /d\n{SUM}");
         assert!(matches!(
             plan(&yaml),
-            Ok(Plan::Whole(Whole { dest_mode: 0o755, .. }))
+            Ok(Plan::Whole(whole)) if whole.dest_mode == 0o755
         ));
     }
 

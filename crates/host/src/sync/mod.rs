@@ -11,17 +11,19 @@
 mod delete;
 mod dir;
 mod entry;
+mod survey;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+
+pub(crate) use survey::{Survey, survey};
 
 use crate::error::Error;
 use crate::event::{Event, Method, Synced};
@@ -36,8 +38,8 @@ pub(crate) struct SyncRequest<'a> {
     pub(crate) dest: &'a Path,
     /// What is left alone.
     pub(crate) filter: &'a Filter,
-    /// Whether the tree has hard links, which rsync would make files of their own.
-    pub(crate) hard_links: bool,
+    /// What the tree holds.
+    pub(crate) survey: Survey,
     /// Name each changed path.
     pub(crate) verbose: bool,
 }
@@ -74,9 +76,12 @@ pub(crate) fn sync(
             unchanged: 0,
         },
     };
-    if request.filter.is_empty() && !request.hard_links && rename(request.tree, request.dest)? {
+    if request.filter.is_empty() && !request.survey.must_be_copied && rename(request.tree, request.dest)? {
         sync.done.method = Method::Renamed;
-        sync.count_new(request.dest)?;
+        sync.done.created = request.survey.entries;
+        if request.verbose {
+            sync.name_all();
+        }
         return Ok(sync.done);
     }
     sync.run()?;
@@ -84,13 +89,13 @@ pub(crate) fn sync(
 }
 
 /// The `mv` strategy: dest must not be there, and must lie on the tree's file system.
-pub(crate) fn mv(tree: &Path, dest: &Path) -> Result<Synced, Error> {
+pub(crate) fn mv(tree: &Path, dest: &Path, survey: Survey) -> Result<Synced, Error> {
     let dest = plain(dest);
     rustix::fs::renameat_with(CWD, tree, CWD, &dest, RenameFlags::NOREPLACE)
         .map_err(|error| Error::disk("renaming the unpacked tree (sync_strategy mv) to", &dest, error))?;
     Ok(Synced {
         method: Method::Renamed,
-        created: 1,
+        created: survey.entries,
         updated: 0,
         deleted: 0,
         unchanged: 0,
@@ -136,27 +141,20 @@ impl Sync<'_> {
         self.directory(from.as_fd(), to.as_fd(), &mut path, &attributes)
     }
 
-    /// A renamed tree is counted afterwards; in dest nothing can have changed it but its owner.
-    fn count_new(&mut self, dest: &Path) -> Result<(), Error> {
+    /// Names all that came by a rename. The tree is in place: what cannot be read is not named.
+    fn name_all(&self) {
+        let dest = self.request.dest;
         let mut left = vec![dest.to_owned()];
-        self.done.created = 1;
         while let Some(dir) = left.pop() {
-            self.check_cancel()?;
-            let entries = fs::read_dir(&dir).map_err(|error| Error::disk("reading", &dir, error))?;
-            for entry in entries {
-                let entry = entry.map_err(|error| Error::disk("reading", &dir, error))?;
-                self.done.created += 1;
-                if self.request.verbose {
-                    let path = entry.path();
-                    let path = path.strip_prefix(dest).unwrap_or(&path).to_owned();
-                    self.recorder.say(Event::Changed { how: "new", path });
-                }
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let path = entry.path();
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    left.push(entry.path());
+                    left.push(path.clone());
                 }
+                let path = path.strip_prefix(dest).map(ToOwned::to_owned).unwrap_or(path);
+                self.recorder.say(Event::Changed { how: "new", path });
             }
         }
-        Ok(())
     }
 
     fn check_cancel(&self) -> Result<(), Error> {
@@ -199,24 +197,6 @@ fn stat_at(at: impl AsFd, name: impl rustix::path::Arg) -> Result<Option<rustix:
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Whether a tree has a file under two names.
-pub(crate) fn has_hard_links(tree: &Path) -> Result<bool, Error> {
-    let mut left = vec![tree.to_owned()];
-    while let Some(dir) = left.pop() {
-        let failed = |error| Error::disk("reading", &dir, error);
-        for entry in fs::read_dir(&dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let attributes = entry.metadata().map_err(failed)?;
-            if attributes.is_dir() {
-                left.push(entry.path());
-            } else if attributes.nlink() > 1 {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

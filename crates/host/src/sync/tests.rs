@@ -1,5 +1,5 @@
 use super::*;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -30,12 +30,12 @@ impl Bench {
             filter.add(rule.as_bytes()).unwrap();
         }
         let (tree, dest) = (self.tree(), self.dest());
-        let hard_links = has_hard_links(&tree).unwrap();
+        let survey = survey(&tree).unwrap();
         let request = SyncRequest {
             tree: &tree,
             dest: &dest,
             filter: &filter,
-            hard_links,
+            survey,
             verbose: false,
         };
         sync(
@@ -46,19 +46,20 @@ impl Bench {
     }
 }
 
-fn write(path: PathBuf, text: &str, seconds: u64) {
+fn write(path: impl AsRef<Path>, text: &str, seconds: u64) {
+    let path = path.as_ref();
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, text).unwrap();
+    fs::write(path, text).unwrap();
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     fs::File::options()
         .write(true)
-        .open(&path)
+        .open(path)
         .unwrap()
         .set_modified(time)
         .unwrap();
 }
 
-fn read(path: PathBuf) -> String {
+fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap()
 }
 
@@ -175,7 +176,10 @@ fn a_missing_parent_is_an_error_that_says_what_to_do() {
         tree: &tree,
         dest: &dest,
         filter: &filter,
-        hard_links: false,
+        survey: Survey {
+            entries: 1,
+            must_be_copied: false,
+        },
         verbose: false,
     };
     let error = sync(
@@ -192,8 +196,13 @@ fn mv_wants_a_dest_that_is_not_there() {
     let bench = Bench::new();
     write(bench.tree().join("a"), "x", 5);
     fs::create_dir(bench.dest()).unwrap();
-    assert!(mv(&bench.tree(), &bench.dest()).is_err());
+    assert!(mv(&bench.tree(), &bench.dest(), survey(&bench.tree()).unwrap()).is_err());
     fs::remove_dir(bench.dest()).unwrap();
-    mv(&bench.tree(), &bench.dest().join("")).unwrap();
+    mv(
+        &bench.tree(),
+        &bench.dest().join(""),
+        survey(&bench.tree()).unwrap(),
+    )
+    .unwrap();
     assert!(bench.dest().join("a").exists());
 }
