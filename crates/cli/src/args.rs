@@ -28,7 +28,7 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The config file [default: shipit.toml, searched upward from the working directory]
-    #[arg(long, global = true, value_name = "FILE", env = "SHIPIT_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "SHIPIT_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// How data is written to stdout
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
@@ -40,7 +40,7 @@ pub struct Global {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Where mirrors and build workspaces are kept [default: $XDG_CACHE_HOME/shipit or ~/.cache/shipit]
-    #[arg(long, global = true, value_name = "DIR", env = "SHIPIT_CACHE_DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "SHIPIT_CACHE_DIR", hide_env_values = true)]
     pub cache_dir: Option<PathBuf>,
     /// How many threads pack and transfer [default: the number of processors]
     #[arg(long, short, global = true, value_name = "N")]
@@ -70,22 +70,13 @@ pub enum Color {
 /// The commands, in the order in which a project meets them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    #[command(about, long_about)]
     Init(commands::init::InitArgs),
-    #[command(about, long_about)]
     Config(commands::config::ConfigArgs),
-    #[command(about, long_about)]
     Build(commands::build::BuildArgs),
-    #[command(about, long_about)]
     Render(commands::render::RenderArgs),
-    #[command(about, long_about)]
     Publish(commands::publish::PublishArgs),
-    #[command(about, long_about)]
     Kick(commands::kick::KickArgs),
-    #[command(about, long_about)]
     Apply(commands::apply::ApplyArgs),
-    #[command(about, long_about)]
     Completions(commands::completions::CompletionsArgs),
-    #[command(about, long_about)]
     Man(commands::man::ManArgs),
 }

@@ -87,6 +87,7 @@ pub struct HostOutcome {
     /// The host.
     pub host: String,
     /// How its command ended.
+    #[serde(flatten)]
     pub result: HostResult,
     /// The end of its output, at most 16 KiB.
     pub output_tail: String,

@@ -56,7 +56,7 @@ pub struct ApplyArgs {
     /// How long to wait for another handler on the same dest [default: as long as it takes]
     #[arg(long, value_name = "TIME", value_parser = span)]
     lock_wait: Option<Span>,
-    /// The most bytes that an archive may unpack to, for example 50GB [default: 256 GiB]
+    /// The most bytes that an archive may unpack to, for example 50GB [default: 64 GiB]
     #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
     max_unpacked: Option<u64>,
 }

@@ -56,11 +56,19 @@ enum TransportArg {
     Exec,
 }
 
-/// One role's part of the document of `--output json`.
+/// The document of `--output json`; a kick that failed in a role has it too, as far as it came.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    app: &'a str,
+    stage: &'a str,
+    release: String,
+    roles: Vec<RoleReport>,
+}
+
+/// One role's part of it.
 #[derive(Debug, Serialize)]
 struct RoleReport {
     role: String,
-    release: String,
     manifest_url: String,
     #[serde(flatten)]
     told: Told,
@@ -98,7 +106,12 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
         let plan = plan(args, &config, role, &url)?;
         plans.push((role, url, plan));
     }
-    let mut reports = Vec::new();
+    let mut report = Report {
+        app: &config.app,
+        stage: config.stage(),
+        release: found.id.to_string(),
+        roles: Vec::new(),
+    };
     for (role, url, plan) in plans {
         context.output.say(format!("kicking {} of {} in {}: {}", role.name, config.app, config.stage(), found.id));
         let told = match plan {
@@ -106,13 +119,13 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
             Plan::Exec(exec) => run_on_hosts(exec, &url, role, context)?,
         };
         let failed = failed_hosts(&told);
-        reports.push(RoleReport { role: role.name.clone(), release: found.id.to_string(), manifest_url: url, told });
+        report.roles.push(RoleReport { role: role.name.clone(), manifest_url: url, told });
         if !failed.is_empty() {
-            context.output.json(&reports)?;
+            context.output.json(&report)?;
             return Err(hosts_failed(role, &failed, &args.roles));
         }
     }
-    context.output.json(&reports)
+    context.output.json(&report)
 }
 
 /// The manifest's URL, once its bytes in the store are those that the release names.
