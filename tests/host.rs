@@ -10,6 +10,8 @@
     reason = "a test that fails panics"
 )]
 
+#[path = "host/cases.rs"]
+mod cases;
 #[path = "host/corpus.rs"]
 mod corpus;
 #[path = "host/faults.rs"]
@@ -18,7 +20,11 @@ mod faults;
 mod filters;
 #[path = "host/hostile.rs"]
 mod hostile;
+#[path = "host/kills.rs"]
+mod kills;
 #[path = "host/manifests.rs"]
 mod manifests;
+#[path = "host/setup.rs"]
+mod setup;
 #[path = "host/support.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! What goes wrong on a host: servers that cut, disks that fill, handlers that are killed, two at once, a cancel.
+//! What goes wrong on a host: servers that cut, disks that fill, two at once, a cancel.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -9,14 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use shipit_host::{ErrorKind, Event};
-use shipit_testbed::{Cmd, Tmp, Tmpfs, random_hex, until, wait_for};
+use shipit_testbed::{Cmd, Tmp, Tmpfs, random_hex, wait_for};
 
 use crate::support::{Sandbox, holds, pack, shown, sum};
 
-/// Names the sandbox to the copy of this test binary that applies and is killed.
-const CHILD: &str = "SHIPIT_HOST_TEST_CHILD";
-
-fn manifest(sandbox: &Sandbox, src: &str, archive: &Path, commands: &str) -> String {
+pub fn manifest(sandbox: &Sandbox, src: &str, archive: &Path, commands: &str) -> String {
     format!(
         "src: '{src}'\nchecksum: '{}'\ndest: '{}'\n{commands}",
         sum("sha256sum", archive),
@@ -25,7 +22,7 @@ fn manifest(sandbox: &Sandbox, src: &str, archive: &Path, commands: &str) -> Str
 }
 
 /// An archive of `count` files of `size` bytes that no compression makes smaller, in directories.
-fn archive(sandbox: &Sandbox, name: &str, count: usize, size: usize) -> PathBuf {
+pub fn archive(sandbox: &Sandbox, name: &str, count: usize, size: usize) -> PathBuf {
     let mark = random_hex(4);
     for at in 0..count {
         let mut text = format!("{mark} {at} ").into_bytes();
@@ -222,122 +219,6 @@ fn dest_on_another_file_system_is_filled_by_copies() {
         "{}",
         shown(outcome.error())
     );
-}
-
-/// The copy of this test binary that `killed` starts: applies the manifest of the sandbox that the environment names.
-#[test]
-#[ignore = "started by the tests that kill it"]
-fn child_that_applies() {
-    let Some(dir) = std::env::var_os(CHILD).map(PathBuf::from) else {
-        return;
-    };
-    let sandbox = Sandbox::new("child");
-    let mut request = sandbox.request("");
-    request.manifest_url = format!("file://{}", dir.join("manifest.yml").display());
-    request.working_dir = dir.join("cwd");
-    request.temp_dir = dir.join("tmp");
-    request.lock_dir = dir.join("locks");
-    request.max_bandwidth = fs::read_to_string(dir.join("bandwidth"))
-        .ok()
-        .map(|text| text.trim().parse().unwrap());
-    let _ = sandbox
-        .run(request, Arc::new(AtomicBool::new(false)), Arc::new(|_| {}))
-        .unwrap();
-}
-
-fn start_child(sandbox: &Sandbox, text: &str) -> shipit_testbed::Process {
-    sandbox.write("manifest.yml", text);
-    Cmd::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "faults::child_that_applies",
-            "--include-ignored",
-            "--nocapture",
-        ])
-        .env(CHILD, sandbox.path())
-        .start("apply", sandbox.join("child.log"))
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn a_handler_that_is_killed_anywhere_leaves_what_the_next_one_brings_in_order() {
-    let sandbox = Sandbox::new("killed");
-    let first = archive(&sandbox, "first", 400, 2000);
-    // Another size: by rsync's quick check a file of equal size and second is the same.
-    let second = archive(&sandbox, "second", 500, 2001);
-    let text = |archive: &Path, commands: &str| {
-        manifest(
-            &sandbox,
-            &format!("file://{}", archive.display()),
-            archive,
-            commands,
-        )
-    };
-    let _ = sandbox.apply(&text(&first, "")).ok();
-    // Each phase: where it stops is told by what can be seen from outside.
-    let stuck = |at: &str| format!("commands: {{{at}: ['touch reached; sleep 60']}}");
-    for (phase, bandwidth, commands) in [
-        ("fetch", Some("200000"), String::new()),
-        ("pre", None, stuck("pre")),
-        ("post", None, stuck("post")),
-    ] {
-        let _ = fs::remove_file(sandbox.join("bandwidth"));
-        if let Some(bandwidth) = bandwidth {
-            sandbox.write("bandwidth", bandwidth);
-        }
-        let mut child = start_child(&sandbox, &text(&second, &commands));
-        match phase {
-            "fetch" => std::thread::sleep(Duration::from_millis(700)),
-            _ => until(phase, Duration::from_secs(30), || {
-                sandbox.join("cwd/reached").exists()
-            }),
-        }
-        assert!(child.running(), "{phase}: {}", child.tail());
-        child.kill9();
-        let _ = fs::remove_file(sandbox.join("cwd/reached"));
-        let _ = fs::remove_file(sandbox.join("bandwidth"));
-        let outcome = sandbox.apply(&text(&first, ""));
-        let removed = outcome
-            .events
-            .iter()
-            .filter(|event| matches!(event, Event::LeftoverRemoved { .. }))
-            .count();
-        assert_eq!(removed, usize::from(phase != "fetch"), "{phase}");
-        let _ = outcome.ok();
-        assert_same(&sandbox, "first");
-    }
-    // At random: while it unpacks and syncs, forth and back.
-    let (mut killed, start) = (0, Instant::now());
-    for round in 0..24u64 {
-        let (name, archive) = if round % 2 == 0 {
-            ("second", &second)
-        } else {
-            ("first", &first)
-        };
-        let mut child = start_child(&sandbox, &text(archive, ""));
-        std::thread::sleep(Duration::from_millis(10 + round * 7));
-        killed += u32::from(child.running());
-        child.kill9();
-        let _ = sandbox.apply(&text(archive, "")).ok();
-        assert_same(&sandbox, name);
-        sandbox.assert_clean();
-    }
-    assert!(
-        killed >= 3,
-        "only {killed} were killed in time, in {:?}",
-        start.elapsed()
-    );
-}
-
-#[track_caller]
-fn assert_same(sandbox: &Sandbox, name: &str) {
-    let (mut tree, mut there) = (holds(&sandbox.join(name)), holds(&sandbox.join("dest")));
-    for seen in tree.values_mut().chain(there.values_mut()) {
-        seen.mtime = 0;
-    }
-    let lines = crate::support::difference(&tree, &there);
-    assert!(lines.is_empty(), "{}", lines.join("\n"));
-    assert!(there.len() > 300);
 }
 
 #[test]

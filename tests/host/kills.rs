@@ -1,0 +1,132 @@
+//! Handlers that are killed (kill -9) in every phase and at random: the next one brings dest in order.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use shipit_host::Event;
+use shipit_testbed::{Cmd, until};
+
+use crate::faults::{archive, manifest};
+use crate::support::{Sandbox, holds};
+
+/// Names the sandbox to the copy of this test binary that applies and is killed.
+const CHILD: &str = "SHIPIT_HOST_TEST_CHILD";
+
+/// The copy of this test binary that `killed` starts: applies the manifest of the sandbox that the environment names.
+#[test]
+#[ignore = "started by the tests that kill it"]
+fn child_that_applies() {
+    let Some(dir) = std::env::var_os(CHILD).map(PathBuf::from) else {
+        return;
+    };
+    let sandbox = Sandbox::new("child");
+    let mut request = sandbox.request("");
+    request.manifest_url = format!("file://{}", dir.join("manifest.yml").display());
+    request.working_dir = dir.join("cwd");
+    request.temp_dir = dir.join("tmp");
+    request.lock_dir = dir.join("locks");
+    request.max_bandwidth = fs::read_to_string(dir.join("bandwidth"))
+        .ok()
+        .map(|text| text.trim().parse().unwrap());
+    let _ = sandbox
+        .run(request, Arc::new(AtomicBool::new(false)), Arc::new(|_| {}))
+        .unwrap();
+}
+
+fn start_child(sandbox: &Sandbox, text: &str) -> shipit_testbed::Process {
+    sandbox.write("manifest.yml", text);
+    Cmd::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "kills::child_that_applies",
+            "--include-ignored",
+            "--nocapture",
+        ])
+        .env(CHILD, sandbox.path())
+        .start("apply", sandbox.join("child.log"))
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_handler_that_is_killed_anywhere_leaves_what_the_next_one_brings_in_order() {
+    let sandbox = Sandbox::new("killed");
+    let first = archive(&sandbox, "first", 400, 2000);
+    // Another size: by rsync's quick check a file of equal size and second is the same.
+    let second = archive(&sandbox, "second", 500, 2001);
+    let text = |archive: &Path, commands: &str| {
+        manifest(
+            &sandbox,
+            &format!("file://{}", archive.display()),
+            archive,
+            commands,
+        )
+    };
+    let _ = sandbox.apply(&text(&first, "")).ok();
+    // Each phase: where it stops is told by what can be seen from outside.
+    let stuck = |at: &str| format!("commands: {{{at}: ['touch reached; sleep 60']}}");
+    for (phase, bandwidth, commands) in [
+        ("fetch", Some("200000"), String::new()),
+        ("pre", None, stuck("pre")),
+        ("post", None, stuck("post")),
+    ] {
+        let _ = fs::remove_file(sandbox.join("bandwidth"));
+        if let Some(bandwidth) = bandwidth {
+            sandbox.write("bandwidth", bandwidth);
+        }
+        let mut child = start_child(&sandbox, &text(&second, &commands));
+        match phase {
+            "fetch" => std::thread::sleep(Duration::from_millis(700)),
+            _ => until(phase, Duration::from_secs(30), || {
+                sandbox.join("cwd/reached").exists()
+            }),
+        }
+        assert!(child.running(), "{phase}: {}", child.tail());
+        child.kill9();
+        let _ = fs::remove_file(sandbox.join("cwd/reached"));
+        let _ = fs::remove_file(sandbox.join("bandwidth"));
+        let outcome = sandbox.apply(&text(&first, ""));
+        let removed = outcome
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::LeftoverRemoved { .. }))
+            .count();
+        assert_eq!(removed, usize::from(phase != "fetch"), "{phase}");
+        let _ = outcome.ok();
+        assert_same(&sandbox, "first");
+    }
+    // At random: while it unpacks and syncs, forth and back.
+    let (mut killed, start) = (0, Instant::now());
+    for round in 0..24u64 {
+        let (name, archive) = if round % 2 == 0 {
+            ("second", &second)
+        } else {
+            ("first", &first)
+        };
+        let mut child = start_child(&sandbox, &text(archive, ""));
+        std::thread::sleep(Duration::from_millis(10 + round * 7));
+        killed += u32::from(child.running());
+        child.kill9();
+        let _ = sandbox.apply(&text(archive, "")).ok();
+        assert_same(&sandbox, name);
+        sandbox.assert_clean();
+    }
+    assert!(
+        killed >= 3,
+        "only {killed} were killed in time, in {:?}",
+        start.elapsed()
+    );
+}
+
+#[track_caller]
+fn assert_same(sandbox: &Sandbox, name: &str) {
+    let (mut tree, mut there) = (holds(&sandbox.join(name)), holds(&sandbox.join("dest")));
+    for seen in tree.values_mut().chain(there.values_mut()) {
+        seen.mtime = 0;
+    }
+    let lines = crate::support::difference(&tree, &there);
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+    assert!(there.len() > 300);
+}
