@@ -182,10 +182,14 @@ impl Step<'_> {
         }
         let second = self.aside().join("production");
         // Copied first: the full tree's install scripts may write into the workspace.
-        npm_tree::copy_for_production(&self.workspace.root, &second, self.spec.dir.as_ref()).map_err(
+        let (root, dir) = (&self.workspace.root, self.spec.dir.as_ref());
+        npm_tree::copy_for_production(root, &second, dir, self.runner.cancel).map_err(
             |error| match error {
                 npm_tree::CopyError::Io(action, path, source) => self.io(action, &path)(source),
                 npm_tree::CopyError::Package(problem) => self.spec_error(problem),
+                npm_tree::CopyError::Cancelled => Error::Cancelled {
+                    step: self.spec.name.clone(),
+                },
             },
         )?;
         self.npm_ci(&self.workspace.root, npm::Which::All)?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use shipit_artifact::EntryPath;
@@ -71,11 +72,16 @@ pub(crate) fn vendored(root: &Path, dir: Option<&EntryPath>) -> Result<Vec<Entry
 
 /// A copy of the workspace in `to`, for the production tree: everything but any node_modules and bundler's gems, since
 /// install scripts may read any file. The packages of the tree itself lose their prepare scripts.
-pub(crate) fn copy_for_production(root: &Path, to: &Path, dir: Option<&EntryPath>) -> Result<(), CopyError> {
+pub(crate) fn copy_for_production(
+    root: &Path,
+    to: &Path,
+    dir: Option<&EntryPath>,
+    cancel: &AtomicBool,
+) -> Result<(), CopyError> {
     if to.exists() {
         fs::remove_dir_all(to).map_err(|error| CopyError::Io("empty", to.to_path_buf(), error))?;
     }
-    copy_dir(root, to)?;
+    copy_dir(root, to, cancel)?;
     for package in own_packages(root, dir).map_err(CopyError::Package)? {
         drop_prepare_scripts(&crate::spec::below(to, package.as_ref()).join("package.json"))?;
     }
@@ -86,12 +92,16 @@ pub(crate) fn copy_for_production(root: &Path, to: &Path, dir: Option<&EntryPath
 pub(crate) enum CopyError {
     Io(&'static str, PathBuf, io::Error),
     Package(String),
+    Cancelled,
 }
 
-fn copy_dir(from: &Path, to: &Path) -> Result<(), CopyError> {
+fn copy_dir(from: &Path, to: &Path, cancel: &AtomicBool) -> Result<(), CopyError> {
     fs::create_dir_all(to).map_err(|error| CopyError::Io("make", to.to_path_buf(), error))?;
     let list = |error| CopyError::Io("list", from.to_path_buf(), error);
     for entry in fs::read_dir(from).map_err(list)? {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(CopyError::Cancelled);
+        }
         let entry = entry.map_err(list)?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type().map_err(list)?;
@@ -99,7 +109,7 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), CopyError> {
             continue;
         }
         let copied = if kind.is_dir() {
-            copy_dir(&source, &target)?;
+            copy_dir(&source, &target, cancel)?;
             Ok(())
         } else if kind.is_symlink() {
             fs::read_link(&source).and_then(|link| symlink(link, &target))
@@ -197,7 +207,7 @@ mod tests {
         let to = to.path().join("copy");
         fs::create_dir_all(to.join("stale")).unwrap();
         let web = EntryPath::new("web").unwrap();
-        assert!(copy_for_production(tree.path(), &to, Some(&web)).is_ok());
+        assert!(copy_for_production(tree.path(), &to, Some(&web), &AtomicBool::new(false)).is_ok());
         assert_eq!(fs::read_to_string(to.join("patches/a.patch")).unwrap(), "p");
         assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("patches"));
         for gone in ["web/node_modules", "vendor/bundle", "stale"] {
