@@ -12,6 +12,8 @@ mod conformance;
 mod faults;
 #[path = "store/fetching.rs"]
 mod fetching;
+#[path = "store/kills.rs"]
+mod kills;
 #[path = "store/memory.rs"]
 mod memory;
 #[path = "store/publishing.rs"]

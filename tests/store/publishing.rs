@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::setup::{BUCKET, Bench, artifact, directory};
 
-const NOW: i64 = 1_795_268_715;
+pub const NOW: i64 = 1_795_268_715;
 const REVISION: &str = "3074f4622d1bc2b6b7de1fae7f0e2f8c4f3c3f6d";
 
 fn manifest(role: &str, context: &RenderContext<'_>) -> Result<String, BoxError> {
@@ -38,7 +38,7 @@ fn manifest(role: &str, context: &RenderContext<'_>) -> Result<String, BoxError>
     Ok(render(&input, None)?)
 }
 
-async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Published, Error> {
+pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Published, Error> {
     let web = |context: &RenderContext<'_>| manifest("web", context);
     let batch = |context: &RenderContext<'_>| manifest("batch", context);
     let roles = vec![
@@ -64,7 +64,7 @@ async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Published, 
 }
 
 /// Whatever a reader finds is complete and true.
-async fn check_all(store: &Store) -> usize {
+pub async fn check_all(store: &Store) -> usize {
     let all = releases(store, "shop", "production", None).await.unwrap();
     for found in &all {
         assert_eq!(found.revision, REVISION);
