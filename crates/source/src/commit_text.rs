@@ -3,7 +3,7 @@
 
 use crate::encoding;
 
-/// A commit's text, in UTF-8 where its declared encoding is known.
+/// A commit's text, in the encoding that it declares: `export-subst` gives it out like that, as git archive does.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CommitText {
     pub tree: String,
@@ -32,12 +32,6 @@ impl CommitText {
         let split = find(raw, b"\n\n");
         let head = split.map_or(raw, |at| &raw[..at]);
         let encoding = header(head, b"encoding").map(|name| String::from_utf8_lossy(name).into_owned());
-        let utf8 = |bytes: &[u8]| match encoding.as_deref() {
-            Some(name) if !matches!(name.to_ascii_lowercase().as_str(), "utf-8" | "utf8") => {
-                encoding::decode(bytes, name)
-            }
-            _ => bytes.to_vec(),
-        };
         for line in head.split(|byte| *byte == b'\n') {
             let Some(space) = line.iter().position(|byte| *byte == b' ') else {
                 continue;
@@ -46,14 +40,25 @@ impl CommitText {
             match &line[..space] {
                 b"tree" if text.tree.is_empty() => text.tree = String::from_utf8_lossy(value).into_owned(),
                 b"parent" => text.parents.push(String::from_utf8_lossy(value).into_owned()),
-                b"author" => text.author = Person::parse(&utf8(value)),
-                b"committer" => text.committer = Person::parse(&utf8(value)),
+                b"author" => text.author = Person::parse(value),
+                b"committer" => text.committer = Person::parse(value),
                 _ => {}
             }
         }
-        text.message = split.map_or_else(Vec::new, |at| utf8(&raw[at + 2..]));
+        text.message = split.map_or_else(Vec::new, |at| raw[at + 2..].to_vec());
         text.encoding = encoding;
         text
+    }
+
+    /// A part of the text for people: in UTF-8, by the declared encoding where it is known.
+    pub(crate) fn readable(&self, part: &[u8]) -> String {
+        let decoded = match self.encoding.as_deref() {
+            Some(name) if !matches!(name.to_ascii_lowercase().as_str(), "utf-8" | "utf8") => {
+                encoding::decode(part, name)
+            }
+            _ => part.to_vec(),
+        };
+        String::from_utf8_lossy(&decoded).into_owned()
     }
 
     /// The first paragraph on one line, and what follows it: git's subject and body.
@@ -179,7 +184,8 @@ mod tests {
     #[test]
     fn declared_encodings_are_read() {
         let text = CommitText::parse(b"tree 1\nauthor J\xe9 <a@x> 1 +0000\nencoding ISO-8859-1\n\n\xe9\n");
-        assert_eq!(text.author.name, "Jé".as_bytes());
-        assert_eq!(text.message, "é\n".as_bytes());
+        assert_eq!(text.author.name, b"J\xe9");
+        assert_eq!(text.readable(&text.author.name), "Jé");
+        assert_eq!(text.message, b"\xe9\n");
     }
 }

@@ -25,6 +25,7 @@ mod event;
 mod export;
 mod git_program;
 mod known_hosts;
+mod level;
 mod lfs;
 mod local;
 mod mirror;

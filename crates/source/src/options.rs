@@ -36,9 +36,9 @@ pub enum Submodules {
 /// How long a remote may keep the build waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Until a remote has answered anything at all.
+    /// Until an ssh connection of the git program stands. Elsewhere the beginning cannot be told from a stall.
     pub connect: Duration,
-    /// Without any progress in a transfer that has begun.
+    /// Without any word or progress from a remote. The remote is given up then, and the next one is tried.
     pub stall: Duration,
 }
 

@@ -60,10 +60,10 @@ pub(crate) fn find(
     named: &[(Oid, String)],
 ) -> Result<Found, git2::Error> {
     let mut found: Vec<(Oid, String)> = named.to_vec();
-    if let Base::Id(id) = revision.base {
-        if let Some(commit) = peel(repository, id) {
-            found.push((commit, id.to_string()));
-        }
+    if let Base::Id(id) = revision.base
+        && let Some(commit) = peel(repository, id)
+    {
+        found.push((commit, id.to_string()));
     }
     if let Some(digits) = revision.prefix() {
         for id in commits_with_prefix(repository, &digits)? {
@@ -160,13 +160,16 @@ pub(crate) fn commit(repository: &Repository, id: Oid, origin: &Remote) -> Resul
         what: format!("commit {id}"),
         source,
     })?;
-    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(Commit {
         id: id.to_string(),
         tree_id: text.tree.clone(),
         time: text.committer.time,
-        subject: lossy(&text.subject_and_body().0),
-        author: format!("{} <{}>", lossy(&text.author.name), lossy(&text.author.mail)),
+        subject: text.readable(&text.subject_and_body().0),
+        author: format!(
+            "{} <{}>",
+            text.readable(&text.author.name),
+            text.readable(&text.author.mail)
+        ),
         git_dir,
         origin: origin.clone(),
     })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::Oid;
 use shipit_artifact::{EntryPath, Kind, TreeEntry};
 
 use crate::attributes::{Attributes, Stack, State};
@@ -14,6 +14,7 @@ use crate::commit_text::CommitText;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::event::Event;
+use crate::level::{Level, blob_size, check_name, mounted, read_blob, read_blob_at, unsafe_path};
 use crate::lfs::{self, Pointer};
 use crate::options::{SourceOptions, Submodules, TreeOptions};
 use crate::repository;
@@ -77,18 +78,6 @@ struct Walk<'a> {
     nodes: Vec<Node>,
     lfs: Vec<(usize, Pointer, Commit)>,
     filters: BTreeSet<String>,
-}
-
-/// One commit being walked, and where its tree is mounted.
-struct Level<'a> {
-    repository: &'a Repository,
-    commit: &'a Commit,
-    origin: usize,
-    /// The submodule's path with a slash; empty at the top.
-    mount: Vec<u8>,
-    depth: usize,
-    stack: Stack,
-    gitmodules: Option<Vec<u8>>,
 }
 
 impl Walk<'_> {
@@ -178,7 +167,7 @@ impl Walk<'_> {
             return Ok(written);
         }
         match mode {
-            MODE_GITLINK => self.submodule(level, entry_path, path, id)?,
+            MODE_GITLINK => self.submodule(level, &entry_path, path, id)?,
             MODE_SYMLINK => self.symlink(level, entry_path, id)?,
             mode => self.file(level, entry_path, id, mode & 0o100 != 0, &attributes)?,
         }
@@ -285,7 +274,7 @@ impl Walk<'_> {
     fn submodule(
         &mut self,
         level: &mut Level<'_>,
-        entry_path: EntryPath,
+        entry_path: &EntryPath,
         path: &[u8],
         id: Oid,
     ) -> Result<(), Error> {
@@ -398,77 +387,4 @@ fn add_revision(
         Err(at) => nodes.insert(at, node),
     }
     Ok(())
-}
-
-/// What git itself refuses to check out, on any file system it knows of.
-fn check_name(level: &Level<'_>, name: &[u8], path: &[u8]) -> Result<(), Error> {
-    let refuse = |reason| Err(unsafe_path(&level.commit.id, path, reason));
-    if name.contains(&b'/') {
-        return refuse("a name holds a slash");
-    }
-    let lower = name.to_ascii_lowercase();
-    let trimmed = match lower.iter().rposition(|byte| !matches!(byte, b' ' | b'.')) {
-        Some(last) => &lower[..=last],
-        None => &lower[..],
-    };
-    if trimmed == b".git" || trimmed == b"git~1" {
-        return refuse("it would be taken for git's own directory");
-    }
-    Ok(())
-}
-
-fn mounted(level: &Level<'_>, path: &[u8]) -> Result<EntryPath, Error> {
-    let mut full = level.mount.clone();
-    full.extend_from_slice(path);
-    EntryPath::new(full).map_err(|source| Error::BadPath {
-        commit: level.commit.id.clone(),
-        path: String::from_utf8_lossy(path).into_owned(),
-        source,
-    })
-}
-
-fn unsafe_path(commit: &str, path: &[u8], reason: &'static str) -> Error {
-    Error::UnsafePath {
-        commit: commit.to_owned(),
-        path: String::from_utf8_lossy(path).into_owned(),
-        reason,
-    }
-}
-
-fn read_blob(level: &Level<'_>, id: Oid, path: &EntryPath) -> Result<Vec<u8>, Error> {
-    let read = || Ok(level.repository.odb()?.read(id)?.data().to_vec());
-    read().map_err(|source| damaged_blob(level, id, path, source))
-}
-
-fn blob_size(level: &Level<'_>, id: Oid, path: &EntryPath) -> Result<u64, Error> {
-    let header = level.repository.odb().and_then(|odb| odb.read_header(id));
-    match header {
-        Ok((size, ObjectType::Blob)) => Ok(size as u64),
-        Ok(_) => Err(unsafe_path(
-            &level.commit.id,
-            path.as_bytes(),
-            "it is no file in git's own store",
-        )),
-        Err(source) => Err(damaged_blob(level, id, path, source)),
-    }
-}
-
-fn damaged_blob(level: &Level<'_>, id: Oid, path: &EntryPath, source: git2::Error) -> Error {
-    Error::Damaged {
-        git_dir: level.commit.git_dir.clone(),
-        what: format!("{path} ({id})"),
-        source,
-    }
-}
-
-/// A regular file of a directory by its name.
-fn read_blob_at(repository: &Repository, tree: Oid, name: &[u8]) -> Result<Option<Vec<u8>>, git2::Error> {
-    let tree = repository.find_tree(tree)?;
-    let Some(item) = tree
-        .iter()
-        .find(|item| item.name_bytes() == name && item.filemode_raw() & 0o170_000 == 0o100_000)
-    else {
-        return Ok(None);
-    };
-    Ok(Some(repository.odb()?.read(item.id())?.data().to_vec()))
 }

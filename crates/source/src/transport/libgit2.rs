@@ -232,7 +232,7 @@ fn watch<T: Send + 'static>(
             return Err(Failure::Other(Error::Cancelled));
         }
         let limit = if heard == 0 {
-            limits.connect.max(limits.stall)
+            limits.stall.max(limits.connect)
         } else {
             limits.stall
         };

@@ -1,0 +1,28 @@
+//! The source of a deploy against real git: repositories over HTTP, ssh, `file://` and paths, and exports compared with
+//! `git archive`.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: it reads the environment and prints, and what goes wrong ends the test"
+)]
+
+#[path = "source/archive.rs"]
+mod archive;
+#[path = "source/export.rs"]
+mod export;
+#[path = "source/faults.rs"]
+mod faults;
+#[path = "source/names.rs"]
+mod names;
+#[path = "source/parts.rs"]
+mod parts;
+#[path = "source/remotes.rs"]
+mod remotes;
+#[path = "source/ssh.rs"]
+mod ssh;
+#[path = "source/support.rs"]
+mod support;

@@ -1,0 +1,133 @@
+//! What an export leaves when it does not come to its end, and repositories of other users.
+
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use shipit_source::{Error, Event, Source, SourceOptions, TreeOptions};
+use shipit_testbed::{Repo, Tmp, Tmpfs, random_hex};
+
+use crate::support::{Told, export, options, resolve, told};
+
+fn export_until(options: &SourceOptions, dest: &Path, cancel: &AtomicBool) -> Told<()> {
+    told(|on_event| {
+        let never = AtomicBool::new(false);
+        let source = Source::open(options.clone())?;
+        let commit = source.resolve("HEAD", &never, on_event)?;
+        let tree = source.tree(&commit, TreeOptions::default(), &never, on_event)?;
+        tree.export(dest, cancel, on_event).map(|_| ())
+    })
+}
+
+fn left_in(directory: &Path) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn cancelled() {
+    let tmp = Tmp::new("export");
+    let repo = Repo::new();
+    repo.write("a/b", "x").commit("first");
+    let options = options(&tmp, &[repo.path().to_str().unwrap()]);
+    let out = tmp.mkdir("out");
+    let told = export_until(&options, &out.join("tree"), &AtomicBool::new(true));
+    assert!(matches!(told.err(), Error::Cancelled));
+    assert_eq!(left_in(&out), 0);
+    // What a killed one left does not mix with the next, and a destination that is made already is fine when empty.
+    std::fs::create_dir_all(out.join(".tree.partial/stale")).unwrap();
+    std::fs::create_dir(out.join("tree")).unwrap();
+    export_until(&options, &out.join("tree"), &AtomicBool::new(false)).ok();
+    assert_eq!(left_in(&out), 1);
+    assert!(out.join("tree/a/b").exists() && !out.join("tree/stale").exists());
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_full_disk() {
+    let tmp = Tmp::new("export");
+    let repo = Repo::new();
+    repo.write("small", "x")
+        .write("zbig", random_hex(2_000_000))
+        .commit("first");
+    let options = options(&tmp, &[repo.path().to_str().unwrap()]);
+    let small = Tmpfs::mount(1 << 20);
+    let error = export_until(&options, &small.path().join("tree"), &AtomicBool::new(false)).err();
+    let Error::Io { path, source, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
+    assert!(path.ends_with("zbig"), "{error:?}");
+    assert_eq!(left_in(small.path()), 0);
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn the_umask_does_not_matter() {
+    let tmp = Tmp::new("export");
+    let repo = Repo::new();
+    repo.script("run", "x").write("dir/file", "x").commit("first");
+    let options = options(&tmp, &[repo.path().to_str().unwrap()]);
+    export(&options, "HEAD", &tmp.join("out"), TreeOptions::default()).ok();
+    let mode = |name: &str| {
+        let meta = std::fs::metadata(tmp.join("out").join(name)).unwrap();
+        std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o7777
+    };
+    assert_eq!(
+        ["", "run", "dir", "dir/file", "REVISION"].map(mode),
+        [0o755, 0o755, 0o755, 0o644, 0o644]
+    );
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_filter_that_is_not_run_is_said() {
+    let tmp = Tmp::new("export");
+    let repo = Repo::new();
+    repo.write(".gitattributes", "*.secret filter=git-crypt\n")
+        .write("a.secret", "x")
+        .write("b.secret", "y")
+        .commit("first");
+    let told = export(
+        &options(&tmp, &[repo.path().to_str().unwrap()]),
+        "HEAD",
+        &tmp.join("out"),
+        TreeOptions::default(),
+    );
+    let said: Vec<_> = told
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::FilterIgnored { .. }))
+        .collect();
+    assert_eq!(
+        said,
+        [&Event::FilterIgnored {
+            path: "a.secret".into(),
+            filter: "git-crypt".into()
+        }]
+    );
+    told.ok();
+}
+
+/// Only root can give a repository to somebody else; as another user there is always root's.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_repository_of_another_user_is_refused_with_the_way_out() {
+    let tmp = Tmp::new("export");
+    let repo = Repo::new();
+    repo.write("a", "x").commit("first");
+    let mut directories = vec![repo.path().to_path_buf()];
+    while let Some(path) = directories.pop() {
+        if let Err(error) = chown(&path, Some(12_345), None) {
+            // Not root: git's rule cannot be met, and there is nothing to look at.
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+            return;
+        }
+        if path.is_dir() && !path.is_symlink() {
+            directories.extend(std::fs::read_dir(&path).unwrap().map(|item| item.unwrap().path()));
+        }
+    }
+    let error = resolve(&options(&tmp, &[repo.path().to_str().unwrap()]), "HEAD").err();
+    assert!(matches!(error, Error::Owner { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("safe.directory"));
+}
