@@ -37,7 +37,11 @@ impl ConsulAgent {
     #[must_use]
     pub fn kv_get(&self, key: &str) -> Option<Vec<u8>> {
         let found = self.api("GET", &format!("/v1/kv/{key}?raw"), b"");
-        (found.status == 200).then_some(found.body)
+        match found.status {
+            200 => Some(found.body),
+            404 => None,
+            status => panic!("Consul answers {status} for the key {key}: {}", found.text()),
+        }
     }
 
     /// Sets a key.
@@ -55,7 +59,7 @@ impl ConsulAgent {
         if found.status == 404 {
             return Vec::new();
         }
-        serde_json::from_slice(&found.body).expect("Consul answers with a list of keys")
+        serde_json::from_value(json_of(&found)).expect("Consul answers with a list of keys")
     }
 
     /// Fires an event in the test's own name and returns its id.
