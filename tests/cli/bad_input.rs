@@ -32,17 +32,37 @@ fn an_inline_secret_is_refused_and_not_repeated() {
 fn unknown_roles_and_stages_come_with_the_nearest() {
     let project = small::with_step(STEP);
     let _ = project.build("main");
-    let _ = project.shipit(&["publish", "--stage", "stagin"]).run().exits(2).says("`staging`");
+    let _ = project
+        .shipit(&["publish", "--stage", "stagin"])
+        .run()
+        .exits(2)
+        .says("`staging`");
     let _ = project.shipit(&["publish"]).run().exits(2).says("--stage");
-    let _ = project.shipit(&["kick", "wbe", "--stage", "staging"]).run().exits(2).says("`web`");
-    let _ = project.shipit(&["render", "wbe", "--stage", "staging"]).run().exits(2).says("`web`");
+    let _ = project
+        .shipit(&["kick", "wbe", "--stage", "staging"])
+        .run()
+        .exits(2)
+        .says("`web`");
+    let _ = project
+        .shipit(&["render", "wbe", "--stage", "staging"])
+        .run()
+        .exits(2)
+        .says("`web`");
 }
 
 #[test]
 fn revisions_that_are_not_there() {
     let project = small::with_step(STEP);
-    let _ = project.shipit(&["build", "--rev", "mian"]).run().exits(3).says("main");
-    let _ = project.shipit(&["build", "--rev", &"1".repeat(40)]).run().exits(3).says("hint");
+    let _ = project
+        .shipit(&["build", "--rev", "mian"])
+        .run()
+        .exits(3)
+        .says("main");
+    let _ = project
+        .shipit(&["build", "--rev", &"1".repeat(40)])
+        .run()
+        .exits(3)
+        .says("hint");
     assert_eq!(artifacts(&project), [""; 0]);
 }
 
@@ -52,7 +72,11 @@ fn a_repository_that_does_not_answer() {
     let port = shipit_testbed::ports::Address::claim();
     let repo = format!("repo = \"http://{}/shop.git\"\n", port.socket());
     project.config(&small::config(&project, &repo, ""));
-    let _ = project.shipit(&["build", "--rev", "main"]).run().exits(3).says("no repository answered");
+    let _ = project
+        .shipit(&["build", "--rev", "main"])
+        .run()
+        .exits(3)
+        .says("no repository answered");
 }
 
 #[test]
@@ -71,15 +95,27 @@ fn a_step_that_hangs_is_ended_with_all_that_it_started() {
         "",
     );
     let mark = shipit_testbed::random_hex(8);
-    let ran = project.shipit(&["build"]).env("MARK", &mark).run().exits(4).says("timeout");
+    let ran = project
+        .shipit(&["build"])
+        .env("MARK", &mark)
+        .run()
+        .exits(4)
+        .says("timeout");
     assert!(ran.took < Duration::from_secs(30), "{ran}");
     assert_eq!(ran.left_behind.len(), 0, "{ran}");
-    assert!(!procs::all().iter().any(|process| process.command.contains("sleep 98")), "{:?}", procs::all());
+    assert!(
+        !procs::all()
+            .iter()
+            .any(|process| process.command.contains("sleep 98")),
+        "{:?}",
+        procs::all()
+    );
 }
 
 #[test]
 fn a_step_that_prints_megabytes_does_not_fill_memory_or_the_error() {
-    let project = small::with_step("yes 'a line of output that is not short at all' | head -c 20000000; exit 1");
+    let project =
+        small::with_step("yes 'a line of output that is not short at all' | head -c 20000000; exit 1");
     let started = Instant::now();
     let ran = project.shipit(&["build", "--quiet"]).run().exits(4);
     assert!(ran.stderr.len() < 100_000, "{} bytes of error", ran.stderr.len());
@@ -97,13 +133,24 @@ fn a_daemon_that_a_step_leaves_is_ended_and_named() {
     let project = small::with_step("mkdir made; setsid -f sleep 985; echo done");
     let ran = project.shipit(&["build"]).run().ok();
     let _ = ran.says("sleep 985");
-    assert!(!procs::all().iter().any(|process| process.command.contains("sleep 985")));
+    assert!(
+        !procs::all()
+            .iter()
+            .any(|process| process.command.contains("sleep 985"))
+    );
 }
 
 #[test]
 fn tools_and_lockfiles_that_are_missing_are_named_before_anything_runs() {
-    let project = small::with("[[build.step]]\nrun = \"touch /nowhere/ran\"\n[[build.step]]\nuse = \"carton\"\n", "");
-    let ran = project.shipit(&["build"]).env("PATH", "/usr/bin/none:/bin").run().exits(4);
+    let project = small::with(
+        "[[build.step]]\nrun = \"touch /nowhere/ran\"\n[[build.step]]\nuse = \"carton\"\n",
+        "",
+    );
+    let ran = project
+        .shipit(&["build"])
+        .env("PATH", "/usr/bin/none:/bin")
+        .run()
+        .exits(4);
     let ran = ran.says("carton").says("cpanfile.snapshot");
     assert!(!ran.err().contains("/nowhere"), "{ran}");
 }
@@ -112,9 +159,18 @@ fn tools_and_lockfiles_that_are_missing_are_named_before_anything_runs() {
 fn a_build_test_that_fails_leaves_no_artifact() {
     let step = "[[build.step]]\nrun = \"echo made >made\"\n[[build.test]]\nname = \"unit\"\nrun = \"cat made; grep wanted made\"\n";
     let project = small::with(step, "");
-    let _ = project.shipit(&["build"]).run().exits(4).says("unit").says("not kept");
+    let _ = project
+        .shipit(&["build"])
+        .run()
+        .exits(4)
+        .says("unit")
+        .says("not kept");
     assert_eq!(artifacts(&project), [""; 0]);
-    let _ = project.shipit(&["publish", "--stage", "staging"]).run().exits(2).says("shipit build");
+    let _ = project
+        .shipit(&["publish", "--stage", "staging"])
+        .run()
+        .exits(2)
+        .says("shipit build");
     project.config(&small::config(&project, &step.replace("wanted", "made"), ""));
     let _ = project.shipit(&["build"]).run().ok();
 }
@@ -122,11 +178,19 @@ fn a_build_test_that_fails_leaves_no_artifact() {
 #[test]
 fn a_template_with_an_undefined_variable_is_refused_before_anything_is_uploaded() {
     let project = small::with("", "template = \"web.yml.j2\"\n");
-    project.repo.write("web.yml.j2", "src: {{ src | yaml }}\nchecksum: {{ chekcsum | yaml }}\n");
+    project.repo.write(
+        "web.yml.j2",
+        "src: {{ src | yaml }}\nchecksum: {{ chekcsum | yaml }}\n",
+    );
     let _ = project.build("main");
     for command in ["render web", "publish"] {
         let args: Vec<&str> = command.split(' ').chain(["--stage", "staging"]).collect();
-        let _ = project.shipit(&args).run().exits(2).says("web.yml.j2").says("chekcsum");
+        let _ = project
+            .shipit(&args)
+            .run()
+            .exits(2)
+            .says("web.yml.j2")
+            .says("chekcsum");
     }
     assert!(!store(&project).exists());
 }
@@ -146,9 +210,15 @@ fn a_command_with_braces_quotes_and_newlines_arrives_as_it_is() {
 fn a_release_that_was_never_published() {
     let project = small::with_step(STEP);
     let _ = project.build("main");
-    let kick = |release: &str| project.shipit(&["kick", "web", "--stage", "staging", "--release", release]).run();
+    let kick = |release: &str| {
+        project
+            .shipit(&["kick", "web", "--stage", "staging", "--release", release])
+            .run()
+    };
     let _ = kick("latest").exits(5).says("publish");
-    let _ = kick("20260101T000000Z-0123456").exits(5).says("20260101T000000Z-0123456");
+    let _ = kick("20260101T000000Z-0123456")
+        .exits(5)
+        .says("20260101T000000Z-0123456");
     let _ = kick("nonsense").exits(2).says("nonsense");
 }
 
@@ -157,7 +227,10 @@ fn a_host_that_fails_fails_the_kick_and_the_roles_after_it_wait() {
     let project = small::with("", "after_switch = [\"echo no; exit 5\"]\n");
     let _ = project.build("main");
     let _ = project.publish("staging", "web");
-    let ran = project.shipit(&["kick", "web", "--stage", "staging"]).run().exits(7);
+    let ran = project
+        .shipit(&["kick", "web", "--stage", "staging"])
+        .run()
+        .exits(7);
     let ran = ran.says("here").says("exit code 9");
     assert_eq!(ran.line(), "web\there\tfailed with exit code 9");
 }
@@ -166,18 +239,33 @@ fn a_host_that_fails_fails_the_kick_and_the_roles_after_it_wait() {
 fn consul_that_is_down_or_a_payload_that_is_too_long() {
     let project = Project::new();
     let port = shipit_testbed::ports::Address::claim();
-    let text = small::config(&project, &format!("[consul]\naddress = \"http://{}\"\n", port.socket()), "");
+    let text = small::config(
+        &project,
+        &format!("[consul]\naddress = \"http://{}\"\n", port.socket()),
+        "",
+    );
     project.config(&text.replace("transport = \"exec\"", "transport = \"consul\""));
     project.repo.write("app.txt", "one\n").commit("one");
     let _ = project.build("main");
     let _ = project.publish("staging", "web");
-    let _ = project.shipit(&["kick", "web", "--stage", "staging"]).run().exits(6).says("cannot be reached");
+    let _ = project
+        .shipit(&["kick", "web", "--stage", "staging"])
+        .run()
+        .exits(6)
+        .says("cannot be reached");
 
     let long = format!("file://{}/{}", store(&project).display(), "long/".repeat(60));
-    let text = text.replace(&format!("file://{}", store(&project).display()), long.trim_end_matches('/'));
+    let text = text.replace(
+        &format!("file://{}", store(&project).display()),
+        long.trim_end_matches('/'),
+    );
     project.config(&text.replace("transport = \"exec\"", "transport = \"consul\""));
     let _ = project.publish("staging", "web");
-    let _ = project.shipit(&["kick", "web", "--stage", "staging"]).run().exits(6).says("300");
+    let _ = project
+        .shipit(&["kick", "web", "--stage", "staging"])
+        .run()
+        .exits(6)
+        .says("300");
 }
 
 fn on_s3(server: &S3Server, endpoint: &str, bucket: &str) -> Project {
@@ -198,13 +286,22 @@ fn credentials_and_buckets_that_are_wrong() {
     server.create_bucket("shop");
     let project = on_s3(&server, &server.endpoint(), "shop");
     let publish = || project.shipit(&["publish", "--stage", "staging"]);
-    let none = publish().env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    let none = publish()
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY");
     let _ = none.run().exits(5).says("AWS_ACCESS_KEY_ID");
-    let ran = publish().env("AWS_SECRET_ACCESS_KEY", "geheim-but-wrong").run().exits(5);
+    let ran = publish()
+        .env("AWS_SECRET_ACCESS_KEY", "geheim-but-wrong")
+        .run()
+        .exits(5);
     assert!(!ran.err().contains("geheim"), "{ran}");
     assert_eq!(server.keys("shop"), [""; 0]);
     let elsewhere = on_s3(&server, &server.endpoint(), "shpo");
-    let _ = elsewhere.shipit(&["publish", "--stage", "staging"]).run().exits(5).says("shpo");
+    let _ = elsewhere
+        .shipit(&["publish", "--stage", "staging"])
+        .run()
+        .exits(5)
+        .says("shpo");
     let _ = publish().run().ok();
 }
 
@@ -224,7 +321,11 @@ fn a_server_that_fails_and_recovers_or_cuts_the_upload() {
     project.repo.write("app.txt", "two\n").commit("two");
     let _ = project.build("main");
     let _ = publish().exits(5);
-    let releases = |keys: Vec<String>| keys.into_iter().filter(|key| key.ends_with("release.json")).count();
+    let releases = |keys: Vec<String>| {
+        keys.into_iter()
+            .filter(|key| key.ends_with("release.json"))
+            .count()
+    };
     assert_eq!(server.keys("shop").len(), before);
     proxy.heal();
     let _ = publish().ok();
@@ -237,12 +338,20 @@ fn apply_of_what_is_not_what_it_should_be() {
     let _ = project.build("main");
     let url = project.publish("staging", "web");
     let artifact = fs::read_dir(store(&project).join("artifacts/shop")).unwrap();
-    let tarball = artifact.map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "zst").unwrap();
+    let tarball = artifact
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().unwrap() == "zst")
+        .unwrap();
     let whole = fs::read(&tarball).unwrap();
     let mut damaged = whole.clone();
     damaged[40] ^= 1;
     let locks = project.tmp.join("locks");
-    let apply = || shipit().args(["apply", &url, "--retry", "0", "--lock-dir"]).arg(&locks).home(project.tmp.path());
+    let apply = || {
+        shipit()
+            .args(["apply", &url, "--retry", "0", "--lock-dir"])
+            .arg(&locks)
+            .home(project.tmp.path())
+    };
     fs::write(&tarball, damaged).unwrap();
     let _ = apply().run().exits(11).says("checksum mismatch");
     assert!(!small::dest(&project).join("current").exists());
@@ -253,7 +362,14 @@ fn apply_of_what_is_not_what_it_should_be() {
     fs::write(&tarball, whole).unwrap();
     let _ = apply().run().ok();
     assert!(small::dest(&project).join("current/made/it").exists());
-    let input = |text: &str| shipit().args(["apply", "--lock-dir"]).arg(&locks).home(project.tmp.path()).stdin(text).run();
+    let input = |text: &str| {
+        shipit()
+            .args(["apply", "--lock-dir"])
+            .arg(&locks)
+            .home(project.tmp.path())
+            .stdin(text)
+            .run()
+    };
     let _ = input("[]").ok().says("nothing to do");
     let _ = input("").exits(2);
     let _ = input("what?").exits(2).says("what?");

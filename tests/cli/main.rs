@@ -1,4 +1,10 @@
 //! The built binary, as its users run it: the whole job against real servers, and what it says to bad input.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail like tests"
+)]
 
 mod bad_input;
 mod project;

@@ -16,9 +16,19 @@ impl Project {
     pub fn new() -> Self {
         let tmp = Tmp::new("project");
         let home = tmp.mkdir("home");
-        let env = [("HOME", home), ("SHIPIT_CACHE_DIR", tmp.join("cache")), ("TMPDIR", tmp.mkdir("tmp"))];
-        let env = env.map(|(name, path)| (name.to_owned(), path.display().to_string())).to_vec();
-        Project { repo: Repo::init_at(&tmp.join("shop")), tmp, env }
+        let env = [
+            ("HOME", home),
+            ("SHIPIT_CACHE_DIR", tmp.join("cache")),
+            ("TMPDIR", tmp.mkdir("tmp")),
+        ];
+        let env = env
+            .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+            .to_vec();
+        Project {
+            repo: Repo::init_at(&tmp.join("shop")),
+            tmp,
+            env,
+        }
     }
 
     /// Adds variables to what each command gets.
@@ -49,8 +59,11 @@ impl Project {
     pub fn publish(&self, stage: &str, role: &str) -> String {
         let ran: Ran = self.shipit(&["publish", "--stage", stage]).run().ok();
         let out = ran.out();
-        let line = out.lines().find_map(|line| line.strip_prefix(&format!("{role}\t")));
-        line.unwrap_or_else(|| panic!("no line for {role}\n{ran}")).to_owned()
+        let line = out
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{role}\t")));
+        line.unwrap_or_else(|| panic!("no line for {role}\n{ran}"))
+            .to_owned()
     }
 }
 

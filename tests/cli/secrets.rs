@@ -32,11 +32,20 @@ fn a_planted_secret_is_in_no_log_record_or_message() {
     run(&["render", "web", "--stage", "staging"], &[], 0);
     run(&["publish", "--stage", "staging"], &[], 0);
     run(&["kick", "web", "--stage", "staging"], &[], 0);
-    run(&["kick", "web", "--stage", "staging", "--transport", "consul"], &[], 6);
+    run(
+        &["kick", "web", "--stage", "staging", "--transport", "consul"],
+        &[],
+        6,
+    );
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(!said.contains(PLANTED), "{said}");
     assert!(said.contains("the token is ***"), "{said}");
-    for place in [project.repo.path().to_owned(), store(&project), dest(&project), project.tmp.join("cache")] {
+    for place in [
+        project.repo.path().to_owned(),
+        store(&project),
+        dest(&project),
+        project.tmp.join("cache"),
+    ] {
         search(&place);
     }
 }
@@ -48,7 +57,9 @@ fn search(path: &Path) {
             search(&entry.unwrap().path());
         }
     } else if let Ok(bytes) = fs::read(path) {
-        let found = bytes.windows(PLANTED.len()).any(|window| window == PLANTED.as_bytes());
+        let found = bytes
+            .windows(PLANTED.len())
+            .any(|window| window == PLANTED.as_bytes());
         assert!(!found, "{} holds the secret", path.display());
     }
 }

@@ -9,7 +9,13 @@ pub const STEP: &str = "mkdir -p made && echo made >made/it";
 
 /// A project whose one step is this command.
 pub fn with_step(command: &str) -> Project {
-    with(&format!("[[build.step]]\nname = \"make\"\nrun = {}\ntimeout = \"20s\"\n", quoted(command)), "")
+    with(
+        &format!(
+            "[[build.step]]\nname = \"make\"\nrun = {}\ntimeout = \"20s\"\n",
+            quoted(command)
+        ),
+        "",
+    )
 }
 
 /// A project with these lines for its build, and these further ones for its role.

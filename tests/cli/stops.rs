@@ -41,9 +41,15 @@ fn a_build_that_is_interrupted_in_a_step_ends_its_children_and_leaves_nothing() 
         let mut build = start(&project, &["build"]);
         wait_for_file(&format!("{stay}.runs"));
         build.signal(signal);
-        let status = build.wait(Duration::from_secs(30)).unwrap_or_else(|| panic!("{}", build.log()));
+        let status = build
+            .wait(Duration::from_secs(30))
+            .unwrap_or_else(|| panic!("{}", build.log()));
         assert_eq!(status.code(), Some(code), "{}", build.log());
-        assert!(procs::marked("STAY", &stay).is_empty(), "{:?}", procs::marked("STAY", &stay));
+        assert!(
+            procs::marked("STAY", &stay).is_empty(),
+            "{:?}",
+            procs::marked("STAY", &stay)
+        );
         assert_eq!(artifacts(&project), [""; 0]);
         fs::remove_file(&stay).unwrap();
         let _ = project.build("main");
@@ -99,10 +105,16 @@ fn a_build_killed_anywhere_leaves_no_half_artifact() {
     killed_then_whole(&project, &["build"], &TIMES, &|| {
         for name in artifacts(&project).iter().filter(|name| name.ends_with(".json")) {
             let sha256 = name.trim_end_matches(".json");
-            let _ = project.shipit(&["render", "web", "--stage", "staging", "--artifact", sha256]).run().ok();
+            let _ = project
+                .shipit(&["render", "web", "--stage", "staging", "--artifact", sha256])
+                .run()
+                .ok();
         }
     });
-    let pending = artifacts(&project).into_iter().filter(|name| name.starts_with('.')).count();
+    let pending = artifacts(&project)
+        .into_iter()
+        .filter(|name| name.starts_with('.'))
+        .count();
     assert_eq!(pending, 0, "{:?}", artifacts(&project));
 }
 
@@ -111,11 +123,18 @@ fn a_publish_killed_anywhere_leaves_no_half_release() {
     let project = bulky();
     killed_then_whole(&project, &["publish", "--stage", "staging"], &TIMES, &|| {
         let releases = store(&project).join("releases/shop/staging");
-        for release in fs::read_dir(releases).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        for release in fs::read_dir(releases)
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path())
+        {
             if release.join("release.json").exists() {
                 let id = release.file_name().unwrap().to_str().unwrap().to_owned();
                 assert!(release.join("web.yml").exists());
-                let _ = project.shipit(&["kick", "web", "--stage", "staging", "--release", &id]).run().ok();
+                let _ = project
+                    .shipit(&["kick", "web", "--stage", "staging", "--release", &id])
+                    .run()
+                    .ok();
             }
         }
     });
@@ -135,8 +154,15 @@ fn an_apply_killed_anywhere_leaves_the_old_release_or_the_new_one() {
     killed_then_whole(&project, &args, &TIMES, &|| {
         let current = fs::read_link(dest(&project).join("current")).unwrap();
         let text = fs::read_to_string(dest(&project).join("current/app.txt")).unwrap();
-        let right = [(format!("releases/{one}"), "one\n"), (format!("releases/{two}"), "two\n")];
-        assert!(right.contains(&(current.display().to_string(), text.as_str())), "{} {text}", current.display());
+        let right = [
+            (format!("releases/{one}"), "one\n"),
+            (format!("releases/{two}"), "two\n"),
+        ];
+        assert!(
+            right.contains(&(current.display().to_string(), text.as_str())),
+            "{} {text}",
+            current.display()
+        );
     });
     let current = fs::read_link(dest(&project).join("current")).unwrap();
     assert_eq!(current.display().to_string(), format!("releases/{two}"));
@@ -150,26 +176,49 @@ fn a_full_disk_at_each_stage() {
 
     // The cache: the export and the steps' files.
     let project = bulky();
-    let _ = project.shipit(&["build", "--cache-dir", &place("cache")]).run().exits(4);
+    let _ = project
+        .shipit(&["build", "--cache-dir", &place("cache")])
+        .run()
+        .exits(4);
     fs::remove_dir_all(place("cache")).unwrap();
 
     // The store.
     let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
-    let elsewhere = text.replace(&format!("file://{}", store(&project).display()), &format!("file://{}", place("store")));
+    let elsewhere = text.replace(
+        &format!("file://{}", store(&project).display()),
+        &format!("file://{}", place("store")),
+    );
     project.config(&elsewhere);
-    let _ = project.shipit(&["publish", "--stage", "staging"]).run().exits(10).says("room");
+    let _ = project
+        .shipit(&["publish", "--stage", "staging"])
+        .run()
+        .exits(10)
+        .says("room");
     let left = fs::read_dir(place("store")).into_iter().flatten().count();
-    assert!(!Path::new(&place("store")).join("releases").exists(), "{left} entries left");
+    assert!(
+        !Path::new(&place("store")).join("releases").exists(),
+        "{left} entries left"
+    );
     let _ = fs::remove_dir_all(place("store"));
 
     // The host.
     project.config(&text);
     let url = project.publish("staging", "web");
     let locks = project.tmp.join("locks").display().to_string();
-    let args = ["apply", &url, "--lock-dir", &locks, "--temp-dir", small_disk.path().to_str().unwrap()];
+    let args = [
+        "apply",
+        &url,
+        "--lock-dir",
+        &locks,
+        "--temp-dir",
+        small_disk.path().to_str().unwrap(),
+    ];
     let _ = project.shipit(&args).run().exits(10).says("room");
     assert!(!dest(&project).join("current").exists());
-    let entries: Vec<_> = fs::read_dir(small_disk.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries: Vec<_> = fs::read_dir(small_disk.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     assert_eq!(entries, Vec::<std::path::PathBuf>::new());
     let _ = project.shipit(&args[..4]).run().ok();
 }

@@ -33,7 +33,11 @@ fn add(root: &Path, dir: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
             add(root, &path, found);
             Entry::Directory { mode }
         } else {
-            Entry::File { mode, mtime: meta.mtime(), content: fs::read(&path).unwrap() }
+            Entry::File {
+                mode,
+                mtime: meta.mtime(),
+                content: fs::read(&path).unwrap(),
+            }
         };
         found.insert(path.strip_prefix(root).unwrap().to_owned(), entry);
     }
@@ -42,13 +46,24 @@ fn add(root: &Path, dir: &Path, found: &mut BTreeMap<PathBuf, Entry>) {
 /// What the `tar` program makes of an artifact.
 pub fn untar(artifact: &Path) -> BTreeMap<PathBuf, Entry> {
     let tmp = Tmp::new("untar");
-    let _ = Cmd::new("tar").arg("xf").arg(artifact).arg("-C").arg(tmp.path()).run().ok();
+    let _ = Cmd::new("tar")
+        .arg("xf")
+        .arg(artifact)
+        .arg("-C")
+        .arg(tmp.path())
+        .run()
+        .ok();
     tree(tmp.path())
 }
 
 /// The names of entries that are in one tree alone or differ: short to print when an assertion fails.
 pub fn differences(a: &BTreeMap<PathBuf, Entry>, b: &BTreeMap<PathBuf, Entry>) -> Vec<PathBuf> {
-    let mut names: Vec<PathBuf> = a.keys().chain(b.keys()).filter(|path| a.get(*path) != b.get(*path)).cloned().collect();
+    let mut names: Vec<PathBuf> = a
+        .keys()
+        .chain(b.keys())
+        .filter(|path| a.get(*path) != b.get(*path))
+        .cloned()
+        .collect();
     names.sort();
     names.dedup();
     names

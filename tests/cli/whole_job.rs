@@ -44,18 +44,32 @@ impl Shop {
         npm::write_app(repo.path());
         go::write_app(repo.path());
         repo.script("start", START);
-        repo.write("VERSION", "one\n").link("latest", "VERSION").write("spec/a_spec.rb", "excluded\n");
-        repo.write(".gitignore", "/.shipit/\n/vendor/\n/local/\nnode_modules/\n/bin/\n");
+        repo.write("VERSION", "one\n")
+            .link("latest", "VERSION")
+            .write("spec/a_spec.rb", "excluded\n");
+        repo.write(
+            ".gitignore",
+            "/.shipit/\n/vendor/\n/local/\nnode_modules/\n/bin/\n",
+        );
         let dest = project.tmp.mkdir("srv/shop");
         project.config(&config(&dest, &s3, consul, &cpan));
         project.env(s3.env());
-        Shop { project, s3, dest, _gems: gems, _cpan: cpan }
+        Shop {
+            project,
+            s3,
+            dest,
+            _gems: gems,
+            _cpan: cpan,
+        }
     }
 }
 
 fn config(dest: &Path, s3: &S3Server, consul: &str, cpan: &CpanMirror) -> String {
     let pairs = |env: Vec<(String, String)>| {
-        let pairs: Vec<_> = env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+        let pairs: Vec<_> = env
+            .iter()
+            .map(|(name, value)| format!("{name} = {value:?}"))
+            .collect();
         pairs.join(", ")
     };
     let (registry, mirror) = (pairs(registry_env()), pairs(cpan.env()));
@@ -115,7 +129,11 @@ struct Host {
 
 impl Host {
     fn new(node: &'static str) -> Self {
-        Host { node, disk: Tmp::new(node), watch: None }
+        Host {
+            node,
+            disk: Tmp::new(node),
+            watch: None,
+        }
     }
 
     /// What runs on an event: in a mount namespace of its own, under the lock that docs/hosts.md asks for.
@@ -126,7 +144,15 @@ impl Host {
             dest = shop.dest.display()
         );
         Cmd::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", &script, "handler"])
+            .args([
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                &script,
+                "handler",
+            ])
             .args(follow)
             .envs(shop.s3.env())
             .home(shop.project.tmp.join("home"))
@@ -134,7 +160,11 @@ impl Host {
     }
 
     fn watch(&mut self, cluster: &ConsulCluster, role: &str, handler: &Cmd) {
-        self.watch = Some(cluster.client(self.node).watch(&format!("deploy_shop_{role}_staging"), handler));
+        self.watch = Some(
+            cluster
+                .client(self.node)
+                .watch(&format!("deploy_shop_{role}_staging"), handler),
+        );
     }
 
     fn current(&self) -> Option<PathBuf> {
@@ -149,9 +179,11 @@ impl Host {
     fn wait_for_release(&self, release: &str) {
         let done = self.disk.join(format!(".shipit/{release}.done.web"));
         let wanted = PathBuf::from(format!("releases/{release}"));
-        until(&format!("{} to switch to {release}", self.node), Duration::from_secs(60), || {
-            self.current().as_ref() == Some(&wanted) && done.exists()
-        });
+        until(
+            &format!("{} to switch to {release}", self.node),
+            Duration::from_secs(60),
+            || self.current().as_ref() == Some(&wanted) && done.exists(),
+        );
     }
 }
 
@@ -170,7 +202,13 @@ fn assert_holds(shop: &Shop, host: &Host, release: &str, artifact: &Path) {
     let mut wanted = untar(artifact);
     wanted.insert(SHARED.into(), Entry::Link(shop.dest.join("shared").join(SHARED)));
     let found = tree(&host.disk.join("releases").join(release));
-    assert_eq!(differences(&wanted, &found), Vec::<PathBuf>::new(), "{}\n{}", host.node, host.log());
+    assert_eq!(
+        differences(&wanted, &found),
+        Vec::<PathBuf>::new(),
+        "{}\n{}",
+        host.node,
+        host.log()
+    );
 }
 
 #[test]
@@ -186,7 +224,11 @@ fn web_hosts_alone_get_the_release_byte_for_byte() {
     let stretcher = [stretcher.to_str().unwrap()];
     let apply = [binary().to_str().unwrap(), "apply"];
     let (mut web1, mut web2, mut batch1) = (Host::new("web1"), Host::new("web2"), Host::new("batch1"));
-    let handlers = [web1.handler(&shop, &stretcher), web2.handler(&shop, &apply), batch1.handler(&shop, &stretcher)];
+    let handlers = [
+        web1.handler(&shop, &stretcher),
+        web2.handler(&shop, &apply),
+        batch1.handler(&shop, &stretcher),
+    ];
     web1.watch(&cluster, "web", &handlers[0]);
     web2.watch(&cluster, "web", &handlers[1]);
     batch1.watch(&cluster, "batch", &handlers[2]);
@@ -204,21 +246,29 @@ fn web_hosts_alone_get_the_release_byte_for_byte() {
         state
     });
     assert_eq!(differences(&states[0], &states[1]), Vec::<PathBuf>::new());
-    let marks = [&web1, &web2].map(|host| {
-        tree(&host.disk.join(".shipit")).into_keys().collect::<Vec<_>>()
-    });
+    let marks = [&web1, &web2].map(|host| tree(&host.disk.join(".shipit")).into_keys().collect::<Vec<_>>());
     assert_eq!(marks[0], marks[1]);
 
     // Started from the release, by each of its languages, once per release.
     let started = fs::read_to_string(web1.disk.join("shared/log/started")).unwrap();
     let said = |revision: &str, version: &str| {
-        format!("hello 1.0.0\n42\nhello 0.01\n1.3.0\n{}{revision}\n{version}\n", go::OUTPUT)
+        format!(
+            "hello 1.0.0\n42\nhello 0.01\n1.3.0\n{}{revision}\n{version}\n",
+            go::OUTPUT
+        )
     };
     assert_eq!(started, format!("{}{}", said(&one, "one"), said(&two, "two")));
-    assert_eq!(fs::read_to_string(web2.disk.join("shared/log/started")).unwrap(), started);
+    assert_eq!(
+        fs::read_to_string(web2.disk.join("shared/log/started")).unwrap(),
+        started
+    );
 
     // Back to the first, then a watch that is restarted replays the last event: nothing changes.
-    let _ = shop.project.shipit(&["kick", "web", "--stage", "staging", "--release", &first]).run().ok();
+    let _ = shop
+        .project
+        .shipit(&["kick", "web", "--stage", "staging", "--release", &first])
+        .run()
+        .ok();
     for host in [&web1, &web2] {
         host.wait_for_release(&first);
     }
@@ -227,10 +277,14 @@ fn web_hosts_alone_get_the_release_byte_for_byte() {
         let log = host.log().len();
         host.watch = None;
         host.watch(&cluster, "web", handler);
-        until("the restarted watch to replay its event", Duration::from_secs(30), || {
-            let log = host.log()[log..].to_owned();
-            log.contains("Done") || log.contains("applied ")
-        });
+        until(
+            "the restarted watch to replay its event",
+            Duration::from_secs(30),
+            || {
+                let log = host.log()[log..].to_owned();
+                log.contains("Done") || log.contains("applied ")
+            },
+        );
         assert_eq!(fingerprint(host.disk.path()), before, "{}", host.log());
     }
     assert_ne!(first, second);
@@ -241,8 +295,15 @@ fn web_hosts_alone_get_the_release_byte_for_byte() {
 fn deploy(shop: &Shop, revision: &str, hosts: &[&Host]) -> String {
     let artifact = shop.project.build(revision);
     let url = shop.project.publish("staging", "web");
-    assert!(url.starts_with("s3://shop-deploy/shipit/releases/shop/staging/"), "{url}");
-    let kicked = shop.project.shipit(&["kick", "web", "--stage", "staging"]).run().ok();
+    assert!(
+        url.starts_with("s3://shop-deploy/shipit/releases/shop/staging/"),
+        "{url}"
+    );
+    let kicked = shop
+        .project
+        .shipit(&["kick", "web", "--stage", "staging"])
+        .run()
+        .ok();
     assert_eq!(kicked.line().len(), 36, "the event's id\n{kicked}");
     let release = release_of(&url);
     for host in hosts {
@@ -257,7 +318,11 @@ fn deploy(shop: &Shop, revision: &str, hosts: &[&Host]) -> String {
 fn fingerprint(root: &Path) -> Vec<(PathBuf, u64, i64)> {
     tree(root)
         .into_keys()
-        .filter(|path| !path.starts_with(".incoming") && path != Path::new(".shipit") && path != Path::new(".shipit/lock"))
+        .filter(|path| {
+            !path.starts_with(".incoming")
+                && path != Path::new(".shipit")
+                && path != Path::new(".shipit/lock")
+        })
         .map(|path| {
             let meta = fs::symlink_metadata(root.join(&path)).unwrap();
             let ctime = if meta.is_dir() { 0 } else { meta.ctime_nsec() };

@@ -13,7 +13,12 @@ use crate::commands;
 /// shipit builds one tarball of a revision with its vendored dependencies, publishes it to a store together with a manifest
 /// for each role, and tells the hosts of a role to pull it.
 #[derive(Debug, Parser)]
-#[command(name = "shipit", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "shipit",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -28,7 +33,13 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The config file [default: shipit.toml, searched upward from the working directory]
-    #[arg(long, global = true, value_name = "FILE", env = "SHIPIT_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "SHIPIT_CONFIG",
+        hide_env_values = true
+    )]
     pub config: Option<PathBuf>,
     /// How data is written to stdout
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
@@ -40,7 +51,13 @@ pub struct Global {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Where mirrors and build workspaces are kept [default: $XDG_CACHE_HOME/shipit or ~/.cache/shipit]
-    #[arg(long, global = true, value_name = "DIR", env = "SHIPIT_CACHE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SHIPIT_CACHE_DIR",
+        hide_env_values = true
+    )]
     pub cache_dir: Option<PathBuf>,
     /// How many threads pack and transfer [default: the number of processors]
     #[arg(long, short, global = true, value_name = "N")]

@@ -34,10 +34,18 @@ impl Context {
             .enable_all()
             .thread_name("shipit-net")
             .build()
-            .map_err(|error| CliError::from_source(Kind::Internal, error).context("starting the network runtime"))?;
+            .map_err(|error| {
+                CliError::from_source(Kind::Internal, error).context("starting the network runtime")
+            })?;
         let interrupt = Interrupt::listen(runtime.handle())
             .map_err(|error| CliError::from_source(Kind::Internal, error).context("listening for signals"))?;
-        Ok(Context { global: global.clone(), environment, output, interrupt, runtime })
+        Ok(Context {
+            global: global.clone(),
+            environment,
+            output,
+            interrupt,
+            runtime,
+        })
     }
 
     /// Runs network work to its end, or until the process is asked to stop: then it is dropped, which cleans up.
@@ -71,15 +79,26 @@ impl Context {
 
     /// A path as the user gave it, absolute.
     pub fn absolute(&self, path: &Path) -> Result<PathBuf> {
-        if path.is_absolute() { Ok(path.to_owned()) } else { Ok(self.working_directory()?.join(path)) }
+        if path.is_absolute() {
+            Ok(path.to_owned())
+        } else {
+            Ok(self.working_directory()?.join(path))
+        }
     }
 
     /// The directory of mirrors, workspaces and the tools' caches.
     pub fn cache_directory(&self) -> Result<PathBuf> {
-        match self.global.cache_dir.clone().or_else(|| self.environment.cache_directory()) {
+        match self
+            .global
+            .cache_dir
+            .clone()
+            .or_else(|| self.environment.cache_directory())
+        {
             Some(dir) => self.absolute(&dir),
-            None => Err(CliError::new(Kind::Usage, "there is no place for the cache: HOME is not set")
-                .hint("set HOME, or give --cache-dir DIR")),
+            None => Err(
+                CliError::new(Kind::Usage, "there is no place for the cache: HOME is not set")
+                    .hint("set HOME, or give --cache-dir DIR"),
+            ),
         }
     }
 

@@ -37,7 +37,10 @@ impl Environment {
 
     /// All variables, for children that inherit them.
     pub fn all(&self) -> Vec<(OsString, OsString)> {
-        self.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        self.variables
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// Where this process stands, unless that directory is gone.

@@ -69,7 +69,10 @@ impl Interrupt {
     }
 
     fn ask(&self, code: u8) {
-        let first = self.code.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let first = self
+            .code
+            .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         if !first {
             // Whoever presses ctrl-C twice means now. Children end with us: they are started with a parent-death signal.
             #[allow(clippy::disallowed_methods)]

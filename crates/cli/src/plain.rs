@@ -21,9 +21,18 @@ pub fn refuse_hidden_changes(
     store: &Store,
     context: &Context,
 ) -> Result<()> {
-    let Some((role, _)) = roles.iter().find(|(role, _)| role.layout == Layout::Plain) else { return Ok(()) };
-    let Some(theirs) = context.block_on(async { newest_code(config, store).await })? else { return Ok(()) };
-    let Some(code) = artifact.record.layers.iter().position(|layer| layer.kind == LayerKind::Code) else {
+    let Some((role, _)) = roles.iter().find(|(role, _)| role.layout == Layout::Plain) else {
+        return Ok(());
+    };
+    let Some(theirs) = context.block_on(async { newest_code(config, store).await })? else {
+        return Ok(());
+    };
+    let Some(code) = artifact
+        .record
+        .layers
+        .iter()
+        .position(|layer| layer.kind == LayerKind::Code)
+    else {
         return Ok(());
     };
     let ours = artifact.index(code)?;
@@ -33,8 +42,14 @@ pub fn refuse_hidden_changes(
         .filter(|entry| theirs.find(&entry.path).is_some_and(|other| hides(entry, other)))
         .map(|entry| entry.path.to_string())
         .collect();
-    let Some(first) = hidden.first() else { return Ok(()) };
-    let more = if hidden.len() > 1 { format!(" and {} more", hidden.len() - 1) } else { String::new() };
+    let Some(first) = hidden.first() else {
+        return Ok(());
+    };
+    let more = if hidden.len() > 1 {
+        format!(" and {} more", hidden.len() - 1)
+    } else {
+        String::new()
+    };
     Err(CliError::new(
         Kind::Refused,
         format!(
@@ -49,16 +64,28 @@ pub fn refuse_hidden_changes(
 
 /// Whether rsync's quick check takes one file for the other although their bytes differ.
 fn hides(ours: &IndexEntry, theirs: &IndexEntry) -> bool {
-    let (Some(our_content), Some(their_content)) = (ours.content(), theirs.content()) else { return false };
+    let (Some(our_content), Some(their_content)) = (ours.content(), theirs.content()) else {
+        return false;
+    };
     ours.size() == theirs.size() && ours.mtime == theirs.mtime && our_content != their_content
 }
 
 async fn newest_code(config: &Settled, store: &Store) -> Result<Option<Index>> {
     let newest = shipit_store::releases(store, &config.app, config.stage(), Some(1)).await?;
-    let Some(Release { artifact, .. }) = newest.first() else { return Ok(None) };
-    let record = store.get_bytes(&record_key(&config.app, &artifact.sha256)?, LARGEST).await?;
-    let Ok(record) = Record::parse(&record.bytes) else { return Ok(None) };
-    let Some(code) = record.layers.iter().find(|layer| layer.kind == LayerKind::Code) else { return Ok(None) };
-    let index = store.get_bytes(&index_key(&config.app, &code.index_sha256)?, LARGEST).await?;
+    let Some(Release { artifact, .. }) = newest.first() else {
+        return Ok(None);
+    };
+    let record = store
+        .get_bytes(&record_key(&config.app, &artifact.sha256)?, LARGEST)
+        .await?;
+    let Ok(record) = Record::parse(&record.bytes) else {
+        return Ok(None);
+    };
+    let Some(code) = record.layers.iter().find(|layer| layer.kind == LayerKind::Code) else {
+        return Ok(None);
+    };
+    let index = store
+        .get_bytes(&index_key(&config.app, &code.index_sha256)?, LARGEST)
+        .await?;
     Ok(Index::parse(&index.bytes).ok())
 }

@@ -45,7 +45,9 @@ pub struct StateDirectory {
 impl StateDirectory {
     /// `.shipit/` in the config's directory; nothing is created yet.
     pub fn beside(config_directory: &Path) -> Self {
-        StateDirectory { root: config_directory.join(".shipit") }
+        StateDirectory {
+            root: config_directory.join(".shipit"),
+        }
     }
 
     /// Where artifacts, records and indexes lie.
@@ -89,8 +91,9 @@ impl StateDirectory {
     }
 
     fn save(&self, name: &str, state: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(state)
-            .map_err(|error| CliError::from_source(Kind::Internal, error).context(format!("writing {name}")))?;
+        let mut text = serde_json::to_vec_pretty(state).map_err(|error| {
+            CliError::from_source(Kind::Internal, error).context(format!("writing {name}"))
+        })?;
         text.push(b'\n');
         write_aside(&self.root.join(name), &text)
     }
@@ -112,7 +115,8 @@ impl StateDirectory {
 
 /// Creates a directory and those above it.
 pub fn create_directory(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|error| CliError::disk(format!("creating {}", path.display()), error))
+    std::fs::create_dir_all(path)
+        .map_err(|error| CliError::disk(format!("creating {}", path.display()), error))
 }
 
 /// Writes a small file under a temporary name and renames it, so that a reader sees the old text or the new one.
@@ -135,13 +139,19 @@ pub fn artifact_to_publish(config: &Settled, sha256: Option<&str>) -> Result<Art
         Some(sha256) => sha256.to_owned(),
         None => {
             let built = state.load_build()?.ok_or_else(|| {
-                CliError::new(Kind::Usage, format!("nothing was built in {} yet", config.dir.display()))
-                    .hint("run `shipit build` first, or name an artifact by --artifact SHA256")
+                CliError::new(
+                    Kind::Usage,
+                    format!("nothing was built in {} yet", config.dir.display()),
+                )
+                .hint("run `shipit build` first, or name an artifact by --artifact SHA256")
             })?;
             if built.app != config.app {
                 return Err(CliError::new(
                     Kind::Usage,
-                    format!("the last build here is of {}, and the config is of {}", built.app, config.app),
+                    format!(
+                        "the last build here is of {}, and the config is of {}",
+                        built.app, config.app
+                    ),
                 )
                 .hint("run `shipit build` again"));
             }

@@ -7,8 +7,8 @@ mod workspace;
 use std::path::PathBuf;
 
 use shipit_artifact::{
-    Artifact, Compression, DirTree, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft, RecordStep, SealedLayer,
-    Tool, assemble, seal_layer,
+    Artifact, Compression, DirTree, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft, RecordStep,
+    SealedLayer, Tool, assemble, seal_layer,
 };
 use shipit_source::{Commit, CommitTree, Source, TreeOptions};
 use shipit_steps::{SealedTree, StepOutcome, StepSpec, ToolVersion, Vendored};
@@ -65,28 +65,52 @@ pub fn build(config: &Settled, rev: &str, context: &Context) -> Result<Built> {
     state.create()?;
 
     let (commit, tree) = resolve(&source, rev, context)?;
-    context.output.say(format!("{} {} ({})", config.app, commit.short(12), commit.subject));
+    context.output.say(format!(
+        "{} {} ({})",
+        config.app,
+        commit.short(12),
+        commit.subject
+    ));
     let workspace = BuildWorkspace::open(config, &commit, &state, context)?;
     export(&tree, &workspace, context)?;
 
     let reporter = report::Steps::new(&context.output);
-    let tools = shipit_steps::preflight(&specs, workspace.steps(), &tree.tracked(), context.interrupt.flag())?;
+    let tools = shipit_steps::preflight(
+        &specs,
+        workspace.steps(),
+        &tree.tracked(),
+        context.interrupt.flag(),
+    )?;
     let layers = run_steps(config, &specs, &workspace, &reporter, context)?;
     warn_of_changes(&layers, context)?;
 
     let pending = promote::Pending::open(&state)?;
-    let artifact = pack(config, &commit, &layers, draft(config, &commit, &specs, &tools), &workspace, &pending, context)?;
+    let artifact = pack(
+        config,
+        &commit,
+        &layers,
+        draft(config, &commit, &specs, &tools),
+        &workspace,
+        &pending,
+        context,
+    )?;
     for test in &tests {
         test::run(test, &artifact, &workspace, &reporter, context)?;
     }
-    let artifact = pending.promote(artifact, config.build.keep)?;
+    let artifact = pending.promote(&artifact, config.build.keep)?;
+    promote::prune_logs(&state, config.build.keep)?;
     state.save_build(&BuildState {
         app: config.app.clone(),
         revision: commit.id.clone(),
         artifact: artifact.record.sha256.clone(),
     })?;
     let logs = workspace.steps().logs.clone();
-    Ok(Built { artifact, commit, logs, workspace })
+    Ok(Built {
+        artifact,
+        commit,
+        logs,
+        workspace,
+    })
 }
 
 fn resolve(source: &Source, rev: &str, context: &Context) -> Result<(Commit, CommitTree)> {
@@ -100,7 +124,9 @@ fn resolve(source: &Source, rev: &str, context: &Context) -> Result<(Commit, Com
 
 fn export(tree: &CommitTree, workspace: &BuildWorkspace, context: &Context) -> Result<()> {
     let reporter = report::Source::new(&context.output);
-    tree.export(&workspace.steps().root, context.interrupt.flag(), &|event| reporter.event(&event))?;
+    tree.export(&workspace.steps().root, context.interrupt.flag(), &|event| {
+        reporter.event(&event)
+    })?;
     Ok(())
 }
 
@@ -134,7 +160,11 @@ fn vendored(config: &Settled, outcome: &StepOutcome) -> Option<Vendored> {
 
 fn root(config: &Settled) -> Option<shipit_artifact::EntryPath> {
     // The config checked it; a root that is no path cannot get here.
-    config.build.root.as_deref().and_then(|root| shipit_artifact::EntryPath::new(root).ok())
+    config
+        .build
+        .root
+        .as_deref()
+        .and_then(|root| shipit_artifact::EntryPath::new(root).ok())
 }
 
 fn seal(
@@ -160,8 +190,16 @@ fn seal(
     };
     let reporter = report::Artifact::new(&context.output);
     let on_event = |event| reporter.event(&event);
-    let sealed = seal_layer(&plan, &workspace.layers(), &pack_options(config, context, &on_event))?;
-    Ok(Layer { sealed, vendored, watch })
+    let sealed = seal_layer(
+        &plan,
+        &workspace.layers(),
+        &pack_options(config, context, &on_event),
+    )?;
+    Ok(Layer {
+        sealed,
+        vendored,
+        watch,
+    })
 }
 
 fn warn_of_changes(layers: &[Layer], context: &Context) -> Result<()> {
@@ -171,7 +209,11 @@ fn warn_of_changes(layers: &[Layer], context: &Context) -> Result<()> {
             .changes()
             .map_err(|error| CliError::disk(format!("looking at the layer {}", layer.sealed.name), error))?;
         let Some(first) = changes.first() else { continue };
-        let more = if changes.len() > 1 { format!(" and {} more", changes.len() - 1) } else { String::new() };
+        let more = if changes.len() > 1 {
+            format!(" and {} more", changes.len() - 1)
+        } else {
+            String::new()
+        };
         context.output.warn(format!(
             "a later step changed {first}{more} in the layer {}, which was sealed when its step ended: the change is not \
              packed; write elsewhere, or set `layer = false` on the step",
@@ -190,7 +232,10 @@ fn pack(
     pending: &promote::Pending,
     context: &Context,
 ) -> Result<Artifact> {
-    let vendored = layers.iter().flat_map(|layer| layer.vendored.owned.iter().cloned()).collect();
+    let vendored = layers
+        .iter()
+        .flat_map(|layer| layer.vendored.owned.iter().cloned())
+        .collect();
     let mut tree = DirTree::new(&workspace.steps().root)?
         .without(vendored)
         .exclude(&config.build.exclude)
@@ -209,7 +254,13 @@ fn pack(
     let sealed: Vec<SealedLayer> = layers.iter().map(|layer| layer.sealed.clone()).collect();
     let reporter = report::Artifact::new(&context.output);
     let on_event = |event| reporter.event(&event);
-    Ok(assemble(&sealed, &code, draft, pending.directory(), &pack_options(config, context, &on_event))?)
+    Ok(assemble(
+        &sealed,
+        &code,
+        draft,
+        pending.directory(),
+        &pack_options(config, context, &on_event),
+    )?)
 }
 
 fn pack_options<'a>(
@@ -246,7 +297,10 @@ fn draft(config: &Settled, commit: &Commit, specs: &[StepSpec], tools: &[ToolVer
             .collect(),
         tools: tools
             .iter()
-            .map(|tool| Tool { name: tool.name.clone(), version: tool.version.clone() })
+            .map(|tool| Tool {
+                name: tool.name.clone(),
+                version: tool.version.clone(),
+            })
             .collect(),
     }
 }

@@ -25,12 +25,26 @@ pub fn run(
         let file = File::open(&artifact.path)
             .map_err(|error| CliError::disk(format!("opening {}", artifact.path.display()), error))?;
         // These bytes are ours: what is a bomb on a host is only a large application here.
-        let limits = Limits { entries: u64::MAX, bytes: u64::MAX, ratio: u64::MAX, free_bytes: u64::MAX };
-        let options = UnpackOptions { limits, ..UnpackOptions::new(context.interrupt.flag(), &|_| {}) };
+        let limits = Limits {
+            entries: u64::MAX,
+            bytes: u64::MAX,
+            ratio: u64::MAX,
+            free_bytes: u64::MAX,
+        };
+        let options = UnpackOptions {
+            limits,
+            ..UnpackOptions::new(context.interrupt.flag(), &|_| {})
+        };
         unpack(file, &directory, &options)?;
     }
     let on_event = |event| reporter.event(&event);
-    shipit_steps::run_test(test, &directory, workspace.steps(), context.interrupt.flag(), &on_event)
-        .map_err(|error| report::step_failed(error, &context.output).context("the artifact is not kept"))?;
+    shipit_steps::run_test(
+        test,
+        &directory,
+        workspace.steps(),
+        context.interrupt.flag(),
+        &on_event,
+    )
+    .map_err(|error| report::step_failed(error, &context.output).context("the artifact is not kept"))?;
     Ok(())
 }

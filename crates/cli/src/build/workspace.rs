@@ -27,9 +27,18 @@ pub struct BuildWorkspace {
 
 impl BuildWorkspace {
     /// Waits for the workspace and empties it.
-    pub fn open(config: &Settled, commit: &Commit, state: &StateDirectory, context: &Context) -> Result<Self> {
+    pub fn open(
+        config: &Settled,
+        commit: &Commit,
+        state: &StateDirectory,
+        context: &Context,
+    ) -> Result<Self> {
         let cache = context.cache_directory()?;
-        let root = cache.join("work").join(format!("{}-{}", config.app, settle::source::tag(&config.repo.join("\n"))));
+        let root = cache.join("work").join(format!(
+            "{}-{}",
+            config.app,
+            settle::source::tag(&config.repo.join("\n"))
+        ));
         create_directory(&root)?;
         let lock = lock(&root.join("lock"), context)?;
         let steps = Workspace {
@@ -39,9 +48,18 @@ impl BuildWorkspace {
             aside: root.join("aside"),
             base_env: settle::steps::base_environment(context),
         };
-        let workspace = BuildWorkspace { root, steps, _lock: lock };
+        let workspace = BuildWorkspace {
+            root,
+            steps,
+            _lock: lock,
+        };
         workspace.set_aside()?;
-        for path in [&workspace.steps.root, &workspace.steps.aside, &workspace.layers(), &workspace.steps.logs] {
+        for path in [
+            &workspace.steps.root,
+            &workspace.steps.aside,
+            &workspace.layers(),
+            &workspace.steps.logs,
+        ] {
             create_directory(path)?;
         }
         Ok(workspace)
@@ -69,20 +87,29 @@ impl BuildWorkspace {
         }
         for path in trash(&self.root) {
             if let Err(error) = std::fs::remove_dir_all(&path) {
-                context.output.warn(format!("cannot remove {}: {error}", path.display()));
+                context
+                    .output
+                    .warn(format!("cannot remove {}: {error}", path.display()));
             }
         }
     }
 
     fn set_aside(&self) -> Result<()> {
-        for path in [&self.steps.root, &self.steps.aside, &self.layers(), &self.test_directory()] {
+        for path in [
+            &self.steps.root,
+            &self.steps.aside,
+            &self.layers(),
+            &self.test_directory(),
+        ] {
             if !path.exists() {
                 continue;
             }
             let aside = tempfile::Builder::new()
                 .prefix("old-")
                 .tempdir_in(&self.root)
-                .map_err(|error| CliError::disk(format!("creating a directory in {}", self.root.display()), error))?
+                .map_err(|error| {
+                    CliError::disk(format!("creating a directory in {}", self.root.display()), error)
+                })?
                 .keep();
             std::fs::rename(path, aside.join("tree"))
                 .map_err(|error| CliError::disk(format!("moving {} aside", path.display()), error))?;
@@ -107,7 +134,11 @@ fn logs_name(commit: &Commit) -> String {
 
 fn lock(path: &Path, context: &Context) -> Result<File> {
     let failed = |error| CliError::disk(format!("locking {}", path.display()), error);
-    let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(failed)?;
     let mut said = false;
     loop {
         match file.try_lock() {

@@ -73,7 +73,9 @@ pub fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
     match result {
         Err(error) if watched => {
             context.output.error(&error);
-            context.output.say("ending with 0 all the same: consul watch would end otherwise");
+            context
+                .output
+                .say("ending with 0 all the same: consul watch would end otherwise");
             Ok(())
         }
         result => result,
@@ -86,8 +88,11 @@ fn url(args: &ApplyArgs, context: &Context) -> Result<Option<String>> {
     }
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
-        return Err(CliError::new(Kind::Usage, "no manifest's URL was given, and standard input is a terminal")
-            .hint("shipit apply URL, or let consul watch start it"));
+        return Err(CliError::new(
+            Kind::Usage,
+            "no manifest's URL was given, and standard input is a terminal",
+        )
+        .hint("shipit apply URL, or let consul watch start it"));
     }
     let mut input = Vec::new();
     stdin
@@ -139,7 +144,10 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
         manifest_url,
         environment: context.environment.all(),
         // The directory that a watch was started in may be gone; its commands then run in the root, as daemons do.
-        working_dir: context.environment.working_directory().unwrap_or_else(|| PathBuf::from("/")),
+        working_dir: context
+            .environment
+            .working_directory()
+            .unwrap_or_else(|| PathBuf::from("/")),
         temp_dir,
         lock_dir,
         lock_wait: args.lock_wait.map(Span::get),
@@ -150,7 +158,10 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
         max_bandwidth: args.max_bandwidth,
         verbose: args.verbose,
         limits: match args.max_unpacked {
-            Some(bytes) => Limits { bytes, ..Limits::default() },
+            Some(bytes) => Limits {
+                bytes,
+                ..Limits::default()
+            },
             None => Limits::default(),
         },
     })
@@ -160,7 +171,11 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
 fn default_lock_dir(context: &Context) -> PathBuf {
     let name = format!("shipit-{}", rustix::process::geteuid().as_raw());
     let shared = PathBuf::from("/run/lock");
-    if shared.is_dir() { shared.join(name) } else { context.environment.temporary_directory().join(name) }
+    if shared.is_dir() {
+        shared.join(name)
+    } else {
+        context.environment.temporary_directory().join(name)
+    }
 }
 
 fn span(text: &str) -> std::result::Result<Span, String> {

@@ -52,7 +52,13 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
     let started = std::time::Instant::now();
     let config = settle::config(context, StageChoice::Base)?;
     let built = build::build(&config, &args.rev, context)?;
-    let Artifact { path, record, record_path, record_sha256, .. } = &built.artifact;
+    let Artifact {
+        path,
+        record,
+        record_path,
+        record_sha256,
+        ..
+    } = &built.artifact;
     let seconds = started.elapsed().as_secs_f64();
     context.output.say(format!(
         "built {} {} in {seconds:.1} s: {}, {} layer{}",

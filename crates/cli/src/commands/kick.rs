@@ -92,12 +92,21 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
     let roles = args
         .roles
         .iter()
-        .map(|name| config.role(name).map_err(|error| crate::errors::config(&error, false)))
+        .map(|name| {
+            config
+                .role(name)
+                .map_err(|error| crate::errors::config(&error, false))
+        })
         .collect::<Result<Vec<_>>>()?;
     let reporter = Arc::new(report::Store::new(&context.output));
-    let store = settle::store::open(&config, context, OnEvent::new(move |event| reporter.event(&event)))?;
+    let store = settle::store::open(
+        &config,
+        context,
+        OnEvent::new(move |event| reporter.event(&event)),
+    )?;
     let wanted: ReleaseRef = args.release.parse()?;
-    let found = context.block_on(async { Ok(release(&store, &config.app, config.stage(), &wanted).await?) })?;
+    let found =
+        context.block_on(async { Ok(release(&store, &config.app, config.stage(), &wanted).await?) })?;
 
     // All roles are checked before the first host hears of anything.
     let mut plans = Vec::new();
@@ -113,13 +122,23 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
         roles: Vec::new(),
     };
     for (role, url, plan) in plans {
-        context.output.say(format!("kicking {} of {} in {}: {}", role.name, config.app, config.stage(), found.id));
+        context.output.say(format!(
+            "kicking {} of {} in {}: {}",
+            role.name,
+            config.app,
+            config.stage(),
+            found.id
+        ));
         let told = match plan {
             Plan::Consul(event) => fire(&event, &config, context)?,
             Plan::Exec(exec) => run_on_hosts(exec, &url, role, context)?,
         };
         let failed = failed_hosts(&told);
-        report.roles.push(RoleReport { role: role.name.clone(), manifest_url: url, told });
+        report.roles.push(RoleReport {
+            role: role.name.clone(),
+            manifest_url: url,
+            told,
+        });
         if !failed.is_empty() {
             context.output.json(&report)?;
             return Err(hosts_failed(role, &failed, &args.roles));
@@ -132,8 +151,17 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
 fn manifest_url(release: &Release, role: &Role, store: &Store, context: &Context) -> Result<String> {
     let missing = || {
         let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
-        CliError::new(Kind::Store, format!("the release {} has no manifest for the role {}", release.id, role.name))
-            .hint(format!("it was published for {}; publish again for all roles", has.join(", ")))
+        CliError::new(
+            Kind::Store,
+            format!(
+                "the release {} has no manifest for the role {}",
+                release.id, role.name
+            ),
+        )
+        .hint(format!(
+            "it was published for {}; publish again for all roles",
+            has.join(", ")
+        ))
     };
     context
         .block_on(async { Ok(release.manifest(store, &role.name).await?) })?
@@ -149,15 +177,20 @@ fn plan<'a>(args: &KickArgs, config: &Settled, role: &'a Role, url: &str) -> Res
     };
     if transport == Transport::Exec {
         if !args.nodes.is_empty() || args.service.is_some() || args.tag.is_some() || args.dc.is_some() {
-            return Err(CliError::new(Kind::Usage, "--node, --service, --tag and --dc are for the transport consul"));
+            return Err(CliError::new(
+                Kind::Usage,
+                "--node, --service, --tag and --dc are for the transport consul",
+            ));
         }
         return role.exec.as_ref().map(Plan::Exec).ok_or_else(|| {
             CliError::new(Kind::Usage, format!("the role {} has no [role.{}.exec] table", role.name, role.name))
                 .hint("it names the hosts and the command: hosts = [\"web1\"], command = \"ssh {{ host }} shipit apply\"")
         });
     }
-    let name = event::name(&config.consul.event_name, &config.app, &role.name, config.stage())
-        .map_err(|error| CliError::from_source(Kind::Usage, error).hint("see consul.event_name in the config"))?;
+    let name =
+        event::name(&config.consul.event_name, &config.app, &role.name, config.stage()).map_err(|error| {
+            CliError::from_source(Kind::Usage, error).hint("see consul.event_name in the config")
+        })?;
     let node = match args.nodes.as_slice() {
         [] => role.filter.node.as_deref().map(exact),
         nodes => Some(any_of(&nodes.iter().map(String::as_str).collect::<Vec<_>>())),
@@ -166,7 +199,11 @@ fn plan<'a>(args: &KickArgs, config: &Settled, role: &'a Role, url: &str) -> Res
         name,
         payload: url.to_owned(),
         node,
-        service: args.service.as_deref().or(role.filter.service.as_deref()).map(exact),
+        service: args
+            .service
+            .as_deref()
+            .or(role.filter.service.as_deref())
+            .map(exact),
         tag: args.tag.as_deref().or(role.filter.tag.as_deref()).map(exact),
         datacenter: args.dc.clone(),
     };
@@ -185,14 +222,19 @@ fn fire(event: &EventRequest, config: &Settled, context: &Context) -> Result<Tol
         event.name
     ));
     context.output.data(&id.0)?;
-    Ok(Told::Consul { event: event.name.clone(), id: id.0 })
+    Ok(Told::Consul {
+        event: event.name.clone(),
+        id: id.0,
+    })
 }
 
 fn run_on_hosts(exec: &Exec, url: &str, role: &Role, context: &Context) -> Result<Told> {
     let lookup = |name: &str| context.environment.text(name);
     let mut env = context.environment.all();
     for (name, setting) in &exec.env {
-        let value = setting.resolve(&lookup).map_err(|error| crate::errors::config(&error, false))?;
+        let value = setting
+            .resolve(&lookup)
+            .map_err(|error| crate::errors::config(&error, false))?;
         env.push((name.into(), value.into_inner().into()));
     }
     let request = ExecRequest {
@@ -204,9 +246,15 @@ fn run_on_hosts(exec: &Exec, url: &str, role: &Role, context: &Context) -> Resul
         env,
     };
     let reporter = report::Exec::new(&context.output);
-    let hosts = context.block_on(async { Ok(exec::run(&request, &|event| reporter.event(&event)).await?) })?;
+    let hosts =
+        context.block_on(async { Ok(exec::run(&request, &|event| reporter.event(&event)).await?) })?;
     for outcome in &hosts {
-        context.output.data(format!("{}\t{}\t{}", role.name, outcome.host, report::result(&outcome.result)))?;
+        context.output.data(format!(
+            "{}\t{}\t{}",
+            role.name,
+            outcome.host,
+            report::result(&outcome.result)
+        ))?;
     }
     Ok(Told::Exec { hosts })
 }
@@ -223,8 +271,20 @@ fn failed_hosts(told: &Told) -> Vec<String> {
 }
 
 fn hosts_failed(role: &Role, failed: &[String], roles: &[String]) -> CliError {
-    let error = CliError::new(Kind::Hosts, format!("role {}: {} failed", role.name, failed.join(", ")))
-        .hint("their output stands above; kick again once it is mended: hosts that are done do nothing more");
-    let rest: Vec<&str> = roles.iter().map(String::as_str).skip_while(|name| *name != role.name).skip(1).collect();
-    if rest.is_empty() { error } else { error.hint(format!("not kicked: {}", rest.join(", "))) }
+    let error = CliError::new(
+        Kind::Hosts,
+        format!("role {}: {} failed", role.name, failed.join(", ")),
+    )
+    .hint("their output stands above; kick again once it is mended: hosts that are done do nothing more");
+    let rest: Vec<&str> = roles
+        .iter()
+        .map(String::as_str)
+        .skip_while(|name| *name != role.name)
+        .skip(1)
+        .collect();
+    if rest.is_empty() {
+        error
+    } else {
+        error.hint(format!("not kicked: {}", rest.join(", ")))
+    }
 }

@@ -35,8 +35,8 @@ pub fn run(args: &ManArgs, context: &Context) -> Result<()> {
 
 fn page(command: &clap::Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
-    Man::new(command.clone())
-        .render(&mut page)
-        .map_err(|error| CliError::disk(format!("rendering the man page of {}", command.get_name()), error))?;
+    Man::new(command.clone()).render(&mut page).map_err(|error| {
+        CliError::disk(format!("rendering the man page of {}", command.get_name()), error)
+    })?;
     Ok(page)
 }

@@ -27,5 +27,11 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Completions(args) => completions::run(args, context),
         Command::Man(args) => man::run(args, context),
     };
-    result.map_err(|error| if error.kind() == Kind::Interrupted { context.stopped() } else { error })
+    result.map_err(|error| {
+        if error.kind() == Kind::Interrupted {
+            context.stopped()
+        } else {
+            error
+        }
+    })
 }

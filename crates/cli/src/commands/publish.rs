@@ -78,7 +78,10 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
     let plans = manifests
         .iter()
         .zip(&renders)
-        .map(|((role, _), render)| RolePlan { role: role.name.clone(), render })
+        .map(|((role, _), render)| RolePlan {
+            role: role.name.clone(),
+            render,
+        })
         .collect();
     let input = PublishInput {
         store: &store,
@@ -131,13 +134,19 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
 fn roles<'a>(config: &'a Settled, wanted: &[String]) -> Result<Vec<&'a Role>> {
     if wanted.is_empty() {
         if config.roles.is_empty() {
-            return Err(CliError::new(Kind::Usage, format!("{} has no role", config.file.display()))
-                .hint("add a table [role.web] with the dest of its hosts"));
+            return Err(
+                CliError::new(Kind::Usage, format!("{} has no role", config.file.display()))
+                    .hint("add a table [role.web] with the dest of its hosts"),
+            );
         }
         return Ok(config.roles.iter().collect());
     }
     wanted
         .iter()
-        .map(|name| config.role(name).map_err(|error| crate::errors::config(&error, false)))
+        .map(|name| {
+            config
+                .role(name)
+                .map_err(|error| crate::errors::config(&error, false))
+        })
         .collect()
 }

@@ -42,7 +42,9 @@ struct Report<'a> {
 
 pub fn run(args: &RenderArgs, context: &Context) -> Result<()> {
     let config = settle::config(context, StageChoice::Of(args.stage.as_deref()))?;
-    let role = config.role(&args.role).map_err(|error| crate::errors::config(&error, false))?;
+    let role = config
+        .role(&args.role)
+        .map_err(|error| crate::errors::config(&error, false))?;
     let artifact = artifact_to_publish(&config, args.artifact.as_deref())?;
     let record = &artifact.record;
     let release = match &args.release_id {

@@ -64,9 +64,10 @@ impl From<shipit_store::Error> for CliError {
         };
         // The manifest's own hint says more than the store's.
         let hint = match &error {
-            Error::Render { source, .. } => {
-                source.downcast_ref::<shipit_manifest::Error>().and_then(shipit_manifest::Error::hint).or(hint)
-            }
+            Error::Render { source, .. } => source
+                .downcast_ref::<shipit_manifest::Error>()
+                .and_then(shipit_manifest::Error::hint)
+                .or(hint),
             _ => hint,
         };
         CliError::from_source(kind, error).maybe_hint(hint)

@@ -42,7 +42,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of the codes.
-    pub const ALL: [Kind; 14] = [
+    #[cfg(test)]
+    const ALL: [Kind; 14] = [
         Kind::Internal,
         Kind::Usage,
         Kind::Source,
@@ -66,7 +67,10 @@ impl Kind {
             Kind::Usage => (2, "bad usage or config"),
             Kind::Source => (3, "source: repository or revision not to be had"),
             Kind::Step => (4, "a step or a build test failed or ran out of time"),
-            Kind::Store => (5, "store: not reachable, denied, or its content is not what it should be"),
+            Kind::Store => (
+                5,
+                "store: not reachable, denied, or its content is not what it should be",
+            ),
             Kind::Consul => (6, "Consul: not reachable, denied, or the event was refused"),
             Kind::Hosts => (7, "hosts failed or did not report in time"),
             Kind::Locked => (8, "locked by another deploy, or the lock was lost"),
@@ -96,22 +100,44 @@ pub type Result<T> = std::result::Result<T, CliError>;
 impl CliError {
     /// An error that starts here.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        CliError { kind, message: Some(message.into()), source: None, hints: Vec::new(), rendered: None }
+        CliError {
+            kind,
+            message: Some(message.into()),
+            source: None,
+            hints: Vec::new(),
+            rendered: None,
+        }
     }
 
     /// An error of a library, which says for itself what was being done to what.
     pub fn from_source(kind: Kind, source: impl StdError + Send + Sync + 'static) -> Self {
-        CliError { kind, message: None, source: Some(Box::new(source)), hints: Vec::new(), rendered: None }
+        CliError {
+            kind,
+            message: None,
+            source: Some(Box::new(source)),
+            hints: Vec::new(),
+            rendered: None,
+        }
     }
 
     /// An error whose text is laid out already (a config file with the span underlined).
     pub fn rendered(kind: Kind, text: String) -> Self {
-        CliError { kind, message: None, source: None, hints: Vec::new(), rendered: Some(text) }
+        CliError {
+            kind,
+            message: None,
+            source: None,
+            hints: Vec::new(),
+            rendered: Some(text),
+        }
     }
 
     /// The process was asked to stop; `code` is 130 or 143.
     pub fn stopped(code: u8) -> Self {
-        let kind = if code == Kind::Interrupted.row().0 { Kind::Interrupted } else { Kind::Terminated };
+        let kind = if code == Kind::Interrupted.row().0 {
+            Kind::Interrupted
+        } else {
+            Kind::Terminated
+        };
         CliError::new(kind, kind.row().1)
     }
 
@@ -200,7 +226,11 @@ mod tests {
             })
             .collect();
         let mut expected = vec![(0, "done".to_owned())];
-        expected.extend(Kind::ALL.iter().map(|kind| (kind.row().0, kind.row().1.to_owned())));
+        expected.extend(
+            Kind::ALL
+                .iter()
+                .map(|kind| (kind.row().0, kind.row().1.to_owned())),
+        );
         assert_eq!(documented, expected);
     }
 

@@ -41,7 +41,14 @@ impl Output {
         };
         let bars = (terminal && global.color != Color::Never && !global.quiet)
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Output { inner: Arc::new(Inner { format: global.output, quiet: global.quiet, colors, bars }) }
+        Output {
+            inner: Arc::new(Inner {
+                format: global.output,
+                quiet: global.quiet,
+                colors,
+                bars,
+            }),
+        }
     }
 
     /// Whether stdout is to carry one JSON document.
@@ -63,7 +70,11 @@ impl Output {
 
     /// A warning on stderr.
     pub fn warn(&self, message: impl AsRef<str>) {
-        self.line(&format!("{} {}", self.paint("33;1", "warning:"), message.as_ref()));
+        self.line(&format!(
+            "{} {}",
+            self.paint("33;1", "warning:"),
+            message.as_ref()
+        ));
     }
 
     /// An error, its causes and what to do next.
@@ -78,11 +89,18 @@ impl Output {
             };
             self.line(&format!("{} {first}", self.paint("31;1", "error:")));
             for cause in causes {
-                self.line(&format!("  because: {}", cause.trim_end().replace('\n', "\n    ")));
+                self.line(&format!(
+                    "  because: {}",
+                    cause.trim_end().replace('\n', "\n    ")
+                ));
             }
         }
         for hint in error.hints() {
-            self.line(&format!("  {} {}", self.paint("36;1", "hint:"), hint.replace('\n', "\n    ")));
+            self.line(&format!(
+                "  {} {}",
+                self.paint("36;1", "hint:"),
+                hint.replace('\n', "\n    ")
+            ));
         }
     }
 
@@ -95,7 +113,11 @@ impl Output {
 
     /// Data for text output: exactly these bytes and a newline, on stdout. Nothing in JSON mode.
     pub fn data(&self, line: impl AsRef<str>) -> Result<()> {
-        if self.is_json() { Ok(()) } else { write_stdout(format!("{}\n", line.as_ref()).as_bytes()) }
+        if self.is_json() {
+            Ok(())
+        } else {
+            write_stdout(format!("{}\n", line.as_ref()).as_bytes())
+        }
     }
 
     /// The document of JSON output. Nothing in text mode.
@@ -103,8 +125,9 @@ impl Output {
         if !self.is_json() {
             return Ok(());
         }
-        let mut text = serde_json::to_vec_pretty(document)
-            .map_err(|error| CliError::from_source(Kind::Internal, error).context("writing the JSON document"))?;
+        let mut text = serde_json::to_vec_pretty(document).map_err(|error| {
+            CliError::from_source(Kind::Internal, error).context("writing the JSON document")
+        })?;
         text.push(b'\n');
         write_stdout(&text)
     }
@@ -141,7 +164,11 @@ impl Output {
     }
 
     fn paint(&self, style: &str, text: &str) -> String {
-        if self.inner.colors { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.inner.colors {
+            format!("\u{1b}[{style}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -149,7 +176,11 @@ impl Output {
 pub fn usage(error: &clap::Error) -> ExitCode {
     // A closed pipe (`shipit --help | head -1`) is no failure.
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Kind::Usage.row().0 } else { 0 })
+    ExitCode::from(if error.use_stderr() {
+        Kind::Usage.row().0
+    } else {
+        0
+    })
 }
 
 fn write_stdout(bytes: &[u8]) -> Result<()> {
@@ -170,7 +201,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,12 @@ struct Lines {
 }
 
 impl Meter {
-    pub(super) fn new(output: Output, bars: Option<&MultiProgress>, label: String, total: Option<u64>) -> Self {
+    pub(super) fn new(
+        output: Output,
+        bars: Option<&MultiProgress>,
+        label: String,
+        total: Option<u64>,
+    ) -> Self {
         let bar = bars.map(|bars| {
             let bar = bars.add(total.map_or_else(ProgressBar::no_length, ProgressBar::new));
             bar.set_style(style(total.is_some()));
@@ -34,7 +39,16 @@ impl Meter {
             bar
         });
         let now = Instant::now();
-        Meter { output, label, bar, lines: Mutex::new(Lines { started: now, last: now, total }) }
+        Meter {
+            output,
+            label,
+            bar,
+            lines: Mutex::new(Lines {
+                started: now,
+                last: now,
+                total,
+            }),
+        }
     }
 
     /// Bytes done so far.
@@ -54,8 +68,16 @@ impl Meter {
         if lines.last.elapsed() >= BETWEEN_LINES {
             lines.last = Instant::now();
             let rate = done as f64 / lines.started.elapsed().as_secs_f64().max(0.001);
-            let of = lines.total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
-            self.output.say(format!("{}: {}{of} ({}/s)", self.label, bytes(done), bytes(rate as u64)));
+            let of = lines
+                .total
+                .map(|total| format!(" of {}", bytes(total)))
+                .unwrap_or_default();
+            self.output.say(format!(
+                "{}: {}{of} ({}/s)",
+                self.label,
+                bytes(done),
+                bytes(rate as u64)
+            ));
         }
     }
 

@@ -16,17 +16,31 @@ pub struct Artifact {
 impl Artifact {
     /// Writes to this output.
     pub fn new(output: &Output) -> Self {
-        Artifact { output: output.clone(), meter: Mutex::new(None) }
+        Artifact {
+            output: output.clone(),
+            meter: Mutex::new(None),
+        }
     }
 
     /// One event.
     pub fn event(&self, event: &Event) {
         match event {
-            Event::Skipped { layer, path, reason: SkipReason::Special } => {
-                self.output.warn(format!("{layer}: {path} is a socket, fifo or device and is not packed"));
+            Event::Skipped {
+                layer,
+                path,
+                reason: SkipReason::Special,
+            } => {
+                self.output.warn(format!(
+                    "{layer}: {path} is a socket, fifo or device and is not packed"
+                ));
             }
-            Event::LayerStarted { layer, unpacked_size, .. } => {
-                self.set_meter(Some(self.output.meter(format!("packing {layer}"), Some(*unpacked_size))));
+            Event::LayerStarted {
+                layer, unpacked_size, ..
+            } => {
+                self.set_meter(Some(
+                    self.output
+                        .meter(format!("packing {layer}"), Some(*unpacked_size)),
+                ));
             }
             Event::LayerProgress { done, total, .. } => {
                 if let Ok(meter) = self.meter.lock()
@@ -35,10 +49,17 @@ impl Artifact {
                     meter.set(*done, Some(*total));
                 }
             }
-            Event::LayerFinished { layer, entries, unpacked_size, size } => {
+            Event::LayerFinished {
+                layer,
+                entries,
+                unpacked_size,
+                size,
+            } => {
                 self.set_meter(None);
                 let (unpacked, packed) = (bytes(*unpacked_size), bytes(*size));
-                self.output.say(format!("packed {layer}: {entries} entries, {unpacked} to {packed}"));
+                self.output.say(format!(
+                    "packed {layer}: {entries} entries, {unpacked} to {packed}"
+                ));
             }
             _ => {}
         }

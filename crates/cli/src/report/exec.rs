@@ -13,7 +13,9 @@ pub struct Exec {
 impl Exec {
     /// Writes to this output.
     pub fn new(output: &Output) -> Self {
-        Exec { output: output.clone() }
+        Exec {
+            output: output.clone(),
+        }
     }
 
     /// One event.
@@ -21,8 +23,13 @@ impl Exec {
         match event {
             Event::Started { .. } => {}
             Event::Output { host, line } => self.output.prefixed(host, line),
-            Event::Ended { host, result, seconds } => {
-                self.output.say(format!("{host}: {} in {seconds:.1} s", self::result(result)));
+            Event::Ended {
+                host,
+                result,
+                seconds,
+            } => {
+                self.output
+                    .say(format!("{host}: {} in {seconds:.1} s", self::result(result)));
             }
         }
     }
@@ -33,7 +40,9 @@ pub fn result(result: &HostResult) -> String {
     match result {
         HostResult::Succeeded => "succeeded".to_owned(),
         HostResult::Failed { code: Some(code), .. } => format!("failed with exit code {code}"),
-        HostResult::Failed { signal: Some(signal), .. } => format!("was killed by signal {signal}"),
+        HostResult::Failed {
+            signal: Some(signal), ..
+        } => format!("was killed by signal {signal}"),
         HostResult::Failed { .. } => "failed".to_owned(),
         HostResult::TimedOut => "ran out of time".to_owned(),
         HostResult::NotStarted { reason } => format!("was not started: {reason}"),

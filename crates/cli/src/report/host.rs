@@ -16,7 +16,10 @@ pub struct Host {
 impl Host {
     /// Writes to this output.
     pub fn new(output: &Output) -> Self {
-        Host { output: output.clone(), meter: Mutex::new(None) }
+        Host {
+            output: output.clone(),
+            meter: Mutex::new(None),
+        }
     }
 
     /// One event.
@@ -31,7 +34,11 @@ impl Host {
                 }
             }
             // What success and failure commands print is the manifest's own: stdout stays stdout, as in stretcher.
-            Event::Output { stream: Stream::Stdout, data, .. } if !self.output.is_json() => {
+            Event::Output {
+                stream: Stream::Stdout,
+                data,
+                ..
+            } if !self.output.is_json() => {
                 let _ = self.output.raw(data);
             }
             Event::Output { data, .. } => self.output.pass_on(data),
@@ -44,17 +51,27 @@ impl Host {
         self.set_meter(None);
         let what = applied.release.as_deref().unwrap_or("the manifest");
         let fetched = bytes(applied.fetched_bytes);
-        self.output.say(format!("applied {what} in {:.1} s: fetched {fetched}", applied.seconds));
+        self.output.say(format!(
+            "applied {what} in {:.1} s: fetched {fetched}",
+            applied.seconds
+        ));
         if let Some(failure) = &applied.success_failure {
-            self.output.warn(format!("the release is in place, but a success command failed: {failure}"));
+            self.output.warn(format!(
+                "the release is in place, but a success command failed: {failure}"
+            ));
         }
     }
 
     fn line(&self, event: &Event) {
         match event {
-            Event::Fetched { bytes: size, algorithm, .. } => {
+            Event::Fetched {
+                bytes: size,
+                algorithm,
+                ..
+            } => {
                 self.set_meter(None);
-                self.output.say(format!("fetched {}, {algorithm} is right", bytes(*size)));
+                self.output
+                    .say(format!("fetched {}, {algorithm} is right", bytes(*size)));
             }
             Event::ManifestLoaded { src, dest, .. } => {
                 if let (Some(src), Some(dest)) = (src, dest) {
@@ -63,13 +80,22 @@ impl Host {
             }
             Event::Delayed { seconds } => self.output.say(format!("waiting {seconds:.1} s (random delay)")),
             Event::LockWaiting { dest, .. } => {
-                self.output.say(format!("waiting for another handler on {}", dest.display()));
+                self.output
+                    .say(format!("waiting for another handler on {}", dest.display()));
             }
             Event::LeftoverRemoved { path } => {
-                self.output.say(format!("removed what a killed handler left: {}", path.display()));
+                self.output
+                    .say(format!("removed what a killed handler left: {}", path.display()));
             }
-            Event::CommandStarted { phase, index, of, command, .. } => {
-                self.output.say(format!("{phase} {index} of {of}: {}", first_line(command)));
+            Event::CommandStarted {
+                phase,
+                index,
+                of,
+                command,
+                ..
+            } => {
+                self.output
+                    .say(format!("{phase} {index} of {of}: {}", first_line(command)));
             }
             Event::Synced(done) => self.output.say(format!(
                 "synced: {} new, {} updated, {} deleted, {} unchanged",
@@ -77,12 +103,17 @@ impl Host {
             )),
             Event::Changed { how, path } => self.output.say(format!("{how} {}", path.display())),
             Event::OutputAbandoned { phase, index } => {
-                self.output.warn(format!("{phase} command {index} left a process that holds its output open"));
+                self.output.warn(format!(
+                    "{phase} command {index} left a process that holds its output open"
+                ));
             }
             Event::NotRemoved { path, reason } => {
-                self.output.warn(format!("could not remove {}: {reason}", path.display()));
+                self.output
+                    .warn(format!("could not remove {}: {reason}", path.display()));
             }
-            Event::HandlerFailed { phase, error } => self.output.warn(format!("a {phase} command failed: {error}")),
+            Event::HandlerFailed { phase, error } => {
+                self.output.warn(format!("a {phase} command failed: {error}"))
+            }
             _ => {}
         }
     }
@@ -98,5 +129,9 @@ impl Host {
 fn first_line(command: &str) -> String {
     let mut lines = command.trim().lines();
     let first = lines.next().unwrap_or_default();
-    if lines.next().is_some() { format!("{first} …") } else { first.to_owned() }
+    if lines.next().is_some() {
+        format!("{first} …")
+    } else {
+        first.to_owned()
+    }
 }

@@ -17,13 +17,20 @@ pub struct Source {
 impl Source {
     /// Writes to this output.
     pub fn new(output: &Output) -> Self {
-        Source { output: output.clone(), meter: Mutex::new(None) }
+        Source {
+            output: output.clone(),
+            meter: Mutex::new(None),
+        }
     }
 
     /// One event.
     pub fn event(&self, event: &Event) {
         match event {
-            Event::Progress { remote, received_bytes, .. } => self.progress(remote, *received_bytes),
+            Event::Progress {
+                remote,
+                received_bytes,
+                ..
+            } => self.progress(remote, *received_bytes),
             Event::Exporting { .. } => {}
             other => {
                 self.finish();
@@ -41,7 +48,9 @@ impl Source {
 
     fn progress(&self, remote: &str, received: u64) {
         let Ok(mut meter) = self.meter.lock() else { return };
-        meter.get_or_insert_with(|| self.output.meter(format!("fetching {remote}"), None)).set(received, None);
+        meter
+            .get_or_insert_with(|| self.output.meter(format!("fetching {remote}"), None))
+            .set(received, None);
     }
 
     fn finish(&self) {
@@ -55,7 +64,10 @@ fn warning(event: &Event) -> Option<String> {
     Some(match event {
         Event::MirrorRepaired { path, removed } => {
             let count = removed.len();
-            format!("an interrupted fetch left {count} files in {}: removed", path.display())
+            format!(
+                "an interrupted fetch left {count} files in {}: removed",
+                path.display()
+            )
         }
         Event::MirrorRemade { path, reason } => format!("{} is made anew: {reason}", path.display()),
         Event::RemoteFailed { remote, reason } => format!("{remote} gave nothing: {reason}"),
@@ -65,7 +77,11 @@ fn warning(event: &Event) -> Option<String> {
                 .map_or_else(|| "at an unknown time".to_owned(), |time| format!("at {time}"));
             format!("no repository answered; {revision} is taken from the mirror, as last seen {seen}: {id}")
         }
-        Event::DirtyWorkTree { path, changed, examples } => {
+        Event::DirtyWorkTree {
+            path,
+            changed,
+            examples,
+        } => {
             let files = if *changed == 1 { "file has" } else { "files have" };
             format!(
                 "{changed} {files} changes in {} that are not committed and not in the artifact: {}",
@@ -77,10 +93,14 @@ fn warning(event: &Event) -> Option<String> {
             "git tracks a file REVISION; the artifact's holds the commit id instead".to_owned()
         }
         Event::NotEncoded { path, encoding } => {
-            format!("{path} could not be put into its working-tree-encoding {encoding}; it is as git stores it")
+            format!(
+                "{path} could not be put into its working-tree-encoding {encoding}; it is as git stores it"
+            )
         }
         Event::FilterIgnored { path, filter } => {
-            format!("the filter {filter} (of {path} and perhaps others) is not run; the files are as git stores them")
+            format!(
+                "the filter {filter} (of {path} and perhaps others) is not run; the files are as git stores them"
+            )
         }
         _ => return None,
     })
@@ -89,7 +109,10 @@ fn warning(event: &Event) -> Option<String> {
 fn news(event: &Event) -> Option<String> {
     Some(match event {
         Event::WaitingForLock { path } => {
-            format!("waiting for another process that uses the mirror ({})", path.display())
+            format!(
+                "waiting for another process that uses the mirror ({})",
+                path.display()
+            )
         }
         Event::Fetching { remote, what, .. } => format!("fetching {what} from {remote}"),
         Event::RemoteLacks { remote, revision } => format!("{remote} does not have {revision}"),

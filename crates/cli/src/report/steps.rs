@@ -14,7 +14,9 @@ pub struct Steps {
 impl Steps {
     /// Writes to this output.
     pub fn new(output: &Output) -> Self {
-        Steps { output: output.clone() }
+        Steps {
+            output: output.clone(),
+        }
     }
 
     /// One event.
@@ -22,12 +24,24 @@ impl Steps {
         match event {
             Event::Started { step, command, .. } => self.output.say(format!("{step}: {command}")),
             Event::Output { step, line } => self.output.prefixed(step, line),
-            Event::LeftBehind { step, pid, command, daemon } => {
-                let how = if *daemon { "left a daemon" } else { "left a process" };
-                self.output.warn(format!("{step} {how} running, which was ended: {command} (pid {pid})"));
+            Event::LeftBehind {
+                step,
+                pid,
+                command,
+                daemon,
+            } => {
+                let how = if *daemon {
+                    "left a daemon"
+                } else {
+                    "left a process"
+                };
+                self.output.warn(format!(
+                    "{step} {how} running, which was ended: {command} (pid {pid})"
+                ));
             }
             Event::Reports { step, files } => {
-                self.output.say(format!("{step}: {} JUnit files kept", files.len()));
+                self.output
+                    .say(format!("{step}: {} JUnit files kept", files.len()));
             }
             Event::Warning { step, message } => self.output.warn(format!("{step}: {message}")),
             Event::Ended { step, seconds } => self.output.say(format!("{step}: done in {seconds:.1} s")),

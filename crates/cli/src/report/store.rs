@@ -20,7 +20,10 @@ pub struct Store {
 impl Store {
     /// Writes to this output.
     pub fn new(output: &Output) -> Self {
-        Store { output: output.clone(), meters: Mutex::new(BTreeMap::new()) }
+        Store {
+            output: output.clone(),
+            meters: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// One event.
@@ -54,7 +57,9 @@ impl Store {
         if total < WORTH_A_METER {
             return;
         }
-        let Ok(mut meters) = self.meters.lock() else { return };
+        let Ok(mut meters) = self.meters.lock() else {
+            return;
+        };
         let meter = meters.entry(key.to_owned()).or_insert_with(|| {
             let name = key.rsplit('/').next().unwrap_or(key);
             let short: String = name.chars().take(12).collect();
@@ -72,7 +77,13 @@ impl Store {
 
 fn warning(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Retry { doing, attempt, attempts, wait_ms, reason } => {
+        Event::Retry {
+            doing,
+            attempt,
+            attempts,
+            wait_ms,
+            reason,
+        } => {
             let wait = *wait_ms as f64 / 1000.0;
             format!("{doing}: {reason}; attempt {attempt} of {attempts}, again in {wait:.1} s")
         }
@@ -83,7 +94,9 @@ fn warning(event: &Event) -> Option<String> {
             format!("the server gave no checksum of {key} back: only its size could be compared")
         }
         Event::Swept { what } => format!("removed what a killed run had left: {what}"),
-        Event::SweepFailed { reason } => format!("could not look for what killed runs may have left: {reason}"),
+        Event::SweepFailed { reason } => {
+            format!("could not look for what killed runs may have left: {reason}")
+        }
         Event::StoredRecordBound { revision, .. } => format!(
             "the same artifact is stored with another record (revision {revision}, or other tools): the stored one is bound"
         ),

@@ -14,10 +14,13 @@ pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     let table = &config.consul;
     let env = |name: &str| context.environment.text(name);
     let value = |setting: &Setting| {
-        let resolved = setting.resolve(&env).map_err(|error| crate::errors::config(&error, false))?;
+        let resolved = setting
+            .resolve(&env)
+            .map_err(|error| crate::errors::config(&error, false))?;
         Ok::<_, CliError>(resolved.into_inner())
     };
-    let ssl = env("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value.as_str(), "1" | "true" | "TRUE" | "True"));
+    let ssl =
+        env("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value.as_str(), "1" | "true" | "TRUE" | "True"));
     let mut options = ConsulConfig::new(Address::parse(&value(&table.address)?, ssl)?);
     options.token = match (&table.token, &table.token_file) {
         (Some(token), _) => Some(Secret::new(value(token)?)),

@@ -19,14 +19,24 @@ impl RoleManifest {
         let template = match &role.template {
             None => None,
             Some(path) => {
-                let name = path.strip_prefix(&config.dir).unwrap_or(path).display().to_string();
+                let name = path
+                    .strip_prefix(&config.dir)
+                    .unwrap_or(path)
+                    .display()
+                    .to_string();
                 let text = std::fs::read_to_string(path).map_err(|error| {
-                    CliError::disk(format!("reading the template {name} of the role {}", role.name), error)
+                    CliError::disk(
+                        format!("reading the template {name} of the role {}", role.name),
+                        error,
+                    )
                 })?;
                 Some((name, text))
             }
         };
-        Ok(RoleManifest { input: input(config, role, revision), template })
+        Ok(RoleManifest {
+            input: input(config, role, revision),
+            template,
+        })
     }
 
     /// The manifest's text for a release, checked.
@@ -44,15 +54,16 @@ impl RoleManifest {
 
     /// As `render`, with the error as a command shows it.
     pub fn render_alone(&self, context: &RenderContext<'_>) -> Result<String> {
-        self.render(context).map_err(|error| match error.downcast::<shipit_manifest::Error>() {
-            Ok(error) => {
-                let hint = error.hint();
-                CliError::from_source(Kind::Usage, *error)
-                    .context(format!("cannot render the manifest of role {}", self.input.role))
-                    .maybe_hint(hint)
-            }
-            Err(error) => CliError::new(Kind::Internal, error.to_string()),
-        })
+        self.render(context)
+            .map_err(|error| match error.downcast::<shipit_manifest::Error>() {
+                Ok(error) => {
+                    let hint = error.hint();
+                    CliError::from_source(Kind::Usage, *error)
+                        .context(format!("cannot render the manifest of role {}", self.input.role))
+                        .maybe_hint(hint)
+                }
+                Err(error) => CliError::new(Kind::Internal, error.to_string()),
+            })
     }
 }
 

@@ -21,11 +21,18 @@ pub fn config(context: &Context, stage: StageChoice<'_>) -> Result<Settled> {
         None => None,
     };
     let env = |name: &str| context.environment.text(name);
-    let settled = Config::load(&ConfigRequest { path, cwd, stage, env: &env })
-        .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
+    let settled = Config::load(&ConfigRequest {
+        path,
+        cwd,
+        stage,
+        env: &env,
+    })
+    .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
     for lint in &settled.lints {
         let file = settled.file.display();
-        context.output.warn(format!("{file}:{}: {}; {}", lint.line, lint.message, lint.help));
+        context
+            .output
+            .warn(format!("{file}:{}: {}; {}", lint.line, lint.message, lint.help));
     }
     Ok(settled)
 }

@@ -24,7 +24,9 @@ pub fn options(config: &Settled, context: &Context) -> Result<SourceOptions> {
     options.git_env = context.environment.all();
     options.ssh_configs = existing(home.as_deref(), &[".ssh/config"], &["/etc/ssh/ssh_config"]);
     options.submodules = if config.source.submodules {
-        Submodules::On { allowed_hosts: config.source.submodule_hosts.clone() }
+        Submodules::On {
+            allowed_hosts: config.source.submodule_hosts.clone(),
+        }
     } else {
         Submodules::Off
     };
@@ -35,8 +37,11 @@ pub fn options(config: &Settled, context: &Context) -> Result<SourceOptions> {
 fn remotes(config: &Settled) -> Result<Vec<Remote>> {
     if config.repo.is_empty() {
         let here = Remote::containing(&config.dir).ok_or_else(|| {
-            CliError::new(Kind::Source, format!("{} lies in no git repository", config.dir.display()))
-                .hint("name one by `repo` in shipit.toml, or put shipit.toml into the repository that it is for")
+            CliError::new(
+                Kind::Source,
+                format!("{} lies in no git repository", config.dir.display()),
+            )
+            .hint("name one by `repo` in shipit.toml, or put shipit.toml into the repository that it is for")
         })?;
         return Ok(vec![here]);
     }
@@ -50,7 +55,9 @@ fn remotes(config: &Settled) -> Result<Vec<Remote>> {
 /// One mirror per app and list of remotes: two projects may share an app's name on one build machine.
 fn mirror(config: &Settled, remotes: &[Remote], cache: &Path) -> PathBuf {
     let urls: Vec<String> = remotes.iter().map(Remote::url).collect();
-    cache.join("mirrors").join(format!("{}-{}.git", config.app, tag(&urls.join("\n"))))
+    cache
+        .join("mirrors")
+        .join(format!("{}-{}.git", config.app, tag(&urls.join("\n"))))
 }
 
 /// Twelve hex digits that stand for a text in a file name.
@@ -63,7 +70,9 @@ fn credentials(config: &Settled, context: &Context, home: Option<&Path>) -> Resu
     let env = |name: &str| context.environment.text(name);
     let token = match &source.token {
         Some(setting) => {
-            let token = setting.resolve(&env).map_err(|error| crate::errors::config(&error, false))?;
+            let token = setting
+                .resolve(&env)
+                .map_err(|error| crate::errors::config(&error, false))?;
             Some(Token {
                 username: source.username.clone(),
                 secret: Secret::new(token.into_inner()),
@@ -72,7 +81,8 @@ fn credentials(config: &Settled, context: &Context, home: Option<&Path>) -> Resu
         }
         None => None,
     };
-    let or = |given: &[PathBuf], default: Vec<PathBuf>| if given.is_empty() { default } else { given.to_vec() };
+    let or =
+        |given: &[PathBuf], default: Vec<PathBuf>| if given.is_empty() { default } else { given.to_vec() };
     Ok(Credentials {
         token,
         ssh_keys: or(
@@ -93,6 +103,10 @@ fn credentials(config: &Settled, context: &Context, home: Option<&Path>) -> Resu
 }
 
 fn existing(home: Option<&Path>, in_home: &[&str], absolute: &[&str]) -> Vec<PathBuf> {
-    let home = home.into_iter().flat_map(|home| in_home.iter().map(move |name| home.join(name)));
-    home.chain(absolute.iter().map(PathBuf::from)).filter(|path| path.is_file()).collect()
+    let home = home
+        .into_iter()
+        .flat_map(|home| in_home.iter().map(move |name| home.join(name)));
+    home.chain(absolute.iter().map(PathBuf::from))
+        .filter(|path| path.is_file())
+        .collect()
 }

@@ -5,13 +5,18 @@ use std::ffi::OsString;
 use shipit_artifact::EntryPath;
 use shipit_steps::{EnvVar, GoOutput, StepSpec, TestSpec, Tool};
 
-use crate::config::{self, Settled, Setting};
+use crate::config::{self, Setting, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 
 /// The steps of the config, in order, secrets read from the environment.
 pub fn specs(config: &Settled, context: &Context) -> Result<Vec<StepSpec>> {
-    config.build.steps.iter().map(|step| spec(step, context)).collect()
+    config
+        .build
+        .steps
+        .iter()
+        .map(|step| spec(step, context))
+        .collect()
 }
 
 /// The tests of the config, in order.
@@ -24,7 +29,7 @@ pub fn tests(config: &Settled, context: &Context) -> Result<Vec<TestSpec>> {
             Ok(TestSpec {
                 name: test.name.clone(),
                 run: test.run.clone(),
-                junit: test.junit.iter().cloned().collect(),
+                junit: test.junit.clone(),
                 dir: directory(&test.name, test.dir.as_deref())?,
                 env: variables(&test.env, context)?,
                 timeout: Some(test.timeout.get()),
@@ -65,17 +70,26 @@ fn spec(step: &config::Step, context: &Context) -> Result<StepSpec> {
 fn tool(step: &config::Step) -> Result<Tool> {
     Ok(match &step.tool {
         config::Tool::Carton => Tool::Carton,
-        config::Tool::Bundle { without } => Tool::Bundle { without: without.clone() },
-        config::Tool::Npm { production } => Tool::Npm { production: *production },
+        config::Tool::Bundle { without } => Tool::Bundle {
+            without: without.clone(),
+        },
+        config::Tool::Npm { production } => Tool::Npm {
+            production: *production,
+        },
         config::Tool::Go { packages } => Tool::Go {
             packages: packages
                 .iter()
                 .map(|(package, output)| {
-                    Ok(GoOutput { package: package.clone(), output: path(&step.name, "packages", output)? })
+                    Ok(GoOutput {
+                        package: package.clone(),
+                        output: path(&step.name, "packages", output)?,
+                    })
                 })
                 .collect::<Result<_>>()?,
         },
-        config::Tool::Run { command } => Tool::Run { command: command.clone() },
+        config::Tool::Run { command } => Tool::Run {
+            command: command.clone(),
+        },
     })
 }
 
@@ -94,9 +108,15 @@ fn variables(env: &[(String, Setting)], context: &Context) -> Result<Vec<EnvVar>
     let lookup = |name: &str| context.environment.text(name);
     env.iter()
         .map(|(name, setting)| {
-            let value = setting.resolve(&lookup).map_err(|error| crate::errors::config(&error, false))?;
+            let value = setting
+                .resolve(&lookup)
+                .map_err(|error| crate::errors::config(&error, false))?;
             let secret = value.is_secret();
-            Ok(EnvVar { name: name.clone(), value: value.into_inner(), secret })
+            Ok(EnvVar {
+                name: name.clone(),
+                value: value.into_inner(),
+                secret,
+            })
         })
         .collect()
 }

@@ -12,10 +12,14 @@ use crate::errors::{CliError, Kind, Result};
 
 /// Opens the config's store; events go to `on_event`.
 pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<Store> {
-    let table = config.store().map_err(|error| crate::errors::config(&error, context.output.colors()))?;
+    let table = config
+        .store()
+        .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
     let env = |name: &str| context.environment.text(name);
     let value = |setting: &config::Setting| {
-        let resolved = setting.resolve(&env).map_err(|error| crate::errors::config(&error, false))?;
+        let resolved = setting
+            .resolve(&env)
+            .map_err(|error| crate::errors::config(&error, false))?;
         Ok::<_, CliError>(resolved.into_inner())
     };
     let url = StoreUrl::parse(&value(&table.url)?)?;
@@ -31,7 +35,14 @@ pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<St
         _ => None,
     };
     let public_url = table.public_url.as_ref().map(value).transpose()?;
-    Ok(Store::open(&url, StoreOptions { s3, public_url, on_event })?)
+    Ok(Store::open(
+        &url,
+        StoreOptions {
+            s3,
+            public_url,
+            on_event,
+        },
+    )?)
 }
 
 /// A reader for a host: no config there, AWS's standard chain alone.
@@ -40,7 +51,11 @@ pub fn fetcher(manifest_url: &str, context: &Context, on_event: OnEvent) -> Resu
     // to fail where there is none: only for who is going to read from S3 for sure.
     let full = manifest_url.starts_with("s3://");
     let sdk = context.block_on(async { Ok(aws(full).await) })?;
-    Ok(Fetcher::new(FetcherOptions { s3: Some(S3Options::new(sdk)), on_event, ..FetcherOptions::default() })?)
+    Ok(Fetcher::new(FetcherOptions {
+        s3: Some(S3Options::new(sdk)),
+        on_event,
+        ..FetcherOptions::default()
+    })?)
 }
 
 async fn aws(ask_the_instance: bool) -> SdkConfig {
@@ -57,10 +72,14 @@ fn sse(table: &config::Store) -> Result<Option<Sse>> {
     Ok(match table.sse.as_deref() {
         None => None,
         Some("AES256") => Some(Sse::Aes256),
-        Some("aws:kms") => Some(Sse::Kms { key_id: table.sse_kms_key_id.clone() }),
+        Some("aws:kms") => Some(Sse::Kms {
+            key_id: table.sse_kms_key_id.clone(),
+        }),
         Some(other) => {
-            return Err(CliError::new(Kind::Usage, format!("store.sse = {other:?} is not supported"))
-                .hint("use AES256 or aws:kms"));
+            return Err(
+                CliError::new(Kind::Usage, format!("store.sse = {other:?} is not supported"))
+                    .hint("use AES256 or aws:kms"),
+            );
         }
     })
 }
