@@ -73,7 +73,7 @@ fn a_build_that_is_killed_in_a_step_takes_its_children_with_it() {
 
 /// A project whose build, publish and apply take long enough to be killed in their middle.
 fn bulky() -> Project {
-    let step = "[[build.step]]\nname = \"make\"\nrun = \"mkdir made; for i in 1 2 3 4 5 6 7 8 9; do head -c 3000000 /dev/urandom >made/$i; done\"\ninputs = [\"app.txt\"]\noutputs = [\"made\"]\nlayer = true\n";
+    let step = "[[build.step]]\nname = \"make\"\nrun = \"mkdir made; for i in 1 2 3 4 5 6 7 8 9; do head -c 3000000 /dev/urandom >made/$i; done\"\ninputs = [\"app.txt\"]\noutputs = [\"made\"]\n";
     let project = small::with(step, "shared = [\"log\"]\n");
     let _ = project.build("main");
     project

@@ -115,7 +115,9 @@ impl From<shipit_host::Error> for CliError {
 pub fn config(error: &ConfigError, colors: bool) -> CliError {
     match error {
         ConfigError::Invalid(invalid) => CliError::rendered(Kind::Usage, invalid.render(colors)),
-        ConfigError::Read { .. } => CliError::new(Kind::Disk, chain(error)).maybe_hint(error.hint()),
+        ConfigError::Read { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+            CliError::new(Kind::Disk, chain(error)).maybe_hint(error.hint())
+        }
         _ => CliError::new(Kind::Usage, chain(error)).maybe_hint(error.hint()),
     }
 }

@@ -68,14 +68,14 @@ pub struct StepTable {
     /// The longest that the step may stay without output.
     #[schemars(with = "Option<DurationText>", extend("default" = "15m", "examples" = ["5m"]))]
     pub idle_timeout: Option<Span>,
-    /// Whether what the step vendors becomes a layer of its own. Presets do, except `go`, whose result is always code; for
-    /// `run` it needs `inputs` and `outputs`.
+    /// Whether what the step vendors becomes a layer of its own. Presets do, except `go`, whose result is always code; a
+    /// `run` does when it has `inputs` and `outputs`.
     #[schemars(extend("examples" = [false]))]
     pub layer: Option<bool>,
-    /// For `run` with `layer = true`: the files, as globs relative to `dir`, that decide whether the layer is built anew.
+    /// For `run`, with `outputs`: the files, as globs relative to `dir`, that decide whether the layer is built anew.
     #[schemars(with = "Option<Vec<GlobText>>", extend("default" = [], "examples" = [["composer.lock"]]))]
     pub inputs: Option<Vec<String>>,
-    /// For `run` with `layer = true`: the paths, relative to `dir`, that the command vendors.
+    /// For `run`, with `inputs`: the paths, relative to `dir`, that the command vendors.
     #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["vendor"]]))]
     pub outputs: Option<Vec<String>>,
     /// For `npm`: whether the layer that ships is the one of `npm ci --omit=dev`, while later steps see the dev dependencies

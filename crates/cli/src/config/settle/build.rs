@@ -96,7 +96,8 @@ impl Settler<'_> {
                 }
                 (Tool::Go { packages }, false)
             }
-            (None, Some(command)) => (Tool::Run { command }, false),
+            // Who says what a command reads and makes has said what its layer is.
+            (None, Some(command)) => (Tool::Run { command }, !inputs.is_empty() || !outputs.is_empty()),
         };
         let layer = table.layer.unwrap_or(layer);
         self.layer_of(&path, &tool, layer, &inputs, &outputs);
@@ -143,21 +144,20 @@ impl Settler<'_> {
 
     fn layer_of(&mut self, path: &[Part], tool: &Tool, layer: bool, inputs: &[String], outputs: &[String]) {
         let at = under(path, "layer");
+        let given = match (inputs.is_empty(), outputs.is_empty()) {
+            (false, _) => under(path, "inputs"),
+            (true, false) => under(path, "outputs"),
+            (true, true) => under(path, "layer"),
+        };
         match tool {
             Tool::Go { .. } if layer => {
                 self.problem(&at, "what `go` builds is code, never a layer", "", "leave `layer` away");
             }
             Tool::Run { .. } if layer && (inputs.is_empty() || outputs.is_empty()) => self.problem(
-                &at,
+                &given,
                 "a command's layer needs `inputs` and `outputs`",
                 "",
                 "inputs are the files that decide whether the layer is built anew, outputs the paths it vendors",
-            ),
-            Tool::Run { .. } if !layer && (!inputs.is_empty() || !outputs.is_empty()) => self.problem(
-                &under(path, if inputs.is_empty() { "outputs" } else { "inputs" }),
-                "`inputs` and `outputs` say what a layer is made of, and this step makes none",
-                "",
-                "add layer = true",
             ),
             _ => {}
         }

@@ -274,7 +274,7 @@ fn everything_between_keys_is_refused_at_its_line() {
         (
             "[[build.step]]\nrun = \"x\"\noutputs = [\"a\"]",
             4,
-            "this step makes none",
+            "needs `inputs` and `outputs`",
         ),
         (
             "[[build.step]]\nrun = \"x\"\nname = \"a\"\n[[build.step]]\nrun = \"y\"\nname = \"a\"",
