@@ -22,7 +22,7 @@ fn tokens_decide_who_may_fire() {
         };
         (
             fire(&Client::new(&config).unwrap(), &event(NAME, "file:///m.yml")),
-            format!("{config:?}"),
+            format!("{config:?} {:?}", Client::new(&config)),
         )
     };
     let rule = format!("event \"{NAME}\" {{ policy = \"write\" }}");

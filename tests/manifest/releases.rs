@@ -253,3 +253,19 @@ fn a_wrong_checksum_touches_nothing() {
         (Some("r1"), vec!["r1".to_owned()])
     );
 }
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_dest_of_capistrano_is_taken_over() {
+    let host = Host::new();
+    let old = host.at("releases/20190101000000");
+    fs::create_dir_all(&old).unwrap();
+    fs::write(old.join("REVISION"), "old").unwrap();
+    std::os::unix::fs::symlink(&old, host.at("current")).unwrap();
+    let one = host.release("r1");
+    host.deploy(&one).ok();
+    assert_eq!(host.current().as_deref(), Some("r1"));
+    host.assert_whole("r1");
+    // The way back leads to releases that shipit knows to be good.
+    assert!(old.join("REVISION").exists() && !host.at(".shipit/previous").exists());
+}

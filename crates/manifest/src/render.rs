@@ -78,7 +78,9 @@ pub fn render(input: &RenderInput, template: Option<Template<'_>>) -> Result<Str
     for builtin in [RELEASES, PLAIN, COMMANDS, SHELL] {
         env.add_template(builtin.name, builtin.text).map_err(failed)?;
     }
-    env.add_template(template.name, template.text).map_err(failed)?;
+    // An editor's carriage returns would end up in the shell's words.
+    env.add_template_owned(template.name.to_owned(), template.text.replace("\r\n", "\n"))
+        .map_err(failed)?;
     if let Some(found) = reserved(template.text).or_else(|| reserved_in(&context)) {
         let reason = "this character is reserved for shipit's own marks";
         return Err(Error::value(
@@ -145,6 +147,9 @@ fn environment(wanted: &Wanted) -> Result<Environment<'static>, minijinja::Error
                 "the value is none; write `or` with what stands for it, or an `if` around it",
             ));
         }
+        if value.kind() == ValueKind::Bool {
+            return Ok(out.write_str(&plain(value))?);
+        }
         minijinja::escape_formatter(out, state, value)
     });
     env.add_filter("yaml", |value: &Value| yaml_value(value));
@@ -180,7 +185,7 @@ fn refuse(reason: impl Into<String>) -> minijinja::Error {
 fn yaml_value(value: &Value) -> Result<String, minijinja::Error> {
     match value.kind() {
         ValueKind::String => Ok(in_quotes(&quote::yaml(value.as_str().unwrap_or_default()))),
-        ValueKind::Bool | ValueKind::Number => Ok(value.to_string()),
+        ValueKind::Bool | ValueKind::Number => Ok(plain(value)),
         ValueKind::Seq | ValueKind::Iterable => {
             let items = value
                 .try_iter()?
@@ -204,13 +209,21 @@ fn yaml_value(value: &Value) -> Result<String, minijinja::Error> {
     }
 }
 
-/// A string or number as one shell word, a list as several.
+/// A number or boolean; minijinja would write Python's `True`.
+fn plain(value: &Value) -> String {
+    match value.kind() {
+        ValueKind::Bool => value.is_true().to_string(),
+        _ => value.to_string(),
+    }
+}
+
+/// A string, number or boolean as one shell word, a list as several.
 fn sh_words(value: &Value) -> Result<String, minijinja::Error> {
     match value.kind() {
         ValueKind::String => {
             quote::sh(value.as_str().unwrap_or_default()).map_err(|error| refuse(error.to_string()))
         }
-        ValueKind::Number => Ok(value.to_string()),
+        ValueKind::Bool | ValueKind::Number => Ok(plain(value)),
         ValueKind::Seq | ValueKind::Iterable => {
             let words = value
                 .try_iter()?

@@ -341,3 +341,24 @@ fn the_examples_of_the_docs_render() {
         ]
     );
 }
+
+#[test]
+fn values_of_every_kind_have_a_form() {
+    let mut input = input();
+    input.vars.insert(
+        "all".to_owned(),
+        serde_json::json!({"n": 3, "b": true, "f": 1.5, "l": ["a b", 1, {"k": "v"}]}),
+    );
+    let text = "commands:\r\n  post:\r\n    - {{ vars.all | yaml | yaml }}\r\n    - {% filter yaml_block(6) %}\r\necho {{ [vars.all.n, vars.all.b, vars.all.f, vars.all.l[0]] | sh }} {{ vars.all.b }}\r\n{% endfilter %}\r\n";
+    let post = parse(&render(&input, Some(Template { name: "t", text })).unwrap())
+        .unwrap()
+        .commands
+        .post;
+    assert_eq!(
+        post,
+        [
+            r#"{"b": true, "f": 1.5, "l": ["a b", 1, {"k": "v"}], "n": 3}"#,
+            "echo 3 true 1.5 'a b' true"
+        ]
+    );
+}
