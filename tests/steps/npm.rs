@@ -128,6 +128,11 @@ fn the_production_tree_is_packed_and_the_full_one_built_with() {
     assert!(!layer.root.join("app/node_modules/dev").exists());
     assert_same_files(layer, &layers[1]);
 
+    // A later step's change is not packed, and told all the same.
+    let sealed = SealedTree::take(layer).unwrap();
+    bench.write("app/node_modules/semver/new.js", "");
+    assert_eq!(names(&sealed.changes().unwrap()), ["app/node_modules/semver/new.js"]);
+
     // Code and layer together, as a host has them.
     let host = Tmp::new("host");
     let copy = |from: &std::path::Path| {

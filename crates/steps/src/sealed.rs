@@ -52,12 +52,13 @@ impl Stat {
 }
 
 impl SealedTree {
-    /// Notes how the vendored files stand. To be called when the layer is packed, before the next step runs.
+    /// Notes how the vendored files stand in the workspace: what later steps find there is what they change, also where
+    /// another tree is packed. To be called when the layer is packed, before the next step runs.
     ///
     /// # Errors
     /// When a directory cannot be listed; the path stands in the error.
     pub fn take(vendored: &Vendored) -> io::Result<Self> {
-        let (root, paths) = (vendored.root.clone(), vendored.paths.clone());
+        let (root, paths) = (vendored.workspace.clone(), vendored.owned.clone());
         let stats = stats(&root, &paths)?;
         Ok(Self { root, paths, stats })
     }
@@ -121,9 +122,10 @@ mod tests {
         }
         symlink("same", modules.join("link")).unwrap();
         let vendored = Vendored {
-            root: dir.path().to_path_buf(),
-            paths: vec![EntryPath::new("node_modules").unwrap()],
-            owned: Vec::new(),
+            root: dir.path().join("packed"),
+            workspace: dir.path().to_path_buf(),
+            paths: Vec::new(),
+            owned: vec![EntryPath::new("node_modules").unwrap()],
             lockfiles: Vec::new(),
             removed: Vec::new(),
         };

@@ -225,8 +225,10 @@ impl Step<'_> {
         let there = |path: &&EntryPath| fs::symlink_metadata(root.join(path.as_path())).is_ok();
         let paths = owned.iter().filter(there).cloned().collect();
         let lockfiles = self.spec.lockfiles(&self.workspace.root);
+        let workspace = self.workspace.root.clone();
         Ok(Some(Vendored {
             root,
+            workspace,
             paths,
             owned,
             lockfiles,

@@ -17,6 +17,8 @@ pub struct Vendored {
     /// The directory that the paths lie below: the workspace's root, or another tree of the step's own (npm with
     /// `production = true`).
     pub root: PathBuf,
+    /// The workspace's root: the tree that later steps see, and may change.
+    pub workspace: PathBuf,
     /// The paths that are there, files or directories, sorted: what is packed.
     pub paths: Vec<EntryPath>,
     /// All paths that are the layer's alone, sorted: nothing at or below them is code, in the workspace either. Beside
