@@ -55,6 +55,29 @@ async fn a_server_that_fails_and_then_works_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the testbed; run make test"]
+async fn a_small_object_that_is_cut_is_read_again() {
+    let bench = Bench::start();
+    let (store, events) = bench.store();
+    put(&store, "small", &"x".repeat(10_000)).await.unwrap();
+    bench
+        .proxy
+        .inject(Fault::cut_response(1000).method("GET").times(2));
+    assert_eq!(
+        store.get_bytes("small", 10_000).await.unwrap().bytes.len(),
+        10_000
+    );
+    assert_eq!(events.retries(), 2);
+    bench
+        .proxy
+        .inject(Fault::cut_response(1000).method("GET").always());
+    assert_eq!(
+        store.get_bytes("small", 10_000).await.unwrap_err().kind(),
+        ErrorKind::Unreachable
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
 async fn a_server_that_keeps_failing_is_an_error_and_the_next_run_works() {
     let (bench, scratch) = (Bench::start(), Tmp::new("store"));
     let (store, _) = bench.store();

@@ -166,7 +166,7 @@ pub async fn releases(
     let limit = limit.unwrap_or(usize::MAX);
     let ids = ids(store, app, stage).await?;
     let mut found = Vec::new();
-    for some in ids.chunks(AT_ONCE) {
+    for some in ids.chunks(limit.clamp(1, AT_ONCE)) {
         let mut reading = JoinSet::new();
         for id in some {
             let (store, app, stage, id) = (store.clone(), app.to_owned(), stage.to_owned(), id.clone());

@@ -10,7 +10,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use super::S3;
 use super::body::Piece;
 use super::failure::{Doing, Failure};
-use crate::{Error, Event, retry};
+use crate::{Download, Error, Event, retry};
 
 /// What came of the attempts.
 pub(super) struct Called<T> {
@@ -70,17 +70,42 @@ impl S3 {
                 };
             }
             unclear |= failure.unclear;
-            let wait = policy.wait(attempt);
-            self.emit(Event::Retry {
-                doing: doing.text(),
-                attempt,
-                attempts: policy.attempts,
-                wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                reason: retry::reason(&failure.error),
-            });
-            tokio::time::sleep(wait).await;
+            self.pause(doing.text(), attempt, &failure.error).await;
             attempt += 1;
         }
+    }
+
+    /// Reads a whole object, from its beginning again when it is cut.
+    pub(super) async fn read_whole<T, F, R>(&self, key: &str, read: F) -> Result<T, Error>
+    where
+        F: Fn(Download) -> R,
+        R: Future<Output = Result<T, Error>>,
+    {
+        let mut attempt = 1;
+        loop {
+            match read(self.open_object(key, None).await?).await {
+                Err(error) if error.is_passing() && attempt < self.inner.options.retry.attempts => {
+                    self.pause(self.doing("s3:GetObject", "reading", key).text(), attempt, &error)
+                        .await;
+                    attempt += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Says that an attempt failed, and waits until the next.
+    async fn pause(&self, doing: String, attempt: u32, error: &Error) {
+        let policy = self.inner.options.retry;
+        let wait = policy.wait(attempt);
+        self.emit(Event::Retry {
+            doing,
+            attempt,
+            attempts: policy.attempts,
+            wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            reason: retry::reason(error),
+        });
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -190,8 +190,8 @@ impl S3 {
             && match (&source.crc, &target.crc) {
                 (Some(a), Some(b)) => a == b,
                 _ => {
-                    let from = Sums::of_download(self.open_object(from, None).await?).await?;
-                    from == Sums::of_download(self.open_object(to, None).await?).await?
+                    let from = self.read_whole(from, Sums::of_download).await?;
+                    from == self.read_whole(to, Sums::of_download).await?
                 }
             };
         if !equal {

@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::S3;
 use crate::directory::STALE_SECONDS;
-use crate::{Body, Download, Error, ErrorKind, Event, Meta, Objects, PutOptions, PutOutcome, key, retry};
+use crate::{
+    Body, Content, Download, Error, ErrorKind, Event, Meta, Objects, PutOptions, PutOutcome, key, retry,
+};
 
 #[async_trait]
 impl Objects for S3 {
@@ -19,6 +21,18 @@ impl Objects for S3 {
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Download, Error> {
         key::check(key)?;
         self.open_object(key, range).await
+    }
+
+    async fn get_bytes(&self, key: &str, limit: u64) -> Result<Content, Error> {
+        key::check(key)?;
+        let read = async |download: Download| {
+            let etag = download.etag().unwrap_or_default().to_owned();
+            Ok(Content {
+                bytes: download.into_bytes(limit).await?,
+                etag,
+            })
+        };
+        self.read_whole(key, read).await
     }
 
     async fn head(&self, key: &str) -> Result<Option<Meta>, Error> {
