@@ -136,7 +136,13 @@ pub fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn artifact_to_publish(config: &Settled, sha256: Option<&str>) -> Result<Artifact> {
     let state = StateDirectory::beside(&config.dir);
     let sha256 = match sha256 {
-        Some(sha256) => sha256.to_owned(),
+        Some(sha256) if sha256.len() == 64 => sha256.to_ascii_lowercase(),
+        Some(short) => {
+            return Err(
+                CliError::new(Kind::Usage, format!("--artifact {short} is no SHA-256"))
+                    .hint("give all of its 64 digits, as `shipit build --output json` prints them"),
+            );
+        }
         None => {
             let built = state.load_build()?.ok_or_else(|| {
                 CliError::new(

@@ -89,6 +89,17 @@ enum Plan<'a> {
 
 pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
     let config = settle::config(context, StageChoice::Of(args.stage.as_deref()))?;
+    if let Some(twice) = args
+        .roles
+        .iter()
+        .enumerate()
+        .find(|(at, name)| args.roles[..*at].contains(name))
+    {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!("the role {} is named twice", twice.1),
+        ));
+    }
     let roles = args
         .roles
         .iter()
@@ -207,6 +218,19 @@ fn plan<'a>(args: &KickArgs, config: &Settled, role: &'a Role, url: &str) -> Res
         tag: args.tag.as_deref().or(role.filter.tag.as_deref()).map(exact),
         datacenter: args.dc.clone(),
     };
+    if event.tag.is_some() && event.service.is_none() {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!(
+                "role {}: a tag is a tag of a service, and none is named",
+                role.name
+            ),
+        )
+        .hint(format!(
+            "add --service, or service under [role.{}.filter]",
+            role.name
+        )));
+    }
     preflight(&event).map_err(|error| {
         let hint = error.hint();
         CliError::from_source(Kind::Consul, error).maybe_hint(Some(hint))
