@@ -125,7 +125,7 @@ fn resolve(source: &Source, rev: &str, context: &Context) -> Result<(Commit, Com
 fn export(tree: &CommitTree, workspace: &BuildWorkspace, context: &Context) -> Result<()> {
     let reporter = report::Source::new(&context.output);
     tree.export(&workspace.steps().root, context.interrupt.flag(), &|event| {
-        reporter.event(&event)
+        reporter.event(&event);
     })?;
     Ok(())
 }

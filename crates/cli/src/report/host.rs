@@ -112,7 +112,7 @@ impl Host {
                     .warn(format!("could not remove {}: {reason}", path.display()));
             }
             Event::HandlerFailed { phase, error } => {
-                self.output.warn(format!("a {phase} command failed: {error}"))
+                self.output.warn(format!("a {phase} command failed: {error}"));
             }
             _ => {}
         }
