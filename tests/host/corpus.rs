@@ -7,7 +7,7 @@ use std::time::Duration;
 use shipit_host::parse_bandwidth;
 use shipit_testbed::{S3Server, Testbed};
 
-use crate::support::{Outcome, Sandbox, Seen, difference, holds, shown};
+use crate::support::{Outcome, Sandbox, Seen, as_under_the_umask, difference, holds, shown};
 
 /// The page that lists the differences; each has an id there.
 const LISTED: &str = include_str!("../../docs/stretcher-compatibility.md");
@@ -154,6 +154,7 @@ fn files(sandbox: &Sandbox) -> std::collections::BTreeMap<std::path::PathBuf, Se
             .into_iter()
             .map(|(path, seen)| (Path::new("cwd").join(path), seen)),
     );
+    as_under_the_umask(&mut all);
     all
 }
 

@@ -10,7 +10,7 @@ use shipit_host::{ErrorKind, Event, Method, Phase};
 use shipit_testbed::{Ran, Testbed};
 
 use crate::cases::{CASES, Case, dated, nothing};
-use crate::support::{Outcome, Sandbox, Seen, difference, holds, pack, shown, sum};
+use crate::support::{Outcome, Sandbox, Seen, as_under_the_umask, difference, holds, pack, shown, sum};
 
 /// The tree of the archives: modes, links, names, an empty directory, hard links.
 fn archive(sandbox: &Sandbox, name: &str) -> PathBuf {
@@ -84,6 +84,7 @@ fn files(sandbox: &Sandbox) -> BTreeMap<PathBuf, Seen> {
             seen.content = text.replace(&path, "@DIR").into_bytes();
         }
     }
+    as_under_the_umask(&mut all);
     all
 }
 

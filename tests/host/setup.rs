@@ -46,7 +46,7 @@ fn systemd_accepts_the_unit() {
         .args(["verify", "--man=no"])
         .arg(&path)
         .run();
-    assert!(ran.err().contains("Restart"), "{ran}");
+    assert!(ran.err().contains("restart specifier"), "{ran}");
 }
 
 /// The command of a line of the unit as systemd hands it over: `$$` is a dollar sign.

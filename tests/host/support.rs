@@ -275,6 +275,15 @@ fn look(root: &Path, path: &Path, all: &mut BTreeMap<PathBuf, Seen>) {
     }
 }
 
+/// Without root, stretcher's tar takes the umask's bits away: the listed difference `umask`.
+pub fn as_under_the_umask(all: &mut BTreeMap<PathBuf, Seen>) {
+    assert!(include_str!("../../docs/stretcher-compatibility.md").contains("| `umask` |"));
+    if !rustix::process::geteuid().is_root() {
+        let files = all.values_mut().filter(|seen| seen.kind != "link");
+        files.for_each(|seen| seen.mode &= !0o022);
+    }
+}
+
 /// How two directories differ, in words; empty when they do not.
 pub fn difference(left: &BTreeMap<PathBuf, Seen>, right: &BTreeMap<PathBuf, Seen>) -> Vec<String> {
     let mut lines = Vec::new();
