@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use shipit_source::{Error, Event, Fetch, Source, SourceOptions, Timeouts};
-use shipit_testbed::{Cmd, GitHttp, Process, Repo, Signal, Tmp, random_hex, until};
+use shipit_testbed::{Cmd, Fault, FaultProxy, GitHttp, Process, Repo, Signal, Tmp, random_hex, until};
 
 use crate::support::{both, in_mirror, options, resolve, served, told};
 
@@ -326,4 +326,33 @@ fn an_orphaned_git_keeps_the_lock_until_it_ends() {
     assert!(lock.try_lock().is_err(), "git still runs and has the lock");
     drop((held, listener));
     until("the lock", Duration::from_secs(10), || lock.try_lock().is_ok());
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_transfer_that_is_cut_or_hangs_in_the_middle() {
+    let tmp = Tmp::new("faults");
+    let (_repo, id) = heavy(&tmp, 20, 100);
+    let http = GitHttp::start(&tmp.join("served"));
+    let proxy = FaultProxy::start(http.addr());
+    let url = format!("{}/shop.git", proxy.url());
+    for (at, mut options) in both(&options(&tmp, &[&url])).into_iter().enumerate() {
+        options.mirror = tmp.join(format!("m{at}"));
+        options.timeouts = Timeouts {
+            connect: Duration::from_secs(2),
+            stall: Duration::from_secs(2),
+        };
+        for fault in [
+            Fault::cut_response(200_000),
+            Fault::status(500),
+            Fault::delay(Duration::from_secs(20)),
+        ] {
+            proxy.inject(fault.method("POST").always());
+            let told = resolve(&options, &id);
+            let error = told.err();
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+            proxy.heal();
+        }
+        assert_eq!(resolve(&options, &id).ok().id, id);
+    }
 }

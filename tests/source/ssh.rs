@@ -1,7 +1,7 @@
 //! Repositories over ssh, against a real sshd: keys, the agent, known hosts.
 
 use shipit_source::{Error, Event, Fetch, SourceOptions};
-use shipit_testbed::{Sshd, Tmp};
+use shipit_testbed::{Cmd, Sshd, Tmp};
 
 use crate::support::{both, commits, options, resolve, served};
 
@@ -49,6 +49,38 @@ fn keys_that_are_not_let_in_and_none() {
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
+fn the_agent_and_keys_with_a_passphrase() {
+    let tmp = Tmp::new("ssh");
+    let (_repo, ids) = served(&tmp);
+    let sshd = Sshd::start();
+    let locked = tmp.join("locked_key");
+    let keygen = Cmd::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "a passphrase", "-f"])
+        .arg(&locked);
+    let _ = keygen.run().ok();
+    for (at, mut options) in both(&with_key(&tmp, &sshd, "m")).into_iter().enumerate() {
+        options.mirror = tmp.join(format!("m{at}"));
+        // An agent that is not there, and a key that cannot be read, stop nobody.
+        options.credentials.ssh_agent = true;
+        options.credentials.ssh_keys = vec![locked.clone(), sshd.key()];
+        assert_eq!(resolve(&options, &ids[2]).ok().id, ids[2], "{}", sshd.log());
+        options.credentials.ssh_keys = vec![locked.clone()];
+        let error = resolve(&options, &ids[0]).err();
+        assert!(matches!(error, Error::Auth { .. }), "{error:?}");
+    }
+    let agent = sshd.agent();
+    let mut options = with_key(&tmp, &sshd, "by-agent");
+    options.credentials.ssh_keys = Vec::new();
+    options.credentials.ssh_agent = true;
+    options.fetch = Fetch::Cli;
+    options
+        .git_env
+        .push(("SSH_AUTH_SOCK".into(), agent.socket().into()));
+    assert_eq!(resolve(&options, &ids[2]).ok().id, ids[2], "{}", sshd.log());
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
 fn host_keys_that_are_wrong_or_unknown() {
     let tmp = Tmp::new("ssh");
     let (_repo, ids) = served(&tmp);
@@ -78,9 +110,7 @@ fn hashed_known_hosts() {
     let (_repo, ids) = served(&tmp);
     let sshd = Sshd::start();
     let known = tmp.write("known_hosts", std::fs::read(sshd.known_hosts()).unwrap());
-    let hash = shipit_testbed::Cmd::new("ssh-keygen")
-        .args(["-H", "-f"])
-        .arg(&known);
+    let hash = Cmd::new("ssh-keygen").args(["-H", "-f"]).arg(&known);
     let _ = hash.run().ok();
     assert!(std::fs::read_to_string(&known).unwrap().starts_with("|1|"));
     for (at, mut options) in both(&with_key(&tmp, &sshd, "m")).into_iter().enumerate() {

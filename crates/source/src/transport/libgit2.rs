@@ -259,11 +259,7 @@ fn failure(source: &SourceOptions, remote: &Remote, broken: Broken) -> Failure {
     let text = scrubbed(source, error.message());
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     if error.code() == ErrorCode::Auth
-        || has(&[
-            "status code: 401",
-            "status code: 403",
-            "too many redirects or auth",
-        ])
+        || has(&["status code: 401", "status code: 403", "authenticate SSH session"])
     {
         return Failure::Auth(text);
     }

@@ -2,7 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::io;
+use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use git2::{CertificateCheckStatus, Cred, CredentialType};
 
 use super::Broken;
@@ -102,9 +106,27 @@ impl Access {
             }
             at -= 1;
         }
-        let key = credentials.ssh_keys.get(at)?;
-        self.tried.borrow_mut().push(key.display().to_string());
+        // libssh2 gives up at a key that it cannot read, without asking for the next one.
+        let usable = credentials
+            .ssh_keys
+            .iter()
+            .filter(|key| match key_needs_passphrase(key) {
+                Ok(false) => true,
+                Ok(true) => self.note_once(format!("{} (it has a passphrase: left out)", key.display())),
+                Err(error) => self.note_once(format!("{} ({error})", key.display())),
+            });
+        let key = usable.collect::<Vec<_>>().get(at).copied()?;
+        self.note_once(key.display().to_string());
         Some(Cred::ssh_key(user, None, key, None))
+    }
+
+    /// Notes what was tried; false, for filters.
+    fn note_once(&self, tried: String) -> bool {
+        let mut all = self.tried.borrow_mut();
+        if !all.contains(&tried) {
+            all.push(tried);
+        }
+        false
     }
 
     /// The token, then the helpers.
@@ -205,5 +227,43 @@ impl Access {
     fn refuse<T>(&self, refusal: Refusal) -> Result<T, git2::Error> {
         self.refusal.replace(Some(refusal));
         Err(git2::Error::from_str("refused on this side"))
+    }
+}
+
+/// Whether a private key file is encrypted: PEM says so in words, OpenSSH's own form names the cipher first.
+fn key_needs_passphrase(path: &Path) -> io::Result<bool> {
+    let text = fs::read_to_string(path)?;
+    if !text.contains("BEGIN OPENSSH PRIVATE KEY") {
+        return Ok(text.contains("ENCRYPTED"));
+    }
+    let body: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    let start = STANDARD
+        .decode(body.get(..44).unwrap_or_default())
+        .unwrap_or_default();
+    Ok(!start.starts_with(b"openssh-key-v1\0\0\0\0\x04none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_with_a_passphrase() {
+        let dir = tempfile::tempdir().unwrap();
+        let needs = |start: &[u8]| {
+            let path = dir.path().join("key");
+            let mut bytes = start.to_vec();
+            bytes.resize(60, 0);
+            let body = STANDARD.encode(bytes);
+            fs::write(
+                &path,
+                format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END"),
+            )
+            .unwrap();
+            key_needs_passphrase(&path).unwrap()
+        };
+        assert!(!needs(b"openssh-key-v1\0\0\0\0\x04none\0\0\0\x04none"));
+        assert!(needs(b"openssh-key-v1\0\0\0\0\x0aaes256-ctr\0\0\0\x06bcrypt"));
+        assert!(key_needs_passphrase(&dir.path().join("none")).is_err());
     }
 }
