@@ -21,3 +21,5 @@ mod layouts;
 mod quoting;
 #[path = "manifest/releases.rs"]
 mod releases;
+#[path = "manifest/yaml.rs"]
+mod yaml;

@@ -16,12 +16,16 @@ use crate::model::{Binding, Commands, Manifest};
 /// [`Error::Yaml`] with the place when the text is not YAML or not of a manifest's shape, [`Error::NoDest`] when there
 /// is a `src` without a `dest` (stretcher refuses to load that).
 pub fn parse(text: &str) -> Result<Manifest, Error> {
-    let options = serde_saphyr::options! {
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
-        with_snippet: false,
-    };
-    let raw: Option<Raw> =
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| yaml(&error))?;
+    let raw: Option<Raw> = match serde_saphyr::from_str_with_options(text, options()) {
+        // Of several documents, go-yaml reads the first.
+        Err(serde_saphyr::Error::MultipleDocuments { .. }) => {
+            serde_saphyr::read_with_options(&mut text.as_bytes(), options())
+                .next()
+                .transpose()
+        }
+        read => read,
+    }
+    .map_err(|error| yaml(&error))?;
     let raw = raw.unwrap_or_default();
     let commands = raw.commands.unwrap_or_default();
     let manifest = Manifest {
@@ -44,6 +48,13 @@ pub fn parse(text: &str) -> Result<Manifest, Error> {
         return Err(Error::NoDest);
     }
     Ok(manifest)
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -89,11 +100,14 @@ struct FileMode(u32);
 impl<'de> Deserialize<'de> for FileMode {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        go_integer(&text).map(FileMode).ok_or_else(|| {
-            serde::de::Error::custom(format!(
-                "dest_mode {text:?} is not a number of a file mode, such as 0755"
-            ))
-        })
+        go_integer(&text)
+            .or_else(|| go_float(&text))
+            .map(FileMode)
+            .ok_or_else(|| {
+                serde::de::Error::custom(format!(
+                    "dest_mode {text:?} is not a number of a file mode, such as 0755"
+                ))
+            })
     }
 }
 
@@ -117,6 +131,17 @@ fn go_integer(text: &str) -> Option<u32> {
         None
     } else {
         u32::from_str_radix(digits, radix).ok()
+    }
+}
+
+/// Go's float, which go-yaml cuts down to the integer.
+fn go_float(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.strip_prefix('+').unwrap_or(text).split_once('.')?;
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if digits(whole) && digits(fraction) {
+        whole.parse().ok()
+    } else {
+        None
     }
 }
 
