@@ -10,6 +10,8 @@
     reason = "a test that fails panics"
 )]
 
+#[path = "host/binary.rs"]
+mod binary;
 #[path = "host/cases.rs"]
 mod cases;
 #[path = "host/corpus.rs"]

@@ -1,0 +1,115 @@
+//! `shipit apply` as it is installed: what it reads from standard input, its exit codes, and how it ends when told to.
+
+use std::time::Duration;
+
+use base64::Engine;
+use shipit_testbed::{Cmd, Process, Ran, Signal, procs, random_hex, until};
+
+use crate::support::{Sandbox, holds, pack, sum};
+
+fn shipit(sandbox: &Sandbox) -> Cmd {
+    Cmd::new(env!("CARGO_BIN_EXE_shipit"))
+        .arg("apply")
+        .args(["--lock-dir".as_ref(), sandbox.join("locks").as_os_str()])
+        .args(["--retry-wait", "1s"])
+        .envs(sandbox.environment.iter().map(|(name, value)| (name, value)))
+        .cwd(sandbox.cwd())
+}
+
+fn apply(sandbox: &Sandbox, manifest: &str) -> Ran {
+    let path = sandbox.write("manifest.yml", manifest);
+    shipit(sandbox).arg(format!("file://{}", path.display())).run()
+}
+
+/// A manifest for a small tree, and its archive's checksum replaced by `checksum` when given.
+fn manifest(sandbox: &Sandbox, checksum: Option<&str>, commands: &str) -> String {
+    sandbox.write("tree/file", "content");
+    let archive = pack(sandbox, "tree.tar.zst", &sandbox.join("tree"));
+    let right = sum("sha256sum", &archive);
+    format!(
+        "src: 'file://{}'\nchecksum: '{}'\ndest: '{}'\n{commands}\n",
+        archive.display(),
+        checksum.unwrap_or(&right),
+        sandbox.join("dest").display()
+    )
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn the_url_comes_as_argument_as_line_or_as_consuls_event() {
+    let sandbox = Sandbox::new("input");
+    let text = manifest(&sandbox, None, "commands: {post: ['echo done >>count']}");
+    let url = format!("file://{}", sandbox.write("manifest.yml", text).display());
+    let payload = base64::engine::general_purpose::STANDARD.encode(&url);
+    let older = base64::engine::general_purpose::STANDARD.encode("file:///not/this/one");
+    let events = format!(
+        r#"[{{"ID":"a","Name":"deploy","Payload":"{older}","LTime":2}},{{"ID":"b","Name":"deploy","Payload":"{payload}","LTime":3}}]"#
+    );
+    shipit(&sandbox).arg(&url).run().ok();
+    shipit(&sandbox).stdin(url.clone()).run().ok();
+    shipit(&sandbox).stdin(format!("{url}\n")).run().ok();
+    shipit(&sandbox).env("CONSUL_INDEX", "7").stdin(events).run().ok();
+    shipit(&sandbox).env("CONSUL_INDEX", "1").stdin("[]\n").run().ok();
+    let count = std::fs::read_to_string(sandbox.join("cwd/count")).unwrap();
+    assert_eq!(count.lines().count(), 4);
+    assert!(holds(&sandbox.join("dest")).len() == 2);
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn each_failure_has_its_exit_code_and_under_a_watch_none() {
+    let wrong = "0".repeat(64);
+    let cases: &[(&str, Option<&str>, &str, i32)] = &[
+        ("a command", None, "commands: {post: ['exit 7']}", 9),
+        ("a checksum", Some(&wrong), "", 11),
+        ("a strategy", None, "sync_strategy: dummy", 5),
+        (
+            "an environment variable",
+            None,
+            "commands: {post: ['{{ must_env \"NOT_THERE\" }}']}",
+            5,
+        ),
+    ];
+    for (what, checksum, more, code) in cases {
+        let sandbox = Sandbox::new("codes");
+        let text = manifest(&sandbox, *checksum, more);
+        let ran = apply(&sandbox, &text);
+        assert_eq!(ran.code(), Some(*code), "{what}: {ran}");
+        assert!(ran.out().is_empty(), "{what}: {ran}");
+        let url = format!("file://{}\n", sandbox.join("manifest.yml").display());
+        shipit(&sandbox).env("CONSUL_INDEX", "7").stdin(url).run().ok();
+    }
+    let sandbox = Sandbox::new("codes");
+    let missing = manifest(&sandbox, None, "").replace("tree.tar.zst", "none");
+    let _ = apply(&sandbox, &missing).exits(5);
+    let parentless = manifest(&sandbox, None, "").replace("/dest'", "/no/dest'");
+    let _ = apply(&sandbox, &parentless).exits(10).says("parent");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn told_to_end_it_ends_its_command_and_leaves_nothing() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let sandbox = Sandbox::new("signal");
+        let mark = random_hex(8);
+        let text = manifest(
+            &sandbox,
+            None,
+            "commands: {post: ['touch reached; sleep 60'], failure: ['touch never']}",
+        );
+        let url = format!("file://{}", sandbox.write("manifest.yml", text).display());
+        let mut running: Process = shipit(&sandbox)
+            .env("MARK", &mark)
+            .arg(url)
+            .start("apply", sandbox.join("log"));
+        until("post", Duration::from_secs(30), || {
+            sandbox.join("cwd/reached").exists()
+        });
+        running.signal(signal);
+        let status = running.wait(Duration::from_secs(15)).expect("it ends");
+        assert_eq!(status.code(), Some(code), "{}", running.tail());
+        assert!(procs::marked("MARK", &mark).is_empty());
+        assert!(!sandbox.join("cwd/never").exists());
+        sandbox.assert_clean();
+    }
+}
