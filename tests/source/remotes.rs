@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use shipit_source::{Credentials, Error, Event, Fetch, Secret, SourceOptions, Token, TreeOptions};
-use shipit_testbed::{Cmd, GitHttp, GitHttpOptions, Tmp, git_env, random_hex};
+use shipit_testbed::{Cmd, Fault, FaultProxy, GitHttp, GitHttpOptions, Tmp, git_env, random_hex};
 
 use crate::names::ambiguous;
 use crate::support::{both, commits, export, in_mirror, options, resolve, served, snapshot};
@@ -427,4 +427,38 @@ fn tokens_are_not_sent_in_the_open() {
     options.credentials.token = Some(token);
     let error = resolve(&options, "main").err();
     assert!(matches!(error, Error::PlainToken { .. }), "{error:?}");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_redirect_does_not_take_the_token_to_another_host() {
+    let tmp = Tmp::new("remotes");
+    let (_repo, ids) = served(&tmp);
+    let http = GitHttp::start(&tmp.join("served"));
+    let elsewhere = GitHttp::start(&tmp.join("served"));
+    let proxy = FaultProxy::start(http.addr());
+    let location = format!("{}/info/refs?service=git-upload-pack", elsewhere.url("shop.git"));
+    proxy.inject(
+        Fault::status(302)
+            .header("Location", &location)
+            .path("/info/refs")
+            .always(),
+    );
+    for (at, options) in both(&options(&tmp, &[&format!("{}/shop.git", proxy.url())]))
+        .into_iter()
+        .enumerate()
+    {
+        let mut options = fresh(&options, &tmp, &format!("m{at}"));
+        let token = Token {
+            username: "robot".into(),
+            secret: Secret::new("t0ken"),
+            hosts: vec![],
+        };
+        options.credentials.token = Some(token);
+        for name in [ids[2].as_str(), "main"] {
+            let error = resolve(&options, name).err();
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        }
+    }
+    assert_eq!(elsewhere.requests(), []);
 }

@@ -349,13 +349,52 @@ fn unanswered(unreached: &[Unreached]) -> String {
     if unreached.is_empty() {
         return String::new();
     }
-    format!("; not asked with success{}", reasons(unreached))
+    format!("; no answer came from {}", listed(unreached))
 }
 
 fn reasons(unreached: &[Unreached]) -> String {
-    unreached
+    if unreached.is_empty() {
+        return String::new();
+    }
+    format!(": {}", listed(unreached))
+}
+
+fn listed(unreached: &[Unreached]) -> String {
+    let texts: Vec<String> = unreached
         .iter()
-        .map(|u| format!(": {} ({})", u.remote, u.reason))
-        .collect::<Vec<_>>()
-        .join("")
+        .map(|u| format!("{} ({})", u.remote, u.reason))
+        .collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_every_remote() {
+        let gone = |remote: &str| Unreached {
+            remote: remote.into(),
+            reason: "timed out".into(),
+        };
+        let unreached = vec![gone("https://a.example/x.git"), gone("https://b.example/x.git")];
+        let error = Error::Unreachable {
+            revision: "main".into(),
+            unreached: unreached.clone(),
+        };
+        let expected = "the revision \"main\" is not to be had: no repository answered: \
+            https://a.example/x.git (timed out), https://b.example/x.git (timed out)";
+        assert_eq!(error.to_string(), expected);
+        let searched = vec!["https://c.example/x.git".into()];
+        let error = Error::NotFound {
+            revision: "mian".into(),
+            searched,
+            unreached,
+            similar: vec!["main".into()],
+        };
+        assert!(error.to_string().starts_with(
+            "the revision \"mian\" is not in https://c.example/x.git; no answer came from https://a.example/x.git (timed out), "
+        ));
+        assert_eq!(error.hint().unwrap(), "did you mean main?");
+    }
 }

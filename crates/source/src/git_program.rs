@@ -136,6 +136,7 @@ fn config(source: &SourceOptions, remote: &Remote) -> Vec<(String, String)> {
         // An empty value empties the list of helpers.
         config.push(("credential.helper".to_owned(), String::new()));
     }
+    let mut redirects = "initial";
     if let (Remote::Http(url), Some(token)) = (remote, &source.credentials.token)
         && token.is_for(remote)
     {
@@ -145,7 +146,10 @@ fn config(source: &SourceOptions, remote: &Remote) -> Vec<(String, String)> {
             format!("http.{origin}/.extraHeader"),
             format!("Authorization: Basic {pair}"),
         ));
+        // git would send the header to where a redirect leads, too.
+        redirects = "false";
     }
+    config.push(("http.followRedirects".to_owned(), redirects.to_owned()));
     config
 }
 

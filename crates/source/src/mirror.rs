@@ -130,7 +130,11 @@ impl Mirror {
             .no_reinit(true)
             .mkdir(true)
             .initial_head("none");
-        Repository::init_opts(&new, &options).map_err(|source| Error::Repository {
+        let made = Repository::init_opts(&new, &options).and_then(|repository| {
+            // For libgit2: a redirect to another host would take the token along. The git program is told by itself.
+            repository.config()?.set_bool("http.followRedirects", false)
+        });
+        made.map_err(|source| Error::Repository {
             path: new.clone(),
             source,
         })?;
