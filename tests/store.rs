@@ -12,6 +12,8 @@ mod conformance;
 mod faults;
 #[path = "store/fetching.rs"]
 mod fetching;
+#[path = "store/inputs.rs"]
+mod inputs;
 #[path = "store/kills.rs"]
 mod kills;
 #[path = "store/memory.rs"]

@@ -4,6 +4,8 @@
 //! what is read back being what was written. Not responsible for the AWS configuration (handed in), for what a
 //! manifest says (rendered by the caller), and for what hosts do with it.
 
+#![forbid(unsafe_code)]
+
 mod directory;
 mod download;
 mod error;

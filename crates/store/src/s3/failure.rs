@@ -52,6 +52,15 @@ impl Failure {
     }
 }
 
+/// What came back instead of success.
+struct Answer<'a> {
+    status: u16,
+    code: Option<&'a str>,
+    message: Option<&'a str>,
+    /// The bucket's region, which AWS tells where another one was used.
+    bucket_region: Option<String>,
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         failure.error
@@ -67,17 +76,33 @@ impl S3 {
         match error {
             SdkError::ServiceError(service) => {
                 let status = service.raw().status().as_u16();
-                let region = service
+                let bucket_region = service
                     .raw()
                     .headers()
                     .get("x-amz-bucket-region")
                     .map(str::to_owned);
                 let meta = service.err().meta();
-                self.answered(doing, status, meta.code(), meta.message(), region)
+                let (code, message) = (meta.code(), meta.message());
+                self.answered(
+                    doing,
+                    &Answer {
+                        status,
+                        code,
+                        message,
+                        bucket_region,
+                    },
+                )
             }
             SdkError::ResponseError(response) => {
                 let status = response.raw().status().as_u16();
-                let mut failure = self.answered(doing, status, Some("an unreadable answer"), None, None);
+                let code = Some("an unreadable answer");
+                let answer = Answer {
+                    status,
+                    code,
+                    message: None,
+                    bucket_region: None,
+                };
+                let mut failure = self.answered(doing, &answer);
                 // A cut answer, or a proxy's page in place of one.
                 failure.again |= status == 200;
                 failure.unclear = true;
@@ -128,26 +153,56 @@ impl S3 {
         })
     }
 
-    fn answered(
-        &self,
-        doing: &Doing,
-        status: u16,
-        code: Option<&str>,
-        message: Option<&str>,
-        bucket_region: Option<String>,
-    ) -> Failure {
-        let code = code
+    fn answered(&self, doing: &Doing, answer: &Answer<'_>) -> Failure {
+        let status = answer.status;
+        let code = answer
+            .code
             .filter(|code| !code.is_empty())
-            .unwrap_or_else(|| in_words(status))
-            .to_owned();
+            .unwrap_or_else(|| in_words(status));
+        let passing = is_passing(status, code);
+        let error = self.by_code(doing, answer, code).unwrap_or_else(|| {
+            let detail = answer
+                .message
+                .map(|message| format!(": {message}"))
+                .unwrap_or_default();
+            let url = doing.url.clone();
+            match status {
+                301 => self.wrong_region(None),
+                412 => Error::Changed { url },
+                401 | 403 => Error::Denied {
+                    action: doing.action,
+                    url,
+                    detail,
+                },
+                _ => Error::Server {
+                    doing: doing.text(),
+                    status,
+                    code: code.to_owned(),
+                    detail,
+                    passing,
+                },
+            }
+        });
+        let again = passing || (status == 400 && matches!(error, Error::Corrupt { .. }));
+        Failure {
+            error,
+            status,
+            code: code.to_owned(),
+            again,
+            unclear: status >= 500,
+        }
+    }
+
+    /// What S3's own codes say; nothing where the status says more.
+    fn by_code(&self, doing: &Doing, answer: &Answer<'_>, code: &str) -> Option<Error> {
         let inner = &self.inner;
-        let expected = bucket_region.filter(|region| *region != inner.region);
-        let passing = is_passing(status, &code);
-        let error = match code.as_str() {
-            "NoSuchBucket" => Error::NoBucket {
-                bucket: inner.bucket.clone(),
-                at: inner.at.clone(),
-            },
+        let expected = answer
+            .bucket_region
+            .as_ref()
+            .filter(|region| **region != inner.region)
+            .cloned();
+        Some(match code {
+            "NoSuchBucket" => Error::NoBucket { bucket: inner.bucket.clone(), at: inner.at.clone() },
             "RequestTimeTooSkewed" | "RequestExpired" => Error::ClockSkew { doing: doing.text() },
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
@@ -156,55 +211,22 @@ impl S3 {
             | "TokenRefreshRequired"
             | "InvalidClientTokenId"
             // versitygw's way to say it, with a 404.
-            | "XAdminUserNotFound" => Error::BadCredentials {
-                doing: doing.text(),
-                code: code.clone(),
-            },
+            | "XAdminUserNotFound" => {
+                Error::BadCredentials { doing: doing.text(), code: code.to_owned() }
+            }
             "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" => {
                 let why = format!("the server received other bytes than were sent ({code})");
-                Error::Corrupt {
-                    url: doing.url.clone(),
-                    why,
-                }
+                Error::Corrupt { url: doing.url.clone(), why }
             }
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" => {
-                self.wrong_region(expected.or_else(|| named_region(message)))
+                self.wrong_region(expected.or_else(|| named_region(answer.message)))
             }
-            _ if expected.is_some() && matches!(status, 301 | 307 | 400) => self.wrong_region(expected),
-            _ if status == 301 => self.wrong_region(None),
-            "NoSuchKey" | "NotFound" | "NoSuchVersion" | "Not Found" => Error::NotFound {
-                url: doing.url.clone(),
-            },
-            _ if status == 412 => Error::Changed {
-                url: doing.url.clone(),
-            },
-            _ if matches!(status, 401 | 403) => {
-                let detail = message.map(|message| format!(": {message}")).unwrap_or_default();
-                Error::Denied {
-                    action: doing.action,
-                    url: doing.url.clone(),
-                    detail,
-                }
+            _ if expected.is_some() && matches!(answer.status, 301 | 307 | 400) => self.wrong_region(expected),
+            "NoSuchKey" | "NotFound" | "NoSuchVersion" | "Not Found" => {
+                Error::NotFound { url: doing.url.clone() }
             }
-            _ => {
-                let detail = message.map(|message| format!(": {message}")).unwrap_or_default();
-                Error::Server {
-                    doing: doing.text(),
-                    status,
-                    code: code.clone(),
-                    detail,
-                    passing,
-                }
-            }
-        };
-        let again = passing || (status == 400 && matches!(error, Error::Corrupt { .. }));
-        Failure {
-            error,
-            status,
-            code,
-            again,
-            unclear: status >= 500,
-        }
+            _ => return None,
+        })
     }
 
     fn wrong_region(&self, expected: Option<String>) -> Error {
