@@ -26,6 +26,8 @@ mod hostile;
 mod kills;
 #[path = "host/manifests.rs"]
 mod manifests;
+#[path = "host/releases.rs"]
+mod releases;
 #[path = "host/setup.rs"]
 mod setup;
 #[path = "host/support.rs"]
