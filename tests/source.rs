@@ -24,5 +24,9 @@ mod parts;
 mod remotes;
 #[path = "source/ssh.rs"]
 mod ssh;
+#[path = "source/subst.rs"]
+mod subst;
 #[path = "source/support.rs"]
 mod support;
+#[path = "source/tokens.rs"]
+mod tokens;
