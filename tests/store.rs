@@ -2,6 +2,7 @@
 #![allow(
     clippy::disallowed_macros,
     clippy::disallowed_methods,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "test code: helpers outside of the test functions, too; one test runs itself again to measure its memory"
 )]

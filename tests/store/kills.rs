@@ -70,7 +70,9 @@ async fn a_publish_that_is_killed_at_any_point_leaves_no_half_release() {
             let before = check_all(&store).await;
             let again = go(&store, &on_disk, NOW + 1).await.unwrap();
             assert!(before <= 1, "{url}: {before}");
-            assert_eq!(check_all(&store).await, before + 1, "{url}: {again:?}");
+            // The killed one's last request may be served after its end.
+            let after = check_all(&store).await;
+            assert!(after > before && after <= 2, "{url}: {before} {after} {again:?}");
         }
     }
 }

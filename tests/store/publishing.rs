@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use shipit_artifact::Artifact;
 use shipit_manifest::{Layout, RenderInput, render};
@@ -184,70 +184,89 @@ async fn publishing_again_sends_nothing_twice() {
     assert_eq!(events.count(newer), 1);
 }
 
-/// Publishes and drops the publish when so many objects are in the store.
-async fn cut_after(url: &StoreUrl, mut options: StoreOptions, artifact: &Artifact, objects: usize) -> bool {
-    let cut = Arc::new(Notify::new());
-    let notify = cut.clone();
+/// An event sink that calls `cut` when so many objects are in the store, before the next one is begun.
+fn after(objects: usize, cut: impl Fn() + Send + Sync + 'static) -> OnEvent {
     let seen = AtomicUsize::new(0);
-    options.on_event = OnEvent::new(move |event| {
+    OnEvent::new(move |event| {
         if matches!(event, Event::Stored { .. }) && seen.fetch_add(1, Ordering::SeqCst) + 1 == objects {
-            notify.notify_one();
+            cut();
         }
-    });
-    let store = Store::open(url, options).unwrap();
-    tokio::select! {
-        biased;
-        () = cut.notified() => true,
-        done = go(&store, artifact, NOW) => { done.unwrap(); false }
+    })
+}
+
+async fn check_cut(store: &Store, artifact: &Artifact, what: &str) {
+    assert_eq!(check_all(store).await, 0, "{what}");
+    let again = go(store, artifact, NOW + 1).await.unwrap();
+    assert!(
+        again.sent < artifact.record.size && again.skipped >= artifact.record.size,
+        "{again:?}"
+    );
+    assert_eq!(check_all(store).await, 1, "{what}");
+}
+
+// The artifact, two indexes, the record, two manifests: then comes release.json.
+const BEFORE_THE_RELEASE: std::ops::RangeInclusive<usize> = 1..=6;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_publish_whose_server_goes_away_anywhere_leaves_no_release_and_can_be_run_again() {
+    let scratch = Tmp::new("store");
+    let artifact = artifact(scratch.path(), &super::conformance::bytes(6 << 20, 4), "9");
+    for objects in BEFORE_THE_RELEASE {
+        let bench = Arc::new(Bench::start());
+        let proxy = bench.clone();
+        let on_event = after(objects, move || {
+            proxy.proxy.inject(Fault::drop_connection().always());
+        });
+        let url = StoreUrl::parse(&format!("s3://{BUCKET}/team/a b")).unwrap();
+        let options = StoreOptions {
+            s3: Some(bench.options()),
+            on_event,
+            ..StoreOptions::default()
+        };
+        let error = go(&Store::open(&url, options).unwrap(), &artifact, NOW)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+        bench.proxy.heal();
+        check_cut(&bench.store().0, &artifact, &format!("{objects} in S3")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the testbed; run make test"]
-async fn a_publish_that_is_cut_anywhere_leaves_no_release_and_can_be_run_again() {
+async fn a_publish_that_is_dropped_anywhere_leaves_no_release_and_can_be_run_again() {
     let scratch = Tmp::new("store");
-    let artifact = artifact(scratch.path(), &super::conformance::bytes(6 << 20, 4), "9");
-    // The artifact, two indexes, the record, two manifests: then comes release.json.
-    for objects in 1..=6 {
-        for s3 in [true, false] {
-            let bench = s3.then(Bench::start);
-            let (url, options) = match &bench {
-                Some(bench) => (
-                    StoreUrl::parse(&format!("s3://{BUCKET}/team/a b")).unwrap(),
-                    StoreOptions {
-                        s3: Some(bench.options()),
-                        ..StoreOptions::default()
-                    },
-                ),
-                None => {
-                    let root = scratch.path().join(format!("store{objects}"));
-                    (
-                        StoreUrl::parse(&format!("file://{}", root.display())).unwrap(),
-                        StoreOptions::default(),
-                    )
-                }
-            };
-            let store = Store::open(&url, options.clone()).unwrap();
-            // The last cut may come too late on a busy machine.
-            let cut = cut_after(&url, options, &artifact, objects).await;
-            assert!(cut || objects == 6, "{objects} of {url}");
-            let visible = check_all(&store).await;
-            // The release.json may have been on its way to the server already; what is seen is complete then too.
-            assert!(
-                visible == 0 || (visible == 1 && objects == 6),
-                "{objects} of {url}: {visible}"
-            );
-            let again = go(&store, &artifact, NOW + 1).await.unwrap();
-            assert!(
-                again.sent < artifact.record.size && again.skipped >= artifact.record.size,
-                "{again:?}"
-            );
-            let after = check_all(&store).await;
-            assert!(
-                after == 1 || (after == 2 && objects == 6),
-                "{objects} of {url}: {after}"
-            );
+    let artifact = artifact(scratch.path(), &super::conformance::bytes(1 << 20, 4), "9");
+    for objects in BEFORE_THE_RELEASE {
+        let (cut, (let_go, held)) = (Arc::new(Notify::new()), mpsc::channel::<()>());
+        let (notify, held) = (cut.clone(), Mutex::new(held));
+        // The put does not return before the publish is dropped.
+        let on_event = after(objects, move || {
+            notify.notify_one();
+            let _: Result<(), _> = held.lock().unwrap().recv();
+        });
+        let root = scratch.path().join(format!("store{objects}"));
+        let url = StoreUrl::parse(&format!("file://{}", root.display())).unwrap();
+        let store = Store::open(
+            &url,
+            StoreOptions {
+                on_event,
+                ..StoreOptions::default()
+            },
+        )
+        .unwrap();
+        tokio::select! {
+            () = cut.notified() => {}
+            done = go(&store, &artifact, NOW) => panic!("{done:?}"),
         }
+        drop(let_go);
+        check_cut(
+            &directory(&root).0,
+            &artifact,
+            &format!("{objects} in a directory"),
+        )
+        .await;
     }
 }
 

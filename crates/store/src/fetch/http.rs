@@ -1,9 +1,10 @@
 //! Reading `http(s)://` URLs. A presigned URL's query is a credential and never gets into an error.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use url::Url;
 
 use super::FetcherOptions;
@@ -39,45 +40,51 @@ pub(super) async fn open(
     if let Some(range) = &range {
         request = request.header(RANGE, range_header(range));
     }
-    let doing = || format!("reading {shown}");
-    let response = match tokio::time::timeout(options.read_timeout, request.send()).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(not_answered(doing(), error)),
-        Err(_) => {
-            return Err(Error::Stalled {
-                doing: doing(),
-                after: options.read_timeout,
-            });
-        }
-    };
+    let response = answer(request, &shown, options.read_timeout).await?;
     check_status(&shown, response.status(), range.as_ref())?;
-    let number = |headers: &HeaderMap| headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
-    let len = number(response.headers());
-    let text = |name| {
-        response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
-    let total = match &range {
+    let head = head(response.headers(), shown, range.as_ref(), options.read_timeout)?;
+    Ok(Download::new(head, Source::Http(Box::new(response))))
+}
+
+async fn answer(request: RequestBuilder, shown: &str, patience: Duration) -> Result<Response, Error> {
+    let doing = format!("reading {shown}");
+    match tokio::time::timeout(patience, request.send()).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(not_answered(doing, error)),
+        Err(_) => Err(Error::Stalled {
+            doing,
+            after: patience,
+        }),
+    }
+}
+
+fn head(
+    headers: &HeaderMap,
+    url: String,
+    range: Option<&Range<u64>>,
+    stall: Duration,
+) -> Result<Head, Error> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let len = text(CONTENT_LENGTH).and_then(|len| len.parse::<u64>().ok());
+    let total = match range {
         None => len,
         Some(range) => Some(check_content_range(
-            &text(CONTENT_RANGE).unwrap_or_default(),
+            text(CONTENT_RANGE).unwrap_or_default(),
             range,
-            &shown,
+            &url,
         )?),
     };
     // A weak etag says nothing of the bytes.
-    let etag = text(ETAG).filter(|etag| !etag.starts_with("W/"));
-    let head = Head {
-        url: shown,
+    let etag = text(ETAG)
+        .filter(|etag| !etag.starts_with("W/"))
+        .map(str::to_owned);
+    Ok(Head {
+        url,
         len,
         total,
         etag,
-        stall: options.read_timeout,
-    };
-    Ok(Download::new(head, Source::Http(Box::new(response))))
+        stall,
+    })
 }
 
 fn not_answered(doing: String, error: reqwest::Error) -> Error {

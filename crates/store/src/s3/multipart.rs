@@ -155,13 +155,7 @@ impl S3 {
         options: &PutOptions,
     ) -> Result<(Vec<CompletedPart>, Whole), Error> {
         let part_size = part_size(size, self.inner.options.part_size);
-        let opened = File::open(path).map_err(|source| Error::io("read", path, source))?;
-        let mut reader = Reader {
-            file: Arc::new(opened),
-            sha256: Sha256::new(),
-            crc: 0,
-            at: 0,
-        };
+        let mut reader = Reader::open(path)?;
         let meter = Meter::new(&upload.key, size, self.inner.on_event.clone());
         let mut running = JoinSet::new();
         let mut parts = Vec::new();
@@ -187,19 +181,11 @@ impl S3 {
         while let Some(done) = running.join_next().await {
             parts.extend(joined(Some(done))?);
         }
-        check_sha256(
-            &path.display().to_string(),
-            options,
-            &hex(&reader.sha256.finalize()),
-        )?;
+        let sha256 = hex(&reader.sha256.finalize());
+        check_sha256(&path.display().to_string(), options, &sha256)?;
         parts.sort_by_key(CompletedPart::part_number);
-        Ok((
-            parts,
-            Whole {
-                size,
-                crc: Some(encode(reader.crc)),
-            },
-        ))
+        let crc = Some(encode(reader.crc));
+        Ok((parts, Whole { size, crc }))
     }
 
     async fn send_part(
@@ -336,6 +322,16 @@ struct Reader {
 }
 
 impl Reader {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
+        Ok(Self {
+            file: Arc::new(file),
+            sha256: Sha256::new(),
+            crc: 0,
+            at: 0,
+        })
+    }
+
     /// The next `len` bytes and their CRC.
     async fn part(self, len: u64, path: &Path) -> Result<(Self, Bytes, String), Error> {
         let path = path.to_owned();
