@@ -176,6 +176,58 @@ fn a_build_test_that_fails_leaves_no_artifact() {
 }
 
 #[test]
+fn a_build_root_that_is_not_there_is_the_configs_fault() {
+    let project = small::with("[build]\nroot = \"public\"\n", "");
+    let _ = project.shipit(&["build"]).run().exits(2).says("build.root");
+    project.config(&small::config(
+        &project,
+        "[build]\nroot = \"public\"\n[[build.step]]\nrun = \"mkdir public && echo x >public/x\"\n",
+        "",
+    ));
+    let _ = project.build("main");
+}
+
+#[test]
+fn a_repository_that_a_step_clones_is_not_packed_with_its_git_directory() {
+    let project = small::with_step("mkdir -p made/.git && touch made/.git/config made/kept");
+    let artifact = project.build("main");
+    let names: Vec<_> = crate::trees::untar(&artifact).into_keys().collect();
+    assert!(
+        names.contains(&"made/kept".into()) && !names.contains(&"made/.git".into()),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn empty_parameters_of_a_jenkins_job_count_as_not_given() {
+    let project = small::with_step("echo the reason; exit 1");
+    let build = project
+        .shipit(&["build", "--quiet"])
+        .env("SHIPIT_STAGE", "")
+        .env("SHIPIT_CONFIG", "");
+    let _ = build
+        .env("SHIPIT_CACHE_DIR", "")
+        .run()
+        .exits(4)
+        .says("the reason");
+    let _ = project
+        .shipit(&["kick", "web", "--stage", "staging", "--node", ""])
+        .run()
+        .exits(2)
+        .says("--node");
+    let _ = project
+        .shipit(&["kick", "web", "--stage", ""])
+        .run()
+        .exits(2)
+        .says("--stage");
+    let _ = project
+        .shipit(&["kick", "web", "web", "--stage", "staging"])
+        .run()
+        .exits(2)
+        .says("twice");
+}
+
+#[test]
 fn a_template_with_an_undefined_variable_is_refused_before_anything_is_uploaded() {
     let project = small::with("", "template = \"web.yml.j2\"\n");
     project.repo.write(

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
+use crate::environment::Environment;
 
 /// Build and publish artifact deploys: from a git revision to the hosts that pull it.
 ///
@@ -32,14 +33,8 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The config file [default: shipit.toml, searched upward from the working directory]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "SHIPIT_CONFIG",
-        hide_env_values = true
-    )]
+    /// The config file [default: $SHIPIT_CONFIG, else shipit.toml, searched upward from the working directory]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How data is written to stdout
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
@@ -50,18 +45,31 @@ pub struct Global {
     /// Say less: warnings and errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Where mirrors and build workspaces are kept [default: $XDG_CACHE_HOME/shipit or ~/.cache/shipit]
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "SHIPIT_CACHE_DIR",
-        hide_env_values = true
-    )]
+    /// Where mirrors and build workspaces are kept [default: $SHIPIT_CACHE_DIR, else $XDG_CACHE_HOME/shipit, else
+    /// ~/.cache/shipit]
+    #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// How many threads pack and transfer [default: the number of processors]
     #[arg(long, short, global = true, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
+}
+
+/// The stage, of commands that work on one.
+#[derive(Debug, Clone, Args)]
+pub struct StageArg {
+    /// The stage [default: $SHIPIT_STAGE; a config without stages needs none]
+    #[arg(long, short, value_name = "STAGE")]
+    stage: Option<String>,
+}
+
+impl StageArg {
+    /// The stage that was named. An empty name, which an unset parameter of a Jenkins job gives, is none.
+    pub fn name(&self, environment: &Environment) -> Option<String> {
+        self.stage
+            .clone()
+            .or_else(|| environment.text("SHIPIT_STAGE"))
+            .filter(|stage| !stage.is_empty())
+    }
 }
 
 /// The form of what goes to stdout.

@@ -236,11 +236,19 @@ fn pack(
         .iter()
         .flat_map(|layer| layer.vendored.owned.iter().cloned())
         .collect();
+    let mut exclude = config.build.exclude.clone();
+    // A repository that a step cloned: the artifact is no place for one, and no two clones are the same.
+    exclude.push(".git".to_owned());
     let mut tree = DirTree::new(&workspace.steps().root)?
         .without(vendored)
-        .exclude(&config.build.exclude)
+        .exclude(&exclude)
         .map_err(|error| CliError::from_source(Kind::Usage, error).context("build.exclude"))?;
     if let Some(root) = root(config) {
+        if !workspace.steps().root.join(root.as_path()).is_dir() {
+            let message =
+                format!("build.root = \"{root}\" is no directory of the tree, nor did a step make it");
+            return Err(CliError::new(Kind::Usage, message).hint("correct build.root in the config"));
+        }
         tree = tree.rooted(root)?;
     }
     let code = LayerPlan {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::args::StageArg;
 use crate::config::{self, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -14,9 +15,8 @@ use crate::settle;
 /// masked. Without `--stage` the base alone is shown.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// The stage that is laid over the base
-    #[arg(long, short, value_name = "STAGE", env = "SHIPIT_STAGE")]
-    stage: Option<String>,
+    #[command(flatten)]
+    stage: StageArg,
     /// Print the JSON Schema of the file (templates/shipit.schema.json)
     #[arg(long, hide = true)]
     schema: bool,
@@ -32,7 +32,8 @@ pub fn run(args: &ConfigArgs, context: &Context) -> Result<()> {
     if args.reference {
         return context.output.raw(config::reference().as_bytes());
     }
-    let settled = settle::config(context, StageChoice::Any(args.stage.as_deref()))?;
+    let stage = args.stage.name(&context.environment);
+    let settled = settle::config(context, StageChoice::Any(stage.as_deref()))?;
     if context.output.is_json() {
         let document = config::as_json(&settled).map_err(|error| unshown(error, &settled))?;
         return context.output.json(&document);

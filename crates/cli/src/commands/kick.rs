@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use shipit_fleet::consul::{Client, EventRequest, any_of, exact, preflight};
@@ -10,6 +11,7 @@ use shipit_fleet::event;
 use shipit_fleet::exec::{self, ExecRequest, HostOutcome, HostResult};
 use shipit_store::{OnEvent, Release, ReleaseRef, Store, release};
 
+use crate::args::StageArg;
 use crate::config::{Exec, Role, Settled, StageChoice, Transport};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -26,9 +28,8 @@ pub struct KickArgs {
     /// The roles, in order; the next one is kicked only when the one before went well
     #[arg(required = true, value_name = "ROLE")]
     roles: Vec<String>,
-    /// The stage
-    #[arg(long, short, value_name = "STAGE", env = "SHIPIT_STAGE")]
-    stage: Option<String>,
+    #[command(flatten)]
+    stage: StageArg,
     /// The release: its id, or `latest`
     #[arg(long, value_name = "ID", default_value = "latest")]
     release: String,
@@ -36,16 +37,16 @@ pub struct KickArgs {
     #[arg(long, value_enum, value_name = "TRANSPORT")]
     transport: Option<TransportArg>,
     /// Only the nodes of this name; may be given several times (consul)
-    #[arg(long = "node", value_name = "NODE")]
+    #[arg(long = "node", value_name = "NODE", value_parser = NonEmptyStringValueParser::new())]
     nodes: Vec<String>,
     /// Only nodes with this service (consul)
-    #[arg(long, value_name = "SERVICE")]
+    #[arg(long, value_name = "SERVICE", value_parser = NonEmptyStringValueParser::new())]
     service: Option<String>,
     /// Only where that service has this tag (consul)
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
     tag: Option<String>,
     /// The datacenter (consul) [default: that of the config, else the agent's]
-    #[arg(long, value_name = "DC")]
+    #[arg(long, value_name = "DC", value_parser = NonEmptyStringValueParser::new())]
     dc: Option<String>,
 }
 
@@ -88,7 +89,8 @@ enum Plan<'a> {
 }
 
 pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
-    let config = settle::config(context, StageChoice::Of(args.stage.as_deref()))?;
+    let stage = args.stage.name(&context.environment);
+    let config = settle::config(context, StageChoice::Of(stage.as_deref()))?;
     if let Some(twice) = args
         .roles
         .iter()

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use shipit_store::{OnEvent, PublishInput, RenderContext, RolePlan, publish};
 
+use crate::args::StageArg;
 use crate::config::{Role, Settled, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -21,9 +22,8 @@ use crate::state::{PublishState, StateDirectory, artifact_to_publish};
 /// already is not sent again, nothing in it is overwritten, and a publish that was cut anywhere can be run again.
 #[derive(Debug, Args)]
 pub struct PublishArgs {
-    /// The stage
-    #[arg(long, short, value_name = "STAGE", env = "SHIPIT_STAGE")]
-    stage: Option<String>,
+    #[command(flatten)]
+    stage: StageArg,
     /// The artifact, by its SHA-256 [default: the last one built here]
     #[arg(long, value_name = "SHA256")]
     artifact: Option<String>,
@@ -54,7 +54,8 @@ struct RoleReport<'a> {
 }
 
 pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
-    let config = settle::config(context, StageChoice::Of(args.stage.as_deref()))?;
+    let stage = args.stage.name(&context.environment);
+    let config = settle::config(context, StageChoice::Of(stage.as_deref()))?;
     let roles = roles(&config, &args.roles)?;
     let artifact = artifact_to_publish(&config, args.artifact.as_deref())?;
     let revision = &artifact.record.revision;

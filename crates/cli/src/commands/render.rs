@@ -5,6 +5,7 @@ use serde::Serialize;
 use shipit_store::layout::artifact_key;
 use shipit_store::{OnEvent, ReleaseId, RenderContext};
 
+use crate::args::StageArg;
 use crate::config::StageChoice;
 use crate::context::Context;
 use crate::errors::Result;
@@ -18,9 +19,8 @@ use crate::state::artifact_to_publish;
 pub struct RenderArgs {
     /// The role
     role: String,
-    /// The stage
-    #[arg(long, short, value_name = "STAGE", env = "SHIPIT_STAGE")]
-    stage: Option<String>,
+    #[command(flatten)]
+    stage: StageArg,
     /// The release's id [default: the one that a publish at this moment would take]
     #[arg(long, value_name = "ID")]
     release_id: Option<String>,
@@ -41,7 +41,8 @@ struct Report<'a> {
 }
 
 pub fn run(args: &RenderArgs, context: &Context) -> Result<()> {
-    let config = settle::config(context, StageChoice::Of(args.stage.as_deref()))?;
+    let stage = args.stage.name(&context.environment);
+    let config = settle::config(context, StageChoice::Of(stage.as_deref()))?;
     let role = config
         .role(&args.role)
         .map_err(|error| crate::errors::config(&error, false))?;

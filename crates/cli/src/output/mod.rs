@@ -107,8 +107,13 @@ impl Output {
     /// A line of a child's output, prefixed with where it comes from; silent with --quiet.
     pub fn prefixed(&self, prefix: &str, line: &str) {
         if !self.inner.quiet {
-            self.line(&format!("{} {line}", self.paint("2", &format!("{prefix} |"))));
+            self.quoted(prefix, line);
         }
+    }
+
+    /// As `prefixed`, but with --quiet too: what belongs to an error.
+    pub fn quoted(&self, prefix: &str, line: &str) {
+        self.line(&format!("{} {line}", self.paint("2", &format!("{prefix} |"))));
     }
 
     /// Data for text output: exactly these bytes and a newline, on stdout. Nothing in JSON mode.
@@ -150,9 +155,11 @@ impl Output {
         Meter::new(self.clone(), self.inner.bars.as_ref(), label.into(), total)
     }
 
+    /// One write a line: stderr has no buffer, and steps can print a million lines.
     fn line(&self, text: &str) {
+        let line = format!("{text}\n");
         self.suspended(|| {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
         });
     }
 

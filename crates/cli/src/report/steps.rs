@@ -56,7 +56,7 @@ pub fn step_failed(error: Error, output: &Output) -> CliError {
     if !tail.is_empty() {
         output.warn(format!("the last {} lines of the output:", tail.len()));
         for line in tail {
-            output.prefixed("  ", line);
+            output.quoted("  ", line);
         }
     }
     CliError::from(error)

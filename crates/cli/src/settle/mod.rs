@@ -16,10 +16,12 @@ use crate::errors::Result;
 /// Loads the config with the stage that the command asks for, and shows its warnings.
 pub fn config(context: &Context, stage: StageChoice<'_>) -> Result<Settled> {
     let cwd = context.working_directory()?;
-    let path = match &context.global.config {
-        Some(path) => Some(context.absolute(path)?),
-        None => None,
-    };
+    let named = context
+        .global
+        .config
+        .clone()
+        .or_else(|| context.environment.path("SHIPIT_CONFIG"));
+    let path = named.map(|path| context.absolute(&path)).transpose()?;
     let env = |name: &str| context.environment.text(name);
     let settled = Config::load(&ConfigRequest {
         path,

@@ -12,7 +12,7 @@ use crate::config::Span;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuildTable {
-    /// What stays out of the code layer: globs as in .gitignore. `*.pid` and `*.socket` always stay out.
+    /// What stays out of the code layer: globs as in .gitignore. `.git`, `*.pid` and `*.socket` always stay out.
     #[schemars(with = "Option<Vec<GlobText>>", extend("default" = [], "examples" = [["spec", "docs", "*.psd"]]))]
     pub exclude: Option<Vec<String>>,
     /// The artifact's compression: `zstd`, or `gzip` for hosts whose tar knows no zstd.
