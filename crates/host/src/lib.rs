@@ -8,7 +8,8 @@
 //! what the manifest's own commands do with a release (its template, in shipit-manifest).
 //!
 //! The modules, in the order in which they come into play: `apply` (the order of things), `plan` (what the manifest
-//! asks for), `lock`, `download`, `stage` (temporary files), `command`, `archive`, `sync` with `filter` and `pattern`; `log` carries every event.
+//! asks for), `lock`, `download`, `stage` (temporary files), `command`, `archive`, `sync` with `filter` and `pattern`;
+//! `log` carries every event.
 
 #![forbid(unsafe_code)]
 

@@ -91,7 +91,7 @@ pub(crate) fn sync(
 /// The `mv` strategy: dest must not be there, and must lie on the tree's file system.
 pub(crate) fn mv(tree: &Path, dest: &Path, survey: Survey) -> Result<Synced, Error> {
     let dest = plain(dest);
-    rustix::fs::renameat_with(CWD, tree, CWD, &dest, RenameFlags::NOREPLACE)
+    rename_to_nothing(tree, &dest)
         .map_err(|error| Error::disk("renaming the unpacked tree (sync_strategy mv) to", &dest, error))?;
     Ok(Synced {
         method: Method::Renamed,
@@ -105,12 +105,21 @@ pub(crate) fn mv(tree: &Path, dest: &Path, survey: Survey) -> Result<Synced, Err
 /// Renames the tree to dest if nothing is there; false when something is, or when it cannot be renamed there.
 fn rename(tree: &Path, dest: &Path) -> Result<bool, Error> {
     let dest = plain(dest);
-    match rustix::fs::renameat_with(CWD, tree, CWD, &dest, RenameFlags::NOREPLACE) {
+    match rename_to_nothing(tree, &dest) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT) => Err(Error::disk("renaming the unpacked tree to", dest, Errno::NOENT)),
-        // There already, another file system, a kernel or file system without the flag, a tree that may not be
-        // written: the long way says what is really wrong, if anything is.
+        // There already, another file system, a tree that may not be written: the long way says what is really wrong,
+        // if anything is.
         Err(_) => Ok(false),
+    }
+}
+
+fn rename_to_nothing(tree: &Path, dest: &Path) -> Result<(), Errno> {
+    match rustix::fs::renameat_with(CWD, tree, CWD, dest, RenameFlags::NOREPLACE) {
+        // Some file systems do not know the flag. The lock keeps other handlers from coming in between.
+        Err(Errno::INVAL | Errno::NOSYS) if stat_at(CWD, dest)?.is_none() => rustix::fs::rename(tree, dest),
+        Err(Errno::INVAL | Errno::NOSYS) => Err(Errno::EXIST),
+        other => other,
     }
 }
 
