@@ -121,14 +121,6 @@ pub enum Error {
         /// What was tried.
         reason: String,
     },
-    /// A remote did not answer or broke off.
-    #[error("{remote} did not answer: {reason}")]
-    Transfer {
-        /// The remote.
-        remote: String,
-        /// What happened.
-        reason: String,
-    },
     /// A token would go over an unprotected connection.
     #[error("the token is not sent to {remote}: the connection is not encrypted")]
     PlainToken {
@@ -279,7 +271,7 @@ impl Error {
             Self::Remote { .. } | Self::NoRemote | Self::BadRevision { .. } => ErrorKind::Input,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::Ambiguous,
-            Self::Unreachable { .. } | Self::Transfer { .. } => ErrorKind::Unreachable,
+            Self::Unreachable { .. } => ErrorKind::Unreachable,
             Self::HostKey { .. } => ErrorKind::HostKey,
             Self::Auth { .. } | Self::PlainToken { .. } => ErrorKind::Auth,
             Self::Repository { .. } | Self::Owner { .. } | Self::Damaged { .. } => ErrorKind::Repository,
@@ -312,7 +304,7 @@ impl Error {
                 "give a token by an environment variable, an ssh key that the server knows, or a git credential helper; see docs/source.md".to_owned(),
             ),
             Self::PlainToken { .. } => Some("use an https:// URL".to_owned()),
-            Self::Unreachable { .. } | Self::Transfer { .. } => {
+            Self::Unreachable { .. } => {
                 Some("check the URL and the network; a second remote in `repo` is tried when the first is down".to_owned())
             }
             Self::Owner { path, .. } => {

@@ -121,7 +121,6 @@ fn config(source: &SourceOptions, remote: &Remote) -> Vec<(String, String)> {
     let mut config: Vec<(String, String)> = [
         ("gc.auto", "0"),
         ("maintenance.auto", "false"),
-        ("fetch.fsckObjects", "false"),
         ("core.hooksPath", "/dev/null"),
         ("submodule.recurse", "false"),
         ("http.lowSpeedLimit", "1"),

@@ -85,6 +85,8 @@ impl Mirror {
 
     /// Opens the mirror, making it when it is not there, and anew when it is not usable.
     pub(crate) fn open(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Repository, Error> {
+        // What a process that was killed while it made the mirror anew had moved aside.
+        remove(&beside(&self.path, ".broken"))?;
         if !self.path.exists() {
             self.make()?;
             return repository::open_git_dir(&self.path);
