@@ -64,9 +64,12 @@ impl Context {
         self.runtime.block_on(work)
     }
 
-    /// The error of a run that was asked to stop.
+    /// The error of a run that was asked to stop; `cancelled` is what says so where no signal came.
     pub fn stopped(&self) -> CliError {
-        CliError::stopped(self.interrupt.code().unwrap_or(Kind::Interrupted.row().0))
+        match self.interrupt.signal() {
+            Some(asked) => CliError::stopped(asked),
+            None => CliError::new(Kind::Internal, "cancelled, though no signal came"),
+        }
     }
 
     /// Where this process stands.

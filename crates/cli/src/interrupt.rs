@@ -7,14 +7,36 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-const INTERRUPTED: u8 = 130;
-const TERMINATED: u8 = 143;
+/// A signal that asks to stop: its name, and the exit code that says so. SIGHUP is a terminal that closed: as SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The signal's name.
+    pub name: &'static str,
+    /// 130 or 143.
+    pub code: u8,
+}
+
+const SIGNALS: [Asked; 3] = [
+    Asked {
+        name: "SIGINT",
+        code: 130,
+    },
+    Asked {
+        name: "SIGTERM",
+        code: 143,
+    },
+    Asked {
+        name: "SIGHUP",
+        code: 143,
+    },
+];
 
 /// Whether, and by what, this process was asked to stop. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
-    code: Arc<AtomicU8>,
+    // 0, or one more than the signal's place in SIGNALS.
+    signal: Arc<AtomicU8>,
     notify: Arc<Notify>,
 }
 
@@ -23,16 +45,19 @@ impl Interrupt {
     pub fn listen(runtime: &Handle) -> std::io::Result<Self> {
         let interrupt = Interrupt::default();
         let _guard = runtime.enter();
-        for (kind, code) in [
-            (SignalKind::interrupt(), INTERRUPTED),
-            (SignalKind::terminate(), TERMINATED),
-            (SignalKind::hangup(), TERMINATED),
-        ] {
+        for (place, kind) in [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ]
+        .into_iter()
+        .enumerate()
+        {
             let mut stream = signal(kind)?;
             let interrupt = interrupt.clone();
             runtime.spawn(async move {
                 while stream.recv().await.is_some() {
-                    interrupt.ask(code);
+                    interrupt.ask(place);
                 }
             });
         }
@@ -49,12 +74,10 @@ impl Interrupt {
         Arc::clone(&self.asked)
     }
 
-    /// The exit code of the signal that came, if one did.
-    pub fn code(&self) -> Option<u8> {
-        match self.code.load(Ordering::Acquire) {
-            0 => None,
-            code => Some(code),
-        }
+    /// The signal that came first, if one did.
+    pub fn signal(&self) -> Option<Asked> {
+        let place = usize::from(self.signal.load(Ordering::Acquire)).checked_sub(1)?;
+        SIGNALS.get(place).copied()
     }
 
     /// Waits until this process is asked to stop.
@@ -68,15 +91,16 @@ impl Interrupt {
         }
     }
 
-    fn ask(&self, code: u8) {
+    fn ask(&self, place: usize) {
+        let mark = u8::try_from(place + 1).unwrap_or(u8::MAX);
         let first = self
-            .code
-            .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire)
+            .signal
+            .compare_exchange(0, mark, Ordering::AcqRel, Ordering::Acquire)
             .is_ok();
         if !first {
             // Whoever presses ctrl-C twice means now. Children end with us: they are started with a parent-death signal.
             #[allow(clippy::disallowed_methods)]
-            std::process::exit(i32::from(code));
+            std::process::exit(i32::from(SIGNALS[place].code));
         }
         self.asked.store(true, Ordering::Release);
         self.notify.notify_waiters();

@@ -150,7 +150,7 @@ fn lock(path: &Path, context: &Context) -> Result<File> {
             context.output.say("waiting for another build of this app to end");
             said = true;
         }
-        if context.interrupt.code().is_some() {
+        if context.interrupt.signal().is_some() {
             return Err(context.stopped());
         }
         std::thread::sleep(LOOK);

@@ -66,13 +66,17 @@ pub fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
         Some(url) => apply(args, url, context),
         None => {
             context.output.say("no event yet: nothing to do");
-            Ok(())
+            context.output.json(&())
         }
     });
     let watched = context.environment.text("CONSUL_INDEX").is_some();
     match result {
         Err(error) if watched => {
-            context.output.error(&error);
+            context.output.error(&if error.kind() == Kind::Interrupted {
+                context.stopped()
+            } else {
+                error
+            });
             context
                 .output
                 .say("ending with 0 all the same: consul watch would end otherwise");
@@ -100,7 +104,7 @@ fn url(args: &ApplyArgs, context: &Context) -> Result<Option<String>> {
         .take(LARGEST_INPUT)
         .read_to_end(&mut input)
         .map_err(|error| CliError::disk("reading the manifest's URL from standard input", error))?;
-    if input.is_empty() && context.interrupt.code().is_some() {
+    if input.is_empty() && context.interrupt.signal().is_some() {
         return Err(context.stopped());
     }
     match parse_handler_input(&input) {

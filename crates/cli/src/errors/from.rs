@@ -115,7 +115,7 @@ impl From<shipit_host::Error> for CliError {
 pub fn config(error: &ConfigError, colors: bool) -> CliError {
     match error {
         ConfigError::Invalid(invalid) => CliError::rendered(Kind::Usage, invalid.render(colors)),
-        ConfigError::Read { source, .. } if source.kind() != std::io::ErrorKind::NotFound => {
+        ConfigError::Read { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             CliError::new(Kind::Disk, chain(error)).maybe_hint(error.hint())
         }
         _ => CliError::new(Kind::Usage, chain(error)).maybe_hint(error.hint()),

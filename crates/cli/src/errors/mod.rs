@@ -7,6 +7,8 @@ use std::error::Error as StdError;
 
 pub use from::config;
 
+use crate::interrupt::Asked;
+
 /// What went wrong, as far as the exit code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -131,14 +133,20 @@ impl CliError {
         }
     }
 
-    /// The process was asked to stop; `code` is 130 or 143.
-    pub fn stopped(code: u8) -> Self {
-        let kind = if code == Kind::Interrupted.row().0 {
+    /// The process was asked to stop.
+    pub fn stopped(asked: Asked) -> Self {
+        let kind = if asked.code == Kind::Interrupted.row().0 {
             Kind::Interrupted
         } else {
             Kind::Terminated
         };
-        CliError::new(kind, kind.row().1)
+        CliError::new(
+            kind,
+            format!(
+                "stopped by {}; nothing half-written was left, and it can be run again",
+                asked.name
+            ),
+        )
     }
 
     /// Local file trouble: what was being done, and the cause.
