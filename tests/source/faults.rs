@@ -213,6 +213,10 @@ fn a_damaged_mirror_is_made_anew() {
             told.events
         );
         told.ok();
+        // What a killed one had moved aside goes with the next run.
+        let aside = tmp.mkdir(format!("m{at}.broken/objects"));
+        resolve(&options, &ids[1]).ok();
+        assert!(!aside.exists());
         // Objects that are gone.
         let _ = std::fs::remove_dir_all(options.mirror.join("objects"));
         std::fs::create_dir_all(options.mirror.join("objects/pack")).unwrap();

@@ -177,6 +177,7 @@ fn classify(said: &str, remote: &Remote) -> Failure {
         "is corrupt",
     ]) || has(&[
         "unresolved delta",
+        "error in object",
         "Could not read ",
         "loose object",
         "not a git repository: '",
