@@ -50,6 +50,20 @@ fn a_planted_secret_is_in_no_log_record_or_message() {
     }
 }
 
+#[test]
+fn a_variable_whose_name_sounds_secret_is_one() {
+    let step = "[[build.step]]\nname = \"make\"\nrun = \"echo it is $OTHER\"\nenv = { OTHER = { env = \"OTHER_SECRET\" } }\n";
+    let mut project = small::with(step, "");
+    project.env([("OTHER_SECRET".to_owned(), PLANTED.to_owned())]);
+    for args in [["config", "--stage", "staging"], ["build", "--rev", "main"]] {
+        let ran = project.shipit(&args).run().ok();
+        assert!(
+            !ran.out().contains(PLANTED) && !ran.err().contains(PLANTED),
+            "{ran}"
+        );
+    }
+}
+
 #[track_caller]
 fn search(path: &Path) {
     if fs::symlink_metadata(path).unwrap().is_dir() {

@@ -57,6 +57,33 @@ fn a_build_that_is_interrupted_in_a_step_ends_its_children_and_leaves_nothing() 
 }
 
 #[test]
+fn a_second_signal_right_after_the_first_cuts_no_cleaning_short() {
+    let (project, stay) = staying();
+    let mut build = start(&project, &["build"]);
+    wait_for_file(&format!("{stay}.runs"));
+    build.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(20));
+    build.signal(Signal::TERM);
+    let status = build.wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(143), "{}", build.log());
+    assert!(build.log().contains("error: stopped by SIGTERM"), "{}", build.log());
+    assert_eq!(artifacts(&project), [""; 0]);
+}
+
+#[test]
+fn a_build_under_nohup_outlives_its_terminal() {
+    let (project, stay) = staying();
+    let shipit = project.shipit(&["build"]);
+    let mut build = shipit.under(&["nohup"]).start("shipit", project.tmp.join("out.log"));
+    wait_for_file(&format!("{stay}.runs"));
+    build.signal(Signal::HUP);
+    assert_eq!(build.wait(Duration::from_millis(700)), None, "{}", build.log());
+    build.signal(Signal::TERM);
+    let status = build.wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(143), "{}", build.log());
+}
+
+#[test]
 fn a_build_that_is_killed_in_a_step_takes_its_children_with_it() {
     let (project, stay) = staying();
     let mut build = start(&project, &["build"]);

@@ -1,5 +1,7 @@
 //! What a role's manifest is rendered from.
 
+use std::io::ErrorKind;
+
 use shipit_manifest::{Hooks, Layout, RenderInput, Template, render};
 use shipit_store::{BoxError, RenderContext};
 
@@ -25,10 +27,19 @@ impl RoleManifest {
                     .display()
                     .to_string();
                 let text = std::fs::read_to_string(path).map_err(|error| {
-                    CliError::disk(
-                        format!("reading the template {name} of the role {}", role.name),
-                        error,
-                    )
+                    let kind = match error.kind() {
+                        ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::InvalidData => Kind::Usage,
+                        _ => Kind::Disk,
+                    };
+                    CliError::from_source(kind, error)
+                        .context(format!(
+                            "cannot read the template {name} of the role {}",
+                            role.name
+                        ))
+                        .hint(format!(
+                            "role.{}.template names it, seen from the config's directory",
+                            role.name
+                        ))
                 })?;
                 Some((name, text))
             }

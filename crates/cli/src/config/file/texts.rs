@@ -43,7 +43,7 @@ pub struct EnvTable {
     /// The variable's name.
     #[schemars(extend("x-check" = "variable"))]
     pub env: String,
-    /// Whether the value is kept out of everything that is shown. It is by itself where the key's name says that it is
+    /// Whether the value is kept out of everything that is shown. It is by itself where the key's name or the variable's says that it is
     /// secret (`token`, `password`, …).
     pub secret: Option<bool>,
     /// The value when the variable is not set; a secret cannot have one.

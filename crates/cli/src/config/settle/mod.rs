@@ -113,14 +113,17 @@ impl Settler<'_> {
         }
     }
 
-    /// A value that may come from the environment. It is secret when it says so, or else when its key sounds so.
+    /// A value that may come from the environment. It is secret when it says so, or else when its key, or the variable that it
+    /// comes from, sounds so.
     fn setting(&self, table: &[Part], name: &str, value: TextOrEnv) -> Setting {
         let path = under(table, name);
         let place = self.place(&path);
         match value {
             TextOrEnv::Text(text) => Setting::text(dotted(&path), place, text),
             TextOrEnv::Env(env) => {
-                let secret = env.secret.unwrap_or_else(|| sounds_secret(name));
+                // What has a default in the file is none, whatever its variable is called.
+                let sounds = sounds_secret(name) || (env.default.is_none() && sounds_secret(&env.env));
+                let secret = env.secret.unwrap_or(sounds);
                 Setting::env(
                     dotted(&path),
                     place,
