@@ -9,8 +9,10 @@ use shipit_testbed::Tmp;
 
 use crate::support::{Sandbox, difference, holds, pack, program, sum};
 
-/// How many trees with patterns; each is another one, and the same in every run.
-const ROUNDS: u64 = 150;
+/// How many trees with patterns `make test` goes through; each is another one, and the same in every run.
+const ROUNDS: std::ops::Range<u64> = 0..50;
+/// And `make soak`.
+const SOAK: std::ops::Range<u64> = 50..2000;
 
 /// A small generator of the same numbers in every run.
 struct Dice(u64);
@@ -218,8 +220,19 @@ fn without_root(root: &Path) -> std::collections::BTreeMap<PathBuf, crate::suppo
 #[test]
 #[ignore = "needs the testbed; run make test"]
 fn random_patterns_leave_what_rsync_leaves() {
+    compare(ROUNDS);
+}
+
+#[test]
+#[ignore = "takes minutes; run make soak"]
+fn soak_random_patterns_leave_what_rsync_leaves() {
+    compare(SOAK);
+}
+
+fn compare(seeds: std::ops::Range<u64>) {
+    let rounds = seeds.end - seeds.start;
     let mut agreed = 0;
-    for seed in 0..ROUNDS {
+    for seed in seeds {
         let round = Round::new(seed);
         let theirs = Tmp::new("rsync");
         let dest = theirs.join("dest");
@@ -242,7 +255,7 @@ fn random_patterns_leave_what_rsync_leaves() {
         agreed += 1;
     }
     assert!(
-        agreed > ROUNDS / 2,
-        "only {agreed} of {ROUNDS} rounds went through"
+        agreed > rounds / 2,
+        "only {agreed} of {rounds} rounds went through"
     );
 }
