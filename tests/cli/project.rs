@@ -47,6 +47,12 @@ impl Project {
         shipit().args(args).cwd(self.repo.path()).envs(self.env.clone())
     }
 
+    /// As `shipit`, started by another program.
+    pub fn shipit_under(&self, program: &str, args: &[&str]) -> Cmd {
+        let cmd = Cmd::new(program).arg(binary()).args(args);
+        cmd.cwd(self.repo.path()).envs(self.env.clone())
+    }
+
     /// Builds a revision and gives the artifact's path.
     #[track_caller]
     pub fn build(&self, rev: &str) -> PathBuf {

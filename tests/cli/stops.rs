@@ -57,6 +57,27 @@ fn a_build_that_is_interrupted_in_a_step_ends_its_children_and_leaves_nothing() 
 }
 
 #[test]
+fn builds_that_fail_do_not_pile_up_their_trees() {
+    let mut project = Project::new();
+    let build = "[[build.step]]\nname = \"fails\"\nrun = \"mkdir -p made/closed; chmod 555 made/closed made; exit 3\"\n";
+    project.config(&small::config(&project, build, ""));
+    project.repo.write("app.txt", "one\n").commit("one");
+    let cache = project.tmp.join("failing");
+    project.env([("SHIPIT_CACHE_DIR".to_owned(), cache.display().to_string())]);
+    let trees = || {
+        let work = fs::read_dir(cache.join("work")).unwrap().next().unwrap().unwrap();
+        fs::read_dir(work.path()).unwrap().count()
+    };
+    let counts: Vec<usize> = (0..4)
+        .map(|_| {
+            let _ = project.shipit(&["build"]).run().exits(4);
+            trees()
+        })
+        .collect();
+    assert_eq!(counts[1], counts[3], "{counts:?}");
+}
+
+#[test]
 fn a_second_signal_right_after_the_first_cuts_no_cleaning_short() {
     let (project, stay) = staying();
     let mut build = start(&project, &["build"]);
@@ -66,15 +87,19 @@ fn a_second_signal_right_after_the_first_cuts_no_cleaning_short() {
     build.signal(Signal::TERM);
     let status = build.wait(Duration::from_secs(30)).unwrap();
     assert_eq!(status.code(), Some(143), "{}", build.log());
-    assert!(build.log().contains("error: stopped by SIGTERM"), "{}", build.log());
+    assert!(
+        build.log().contains("error: stopped by SIGTERM"),
+        "{}",
+        build.log()
+    );
     assert_eq!(artifacts(&project), [""; 0]);
 }
 
 #[test]
 fn a_build_under_nohup_outlives_its_terminal() {
     let (project, stay) = staying();
-    let shipit = project.shipit(&["build"]);
-    let mut build = shipit.under(&["nohup"]).start("shipit", project.tmp.join("out.log"));
+    let shipit = project.shipit_under("nohup", &["build"]);
+    let mut build = shipit.start("shipit", project.tmp.join("out.log"));
     wait_for_file(&format!("{stay}.runs"));
     build.signal(Signal::HUP);
     assert_eq!(build.wait(Duration::from_millis(700)), None, "{}", build.log());
@@ -127,9 +152,13 @@ const TIMES: [u64; 10] = [5, 15, 30, 45, 60, 90, 130, 180, 250, 350];
 
 #[test]
 fn a_build_killed_anywhere_leaves_no_half_artifact() {
+    builds_killed(&TIMES);
+}
+
+fn builds_killed(times: &[u64]) {
     let project = bulky();
     fs::remove_dir_all(project.repo.join(".shipit")).unwrap();
-    killed_then_whole(&project, &["build"], &TIMES, &|| {
+    killed_then_whole(&project, &["build"], times, &|| {
         for name in artifacts(&project).iter().filter(|name| name.ends_with(".json")) {
             let sha256 = name.trim_end_matches(".json");
             let _ = project
@@ -147,8 +176,12 @@ fn a_build_killed_anywhere_leaves_no_half_artifact() {
 
 #[test]
 fn a_publish_killed_anywhere_leaves_no_half_release() {
+    publishes_killed(&TIMES);
+}
+
+fn publishes_killed(times: &[u64]) {
     let project = bulky();
-    killed_then_whole(&project, &["publish", "--stage", "staging"], &TIMES, &|| {
+    killed_then_whole(&project, &["publish", "--stage", "staging"], times, &|| {
         let releases = store(&project).join("releases/shop/staging");
         for release in fs::read_dir(releases)
             .into_iter()
@@ -169,6 +202,10 @@ fn a_publish_killed_anywhere_leaves_no_half_release() {
 
 #[test]
 fn an_apply_killed_anywhere_leaves_the_old_release_or_the_new_one() {
+    applies_killed(&TIMES);
+}
+
+fn applies_killed(times: &[u64]) {
     let project = bulky();
     let one = crate::project::release_of(&project.publish("staging", "web"));
     let _ = project.shipit(&["kick", "web", "--stage", "staging"]).run().ok();
@@ -178,7 +215,7 @@ fn an_apply_killed_anywhere_leaves_the_old_release_or_the_new_one() {
     let two = crate::project::release_of(&url);
     let locks = project.tmp.join("locks");
     let args = ["apply", &url, "--lock-dir", locks.to_str().unwrap()];
-    killed_then_whole(&project, &args, &TIMES, &|| {
+    killed_then_whole(&project, &args, times, &|| {
         let current = fs::read_link(dest(&project).join("current")).unwrap();
         let text = fs::read_to_string(dest(&project).join("current/app.txt")).unwrap();
         let right = [
@@ -193,6 +230,29 @@ fn an_apply_killed_anywhere_leaves_the_old_release_or_the_new_one() {
     });
     let current = fs::read_link(dest(&project).join("current")).unwrap();
     assert_eq!(current.display().to_string(), format!("releases/{two}"));
+}
+
+/// A hundred times, each at another point of the command.
+fn hundred() -> Vec<u64> {
+    (0..100).map(|n| 2 + n * 37 % 401).collect()
+}
+
+#[test]
+#[ignore = "takes minutes; run make soak"]
+fn soak_builds_killed() {
+    builds_killed(&hundred());
+}
+
+#[test]
+#[ignore = "takes minutes; run make soak"]
+fn soak_publishes_killed() {
+    publishes_killed(&hundred());
+}
+
+#[test]
+#[ignore = "takes minutes; run make soak"]
+fn soak_applies_killed() {
+    applies_killed(&hundred());
 }
 
 #[test]

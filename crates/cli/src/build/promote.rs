@@ -73,7 +73,7 @@ impl Pending {
 
 /// One build at a time does the small things that others must not see half done; it takes no longer than a few renames.
 fn take_turn(artifacts: &Path) -> Result<File> {
-    let path = artifacts.join(".lock");
+    let path = artifacts.with_extension("lock");
     let failed = |error| CliError::disk(format!("locking {}", path.display()), error);
     let lock = File::options()
         .create(true)

@@ -1,7 +1,9 @@
 //! The directory that a build works in: one fixed path per app, since native extensions record where they were built. A lock
 //! lets one build at a time use it. Old trees are moved aside and removed at the end: removing first slows what follows.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use shipit_source::Commit;
@@ -53,6 +55,8 @@ impl BuildWorkspace {
             steps,
             _lock: lock,
         };
+        // What builds that failed or were killed left: without this each of them would leave its trees for ever.
+        workspace.remove_trash(context);
         workspace.set_aside()?;
         for path in [
             &workspace.steps.root,
@@ -85,8 +89,12 @@ impl BuildWorkspace {
         if let Err(error) = self.set_aside() {
             context.output.error(&error);
         }
+        self.remove_trash(context);
+    }
+
+    fn remove_trash(&self, context: &Context) {
         for path in trash(&self.root) {
-            if let Err(error) = std::fs::remove_dir_all(&path) {
+            if let Err(error) = remove_tree(&path) {
                 context
                     .output
                     .warn(format!("cannot remove {}: {error}", path.display()));
@@ -111,11 +119,35 @@ impl BuildWorkspace {
                     CliError::disk(format!("creating a directory in {}", self.root.display()), error)
                 })?
                 .keep();
+            // A directory that its owner may not write to cannot be moved. When this fails, the rename says why.
+            let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
             std::fs::rename(path, aside.join("tree"))
                 .map_err(|error| CliError::disk(format!("moving {} aside", path.display()), error))?;
         }
         Ok(())
     }
+}
+
+/// Removes a tree, directories without the write bit included: Go and Bazel make them.
+fn remove_tree(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            make_writable(path)?;
+            std::fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+fn make_writable(path: &Path) -> std::io::Result<()> {
+    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn trash(root: &Path) -> Vec<PathBuf> {
@@ -154,5 +186,31 @@ fn lock(path: &Path, context: &Context) -> Result<File> {
             return Err(context.stopped());
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_without_the_write_bit_are_made_writable_and_links_are_not_followed() {
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
+        let inner = tree.join("a/b");
+        std::fs::create_dir_all(&inner).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, inner.join("link")).unwrap();
+        for path in [&inner, &tree.join("a"), &outside] {
+            std::fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
+        }
+        make_writable(&tree).unwrap();
+        assert_eq!(
+            [mode(&tree.join("a")), mode(&inner), mode(&outside)],
+            [0o700, 0o700, 0o555]
+        );
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists() && outside.exists());
     }
 }
