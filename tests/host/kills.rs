@@ -46,6 +46,8 @@ fn start_child(sandbox: &Sandbox, text: &str) -> shipit_testbed::Process {
             "--nocapture",
         ])
         .env(CHILD, sandbox.path())
+        // Its own sandbox lies in this one, for who is killed cleans up nothing.
+        .env("TMPDIR", sandbox.path())
         .start("apply", sandbox.join("child.log"))
 }
 
