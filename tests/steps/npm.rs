@@ -131,7 +131,10 @@ fn the_production_tree_is_packed_and_the_full_one_built_with() {
     // A later step's change is not packed, and told all the same.
     let sealed = SealedTree::take(layer).unwrap();
     bench.write("app/node_modules/semver/new.js", "");
-    assert_eq!(names(&sealed.changes().unwrap()), ["app/node_modules/semver/new.js"]);
+    assert_eq!(
+        names(&sealed.changes().unwrap()),
+        ["app/node_modules/semver/new.js"]
+    );
 
     // Code and layer together, as a host has them.
     let host = Tmp::new("host");
