@@ -55,7 +55,7 @@ pub fn quoted(text: &str) -> String {
     format!("'''{text}'''")
 }
 
-/// The files of `.shipit/artifacts`, by name; the lock file, which is never removed, left out.
+/// The files of `.shipit/artifacts`, by name.
 pub fn artifacts(project: &Project) -> Vec<String> {
     let dir = project.repo.join(".shipit/artifacts");
     let mut names: Vec<String> = std::fs::read_dir(dir)
@@ -63,7 +63,6 @@ pub fn artifacts(project: &Project) -> Vec<String> {
         .flatten()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
-    names.retain(|name| name != ".lock");
     names.sort();
     names
 }
