@@ -1,0 +1,155 @@
+//! Fetching and exporting, against git.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use shipit_testbed::GitHttp;
+
+use crate::compare::{Measured, ROUNDS, in_turn};
+use crate::inputs::{Inputs, Repository, SERVED};
+use crate::run::{git, pipeline, printed, program, run};
+use crate::worker::worker;
+
+/// The history that a mirror holds and a fetch at depth 1 does without; less would make the case too easy for neither.
+const LEAST_HISTORY: u64 = 20;
+
+/// One commit into a mirror that is not there, against the whole repository.
+pub fn first_fetch(inputs: &Inputs) -> Measured {
+    let repository = inputs.repository();
+    repository.show(&repository.main);
+    let server = GitHttp::start(&repository.root);
+    let dir = inputs.dir("first-fetch");
+    let measured = in_turn(
+        ROUNDS,
+        |round| {
+            let command = fetch(&server, &dir.join(format!("ours-{round}")), &repository.main);
+            || run(command)
+        },
+        |round| {
+            let command = mirror(&server, &dir.join(format!("peer-{round}")));
+            || run(command)
+        },
+    );
+    let (ours, peer) = (packs(&dir.join("ours-0")), packs(&dir.join("peer-0")));
+    assert!(
+        peer >= LEAST_HISTORY * ours,
+        "the mirror's packs have {peer} bytes, those of the one commit {ours}"
+    );
+    measured
+}
+
+/// The commits that were pushed since.
+pub fn next_fetch(inputs: &Inputs) -> Measured {
+    let repository = inputs.repository();
+    repository.show(&repository.main);
+    let server = GitHttp::start(&repository.root);
+    let dir = inputs.dir("next-fetch");
+    let (ours, peer) = (dir.join("ours"), dir.join("peer"));
+    run(fetch(&server, &ours, &repository.main));
+    run(mirror(&server, &peer));
+    repository.show(&repository.newer);
+    let measured = in_turn(
+        ROUNDS,
+        |round| {
+            let command = fetch(&server, &copy(&ours, round), &repository.newer);
+            || run(command)
+        },
+        |round| {
+            let command = git(&copy(&peer, round), &["fetch", "--quiet"]);
+            || run(command)
+        },
+    );
+    for mirror in [copy_of(&ours, 0), copy_of(&peer, 0)] {
+        run(git(
+            &mirror,
+            &["cat-file", "-e", &format!("{}^{{tree}}", repository.newer)],
+        ));
+    }
+    measured
+}
+
+/// The files of a commit, from the same bare repository.
+pub fn export(inputs: &Inputs) -> Measured {
+    let repository = inputs.repository();
+    let bare = repository.root.join(SERVED);
+    let dir = inputs.dir("export");
+    let measured = in_turn(
+        ROUNDS,
+        |round| {
+            let mut command = worker("export");
+            command
+                .arg(&bare)
+                .arg(&repository.main)
+                .arg(dir.join(format!("ours-{round}")));
+            || run(command)
+        },
+        |round| {
+            let dest = dir.join(format!("peer-{round}"));
+            let command = pipeline(
+                r#"mkdir "$DEST"; git --git-dir "$REPOSITORY" -c tar.umask=0022 archive "$REVISION" | tar x -C "$DEST""#,
+                &[
+                    ("DEST", dest.as_os_str()),
+                    ("REPOSITORY", bare.as_os_str()),
+                    ("REVISION", OsStr::new(&repository.main)),
+                ],
+            );
+            || run(command)
+        },
+    );
+    let mut diff = program("diff");
+    diff.args(["-r", "--no-dereference"])
+        .arg(dir.join("ours-0"))
+        .arg(dir.join("peer-0"));
+    assert_eq!(printed(diff), "", "both exports are the same tree");
+    measured
+}
+
+fn fetch(server: &GitHttp, mirror: &Path, revision: &str) -> std::process::Command {
+    let mut command = worker("fetch");
+    command.arg(server.url(SERVED)).arg(mirror).arg(revision);
+    command
+}
+
+fn mirror(server: &GitHttp, to: &Path) -> std::process::Command {
+    let mut command = program("git");
+    command
+        .args(["clone", "--quiet", "--mirror"])
+        .arg(server.url(SERVED))
+        .arg(to);
+    command
+}
+
+/// A copy of a mirror for one round.
+fn copy(mirror: &Path, round: usize) -> std::path::PathBuf {
+    let to = copy_of(mirror, round);
+    let mut command = program("cp");
+    command.arg("-a").arg(mirror).arg(&to);
+    run(command);
+    to
+}
+
+fn copy_of(mirror: &Path, round: usize) -> std::path::PathBuf {
+    mirror.with_extension(round.to_string())
+}
+
+/// The bytes of a repository's packs.
+fn packs(repository: &Path) -> u64 {
+    let dir = repository.join("objects/pack");
+    let entries =
+        std::fs::read_dir(&dir).unwrap_or_else(|err| panic!("cannot list {}: {err}", dir.display()));
+    entries
+        .map(|entry| entry.expect("an entry of a directory"))
+        .filter(|entry| entry.path().extension() == Some(OsStr::new("pack")))
+        .map(|entry| entry.metadata().expect("a file that nobody removes").len())
+        .sum()
+}
+
+impl Repository {
+    /// Lets the served branch name this commit.
+    fn show(&self, commit: &str) {
+        run(git(
+            &self.root.join(SERVED),
+            &["update-ref", "refs/heads/main", commit],
+        ));
+    }
+}
