@@ -22,6 +22,8 @@ mod names;
 mod parts;
 #[path = "source/remotes.rs"]
 mod remotes;
+#[path = "source/silent.rs"]
+mod silent;
 #[path = "source/ssh.rs"]
 mod ssh;
 #[path = "source/subst.rs"]

@@ -214,7 +214,7 @@ fn a_damaged_mirror_is_made_anew() {
         );
         told.ok();
         // What a killed one had moved aside goes with the next run.
-        let aside = tmp.mkdir(format!("m{at}.broken/objects"));
+        let aside = tmp.mkdir(format!("m{at}.old/objects"));
         resolve(&options, &ids[1]).ok();
         assert!(!aside.exists());
         // Objects that are gone.

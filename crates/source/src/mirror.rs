@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use git2::{Oid, Repository, RepositoryInitOptions};
+use git2::{ErrorClass, Oid, Repository, RepositoryInitOptions};
 use shipit_artifact::{hex, sha256};
 
 use crate::error::Error;
@@ -83,10 +83,13 @@ impl Mirror {
             .map_err(failed("duplicating the lock of", &self.path))
     }
 
-    /// Opens the mirror, making it when it is not there, and anew when it is not usable.
+    /// Opens the mirror, making it when it is not there, and anew when it is no repository any more.
     pub(crate) fn open(&self, on_event: &(dyn Fn(Event) + Sync)) -> Result<Repository, Error> {
-        // What a process that was killed while it made the mirror anew had moved aside.
-        remove(&beside(&self.path, ".broken"))?;
+        remove(&self.trash())?;
+        if self.aside().exists() {
+            // A process was killed before it had the new one whole.
+            self.put_back()?;
+        }
         if !self.path.exists() {
             self.make()?;
             return repository::open_git_dir(&self.path);
@@ -99,27 +102,65 @@ impl Mirror {
             });
         }
         match repository::open_git_dir(&self.path) {
-            Err(Error::Repository { source, .. }) => self.remake(source.message(), on_event),
+            // Of a file that cannot be read nobody knows whether it is damaged.
+            Err(Error::Repository { source, .. }) if source.class() != ErrorClass::Os => {
+                self.trash_what_is_there()?;
+                self.make()?;
+                on_event(self.remade(source.message()));
+                repository::open_git_dir(&self.path)
+            }
             other => other,
         }
     }
 
-    /// Puts an empty mirror in the place of one that is damaged.
-    pub(crate) fn remake(
-        &self,
-        reason: &str,
-        on_event: &(dyn Fn(Event) + Sync),
-    ) -> Result<Repository, Error> {
-        on_event(Event::MirrorRemade {
+    /// Moves the mirror aside and puts an empty one in its place. Whether it is thrown away is settled when something could be
+    /// fetched into the empty one: [`Mirror::settle`] or [`Mirror::put_back`] follows.
+    pub(crate) fn move_aside(&self) -> Result<Repository, Error> {
+        let aside = self.aside();
+        remove(&aside)?;
+        fs::rename(&self.path, &aside).map_err(failed("moving aside", &self.path))?;
+        self.make()?;
+        repository::open_git_dir(&self.path)
+    }
+
+    /// Throws away the mirror that was moved aside: the new one has proved that the damage was in it.
+    pub(crate) fn settle(&self, reason: &str, on_event: &(dyn Fn(Event) + Sync)) -> Result<(), Error> {
+        on_event(self.remade(reason));
+        let trash = self.trash();
+        remove(&trash)?;
+        // In one step: what is half removed must not be put back.
+        fs::rename(self.aside(), &trash).map_err(failed("moving aside", &trash))?;
+        remove(&trash)
+    }
+
+    /// Puts the mirror that was moved aside back in the place of the new one.
+    pub(crate) fn put_back(&self) -> Result<(), Error> {
+        if self.path.exists() {
+            self.trash_what_is_there()?;
+        }
+        fs::rename(self.aside(), &self.path).map_err(failed("putting back", &self.path))
+    }
+
+    fn trash_what_is_there(&self) -> Result<(), Error> {
+        let trash = self.trash();
+        remove(&trash)?;
+        fs::rename(&self.path, &trash).map_err(failed("moving aside", &self.path))?;
+        remove(&trash)
+    }
+
+    fn aside(&self) -> PathBuf {
+        beside(&self.path, ".broken")
+    }
+
+    fn trash(&self) -> PathBuf {
+        beside(&self.path, ".old")
+    }
+
+    fn remade(&self, reason: &str) -> Event {
+        Event::MirrorRemade {
             path: self.path.clone(),
             reason: reason.to_owned(),
-        });
-        let broken = beside(&self.path, ".broken");
-        remove(&broken)?;
-        fs::rename(&self.path, &broken).map_err(failed("moving aside", &self.path))?;
-        self.make()?;
-        remove(&broken)?;
-        repository::open_git_dir(&self.path)
+        }
     }
 
     fn make(&self) -> Result<(), Error> {

@@ -25,8 +25,6 @@ pub(crate) struct Mirrored<'a> {
     wire: &'a Wire<'a>,
     revision: &'a Revision,
     repository: Repository,
-    /// A mirror is made anew once; if that does not help, the damage lies elsewhere.
-    remade: bool,
 }
 
 impl<'a> Mirrored<'a> {
@@ -36,39 +34,41 @@ impl<'a> Mirrored<'a> {
             wire,
             revision,
             repository,
-            remade: false,
         })
     }
 
     /// The commit that a full id names, when the mirror has all of it: no remote is asked for what cannot change.
-    pub(crate) fn at_hand(&mut self) -> Result<Option<Oid>, Error> {
+    pub(crate) fn at_hand(&self) -> Option<Oid> {
         let Base::Id(id) = self.revision.base else {
-            return Ok(None);
+            return None;
         };
-        let Some(commit) = repository::peel(&self.repository, id).filter(|commit| self.is_complete(*commit))
-        else {
-            return Ok(None);
-        };
+        let commit = repository::peel(&self.repository, id).filter(|commit| self.is_complete(*commit))?;
         if self.revision.suffix.is_empty() {
-            return Ok(Some(commit));
+            return Some(commit);
         }
         // The history behind a commit that was fetched alone is not there; behind others it cannot change either.
-        match self.settle(&[(commit, commit.to_string())])? {
-            Sought::Found(found) if self.is_complete(found) => Ok(Some(found)),
-            _ => Ok(None),
+        match self.settle(&[(commit, commit.to_string())]) {
+            Ok(Sought::Found(found)) if self.is_complete(found) => Some(found),
+            _ => None,
         }
     }
 
-    /// Seeks the revision at a remote. A damaged mirror is made anew, once.
+    /// Seeks the revision at a remote. A mirror that seems damaged is moved aside and made anew; it comes back unless the new
+    /// one got the revision, for a remote that fails can look like a mirror that is damaged.
     pub(crate) fn seek(&mut self, remote: &Remote) -> Result<Sought, Failure> {
-        match self.seek_once(remote) {
-            Err(Failure::Damaged(reason)) if !self.remade => {
-                self.remade = true;
-                self.repository = self.wire.mirror.remake(&reason, self.wire.on_event)?;
-                self.seek_once(remote)
-            }
-            other => other,
+        let reason = match self.seek_once(remote) {
+            Err(Failure::Damaged(reason)) => reason,
+            other => return other,
+        };
+        self.repository = self.wire.mirror.move_aside()?;
+        let again = self.seek_once(remote);
+        if matches!(again, Ok(Sought::Found(_) | Sought::Ambiguous(_))) {
+            self.wire.mirror.settle(&reason, self.wire.on_event)?;
+        } else {
+            self.wire.mirror.put_back()?;
+            self.repository = repository::open_git_dir(&self.wire.mirror.path)?;
         }
+        again
     }
 
     fn seek_once(&mut self, remote: &Remote) -> Result<Sought, Failure> {
@@ -99,7 +99,10 @@ impl<'a> Mirrored<'a> {
                 self.fetch_history(remote, *id)?;
             }
         }
-        let sought = self.settle(&named)?;
+        // Only objects of the mirror are read here.
+        let sought = self
+            .settle(&named)
+            .map_err(|error| Failure::Damaged(error.message().to_owned()))?;
         self.wire.mirror.prune_revisions(&self.repository);
         match sought {
             Sought::Found(id) if !self.is_complete(id) && !self.fetch_commit(remote, id, None)? => {
@@ -239,13 +242,8 @@ impl<'a> Mirrored<'a> {
         repository::is_complete(&self.repository, id)
     }
 
-    fn settle(&self, named: &[(Oid, String)]) -> Result<Sought, Error> {
-        let found = repository::find(&self.repository, self.revision, named);
-        let found = found.map_err(|source| Error::Repository {
-            path: self.wire.mirror.path.clone(),
-            source,
-        })?;
-        Ok(match found {
+    fn settle(&self, named: &[(Oid, String)]) -> Result<Sought, git2::Error> {
+        Ok(match repository::find(&self.repository, self.revision, named)? {
             Found::One(id) => Sought::Found(id),
             Found::Many(candidates) => Sought::Ambiguous(candidates),
             Found::Nothing => Sought::Lacking(Vec::new()),
@@ -253,16 +251,17 @@ impl<'a> Mirrored<'a> {
     }
 
     /// What the mirror knows of the revision from earlier fetches.
-    pub(crate) fn last_known(&mut self, remote: &Remote) -> Result<Sought, Error> {
+    pub(crate) fn last_known(&self, remote: &Remote) -> Sought {
         let mirror = self.wire.mirror;
         let names = self.revision.refs().into_iter();
         let known =
             names.filter_map(|name| Some((name.clone(), mirror.recall(&self.repository, remote, &name)?.0)));
         let named: Vec<(Oid, String)> = known.map(|(name, id)| (id, format!("{name} ({id})"))).collect();
-        Ok(match self.settle(&named)? {
-            Sought::Found(id) if !self.is_complete(id) => Sought::Lacking(Vec::new()),
-            sought => sought,
-        })
+        match self.settle(&named) {
+            Ok(Sought::Found(id)) if self.is_complete(id) => Sought::Found(id),
+            Ok(Sought::Ambiguous(candidates)) => Sought::Ambiguous(candidates),
+            _ => Sought::Lacking(Vec::new()),
+        }
     }
 
     /// When a remote last said what the revision's name means.

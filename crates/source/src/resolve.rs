@@ -48,7 +48,7 @@ pub(crate) fn resolve(
         on_event,
     };
     let mut mirrored = Mirrored::open(&wire, &revision)?;
-    if let Some(id) = mirrored.at_hand()? {
+    if let Some(id) = mirrored.at_hand() {
         return mirrored.commit(id, first_mirrored);
     }
     for remote in &options.remotes {
@@ -60,7 +60,7 @@ pub(crate) fn resolve(
             return Ok(commit);
         }
     }
-    search.stale(&mut mirrored)
+    search.stale(&mirrored)
 }
 
 /// What the remotes said so far.
@@ -130,14 +130,14 @@ impl Search<'_> {
                 self.failed(remote, reason, None);
                 Ok(None)
             }
+            // With an empty mirror too: the damage is on the other side.
             Err(Failure::Damaged(reason)) => {
-                let source = git2::Error::from_str(&reason);
-                let git_dir = self.options.mirror.clone();
-                Err(Error::Damaged {
-                    git_dir,
-                    what: "what was fetched".to_owned(),
-                    source,
-                })
+                self.failed(
+                    remote,
+                    format!("what it sends does not fit together: {reason}"),
+                    None,
+                );
+                Ok(None)
             }
             Err(Failure::Other(error)) => Err(error),
         }
@@ -160,7 +160,7 @@ impl Search<'_> {
     }
 
     /// The mirror's last known value, when no remote answered at all. One that refused the credentials did answer.
-    fn stale(mut self, mirrored: &mut Mirrored<'_>) -> Result<Commit, Error> {
+    fn stale(mut self, mirrored: &Mirrored<'_>) -> Result<Commit, Error> {
         let answered = !self.lacking.is_empty() || self.failed.iter().any(|(_, error)| error.is_some());
         if answered {
             return Err(self.error());
@@ -171,7 +171,7 @@ impl Search<'_> {
             .iter()
             .filter(|remote| !matches!(remote, Remote::Path(_)))
         {
-            let known = match mirrored.last_known(remote)? {
+            let known = match mirrored.last_known(remote) {
                 Sought::Found(id) => id,
                 Sought::Ambiguous(candidates) => {
                     return Err(Error::Ambiguous {

@@ -1,11 +1,12 @@
 //! Fetching with the git program: its argv, and what its words mean.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use git2::Oid;
 
-use super::{Depth, Failure, Head, Request, Wire, peeled, scrubbed};
+use super::{Depth, Failure, Head, Request, Wire, disk_error, peeled, scrubbed};
 use crate::error::Error;
 use crate::event::Event;
 use crate::git_program::{Ended, Git, supervise};
@@ -89,11 +90,12 @@ fn run(wire: &Wire<'_>, remote: &Remote, args: &[String]) -> Result<Vec<u8>, Fai
         Ended::Exited { status, stdout, .. } if status.success() => Ok(stdout),
         Ended::Exited { status, said, .. } => {
             let said = if said.is_empty() {
-                format!("git ended with {status}")
+                vec![format!("git ended with {status}")]
             } else {
-                said.join("; ")
+                said
             };
-            Err(classify(&scrubbed(wire.source, &said), remote))
+            let said: Vec<String> = said.iter().map(|line| scrubbed(wire.source, line)).collect();
+            Err(classify(&said, remote, &wire.mirror.path))
         }
     }
 }
@@ -136,15 +138,15 @@ fn bytes(line: &str) -> u64 {
     bytes
 }
 
-fn classify(said: &str, remote: &Remote) -> Failure {
-    let has = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
-    let text = said.to_owned();
+fn classify(said: &[String], remote: &Remote, mirror: &Path) -> Failure {
+    let text = said.join("; ");
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     if has(&[
         "Host key verification failed",
         "HOST IDENTIFICATION HAS CHANGED",
         "host key is known for",
     ]) {
-        return host_key(said, remote);
+        return host_key(&text, remote);
     }
     if has(&[
         "Permission denied (",
@@ -170,29 +172,53 @@ fn classify(said: &str, remote: &Remote) -> Failure {
     ]) {
         return Failure::NotGiven(text);
     }
-    if has(&[
-        "bad object",
-        "did not send all necessary objects",
-        "shallow file has changed",
-        "is corrupt",
-    ]) || has(&[
-        "unresolved delta",
-        "error in object",
-        "Could not read ",
-        "loose object",
-        "not a git repository: '",
-    ]) {
-        return Failure::Damaged(text);
-    }
-    if has(&["No space left on device"]) {
-        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    // What the server says of its own disk and its own objects is no news of the mirror's.
+    let mut own = said.iter().filter(|line| !line.starts_with("remote: "));
+    if let Some(error) = own.clone().find_map(|line| disk_error(line)) {
         return Failure::Other(Error::Io {
             doing: "fetching into",
-            path: "the mirror".into(),
-            source,
+            path: mirror.to_path_buf(),
+            source: error,
         });
     }
+    if !is_unanswered(&text) && own.any(|line| tells_of_damage(line)) {
+        return Failure::Damaged(text);
+    }
     Failure::Unreachable(text)
+}
+
+/// Whether the remote did not answer, or broke off. git says so in the end, whatever else it says before.
+fn is_unanswered(text: &str) -> bool {
+    [
+        "Could not read from remote repository",
+        "does not appear to be a git repository",
+        "unable to access",
+        "hung up unexpectedly",
+        "early EOF",
+        "RPC failed",
+    ]
+    .iter()
+    .any(|part| text.contains(part))
+}
+
+/// Whether a line says that objects are missing or damaged. The caller makes sure whose they are.
+fn tells_of_damage(line: &str) -> bool {
+    let unreadable = line
+        .split_once("Could not read ")
+        .is_some_and(|(_, what)| Oid::from_str(what.trim()).is_ok());
+    unreadable
+        || [
+            "bad object",
+            "did not send all necessary objects",
+            "shallow file has changed",
+            "is corrupt",
+            "unresolved delta",
+            "error in object",
+            "loose object",
+            "not a git repository: '",
+        ]
+        .iter()
+        .any(|part| line.contains(part))
 }
 
 fn host_key(said: &str, remote: &Remote) -> Failure {
@@ -229,7 +255,10 @@ mod tests {
     #[test]
     fn words_of_git() {
         let remote = Remote::parse("git@h.example:a.git").unwrap();
-        let of = |said: &str| classify(said, &remote);
+        let of = |said: &str| {
+            let said: Vec<String> = said.lines().map(str::to_owned).collect();
+            classify(&said, &remote, Path::new("/mirror"))
+        };
         assert!(matches!(
             of("Host key verification failed."),
             Failure::HostKey { .. }
@@ -243,8 +272,32 @@ mod tests {
             Failure::Absent(_)
         ));
         assert!(matches!(
-            of("ssh: Could not resolve hostname h"),
-            Failure::Unreachable(_)
+            of("error: Could not read 0123456789abcdef0123456789abcdef01234567"),
+            Failure::Damaged(_)
         ));
+        for disk in [
+            "fatal: write error: No space left on device",
+            "error: insufficient permission for adding an object to repository database ./objects",
+        ] {
+            assert!(matches!(of(disk), Failure::Other(Error::Io { .. })), "{disk}");
+        }
+    }
+
+    #[test]
+    fn a_remote_that_gives_nothing_is_no_damage_of_the_mirror() {
+        let remote = Remote::parse("git@h.example:a.git").unwrap();
+        for said in [
+            "ssh: Could not resolve hostname h",
+            "fatal: '/srv/a.git' does not appear to be a git repository\nfatal: Could not read from remote repository.",
+            "fatal: unable to access 'https://h.example/a.git/': The requested URL returned error: 503",
+            "remote: fatal: bad object 0123\nremote: aborting due to possible repository corruption",
+            "remote: error: object file ./objects/01/23 is corrupt",
+            "error: Could not read 0123456789abcdef0123456789abcdef01234567\nfatal: the remote end hung up unexpectedly",
+            "remote: fatal: write error: No space left on device",
+        ] {
+            let said_lines: Vec<String> = said.lines().map(str::to_owned).collect();
+            let failure = classify(&said_lines, &remote, Path::new("/mirror"));
+            assert!(matches!(failure, Failure::Unreachable(_)), "{said}: {failure:?}");
+        }
     }
 }

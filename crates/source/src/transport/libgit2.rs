@@ -14,7 +14,7 @@ use git2::{
     RemoteCallbacks, RemoteRedirect, Repository,
 };
 
-use super::{Depth, Failure, Head, Request, Wire, peeled, scrubbed};
+use super::{Depth, Failure, Head, Request, Wire, disk_error, peeled, scrubbed};
 use crate::error::Error;
 use crate::event::Event;
 use crate::options::SourceOptions;
@@ -214,7 +214,7 @@ fn watch<T: Send + 'static>(
         }
         match done.recv_timeout(Duration::from_millis(40)) {
             Ok(Message::Done(result)) => {
-                return result.map_err(|broken| failure(wire.source, remote, broken));
+                return result.map_err(|broken| failure(wire, broken));
             }
             Ok(Message::Progress { .. }) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
@@ -246,7 +246,7 @@ fn watch<T: Send + 'static>(
     }
 }
 
-fn failure(source: &SourceOptions, remote: &Remote, broken: Broken) -> Failure {
+fn failure(wire: &Wire<'_>, broken: Broken) -> Failure {
     let error = match broken {
         Broken::Git(error) => error,
         Broken::Other(error) => return Failure::Other(error),
@@ -256,7 +256,7 @@ fn failure(source: &SourceOptions, remote: &Remote, broken: Broken) -> Failure {
         }
         Broken::Refused(Refusal::NoCredential(tried)) => return Failure::Auth(tried),
     };
-    let text = scrubbed(source, error.message());
+    let text = scrubbed(wire.source, error.message());
     let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
     if error.code() == ErrorCode::Auth
         || has(&["status code: 401", "status code: 403", "authenticate SSH session"])
@@ -271,11 +271,10 @@ fn failure(source: &SourceOptions, remote: &Remote, broken: Broken) -> Failure {
     ]) {
         return Failure::NotGiven(text);
     }
-    if has(&["No space left on device"]) {
-        let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    if let Some(source) = disk_error(&text) {
         return Failure::Other(Error::Io {
-            doing: "fetching from",
-            path: remote.to_string().into(),
+            doing: "fetching into",
+            path: wire.mirror.path.clone(),
             source,
         });
     }
