@@ -1,6 +1,6 @@
 //! Runs the manifest's commands as stretcher does: each by `sh -c`, in the caller's directory, with its environment.
 //!
-//! Each command has a process group of its own, which cancelling ends (TERM, then KILL). What a command leaves in the
+//! Each command has a process group of its own; cancelling ends it, and those of its descendants (TERM, then KILL). What a command leaves in the
 //! background is left alone when it ends by itself; that such a process holds the output open delays nothing.
 //! Not done here: timeouts, which stretcher has none of (a manifest's own commands use timeout(1)).
 
@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Signal;
 
 use crate::error::Error;
 use crate::event::{Event, Phase, Stream};
+use crate::groups::Groups;
 use crate::log::Recorder;
 use crate::mask::Mask;
 
@@ -248,7 +249,7 @@ impl<'a> Running<'a> {
         loop {
             self.serve(wait)?;
             if self.runner.cancel.load(Ordering::Relaxed) {
-                self.end_group()?;
+                self.end()?;
                 return Ok(None);
             }
             if let Some(status) = self.child.try_wait()? {
@@ -335,21 +336,19 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// TERM to the group, time to end, then KILL to what is left of it.
-    fn end_group(&mut self) -> io::Result<()> {
-        let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
-            return Ok(());
-        };
-        // A group that is gone already is what is wanted.
-        let _ = kill_process_group(group, Signal::TERM);
+    /// TERM to the command's groups, time to end, then KILL to what is left of them.
+    fn end(&mut self) -> io::Result<()> {
+        let mut groups = Groups::of(self.child.id().cast_signed());
+        groups.signal(Signal::TERM);
         let end = Instant::now() + GRACE;
         while Instant::now() < end {
             self.serve(Duration::from_millis(20))?;
-            if self.child.try_wait()?.is_some() && test_kill_process_group(group).is_err() {
+            if self.child.try_wait()?.is_some() && groups.are_gone() {
                 return Ok(());
             }
         }
-        let _ = kill_process_group(group, Signal::KILL);
+        groups.look();
+        groups.signal(Signal::KILL);
         self.child.wait().map(drop)
     }
 }

@@ -8,7 +8,7 @@
 //! what the manifest's own commands do with a release (its template, in shipit-manifest).
 //!
 //! The modules, in the order in which they come into play: `apply` (the order of things), `plan` (what the manifest
-//! asks for), `lock`, `download`, `stage` (temporary files), `command`, `archive`, `sync` with `filter` and `pattern`;
+//! asks for), `lock`, `download`, `stage` (temporary files), `command` with `groups`, `archive`, `sync` with `filter` and `pattern`;
 //! `log` carries every event.
 
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod download;
 mod error;
 mod event;
 mod filter;
+mod groups;
 mod lock;
 mod log;
 mod mask;

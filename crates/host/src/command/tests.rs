@@ -1,6 +1,8 @@
 use super::*;
 use std::sync::{Arc, Mutex};
 
+use rustix::process::Pid;
+
 struct Bench {
     dir: tempfile::TempDir,
     environment: Vec<(OsString, OsString)>,
@@ -111,8 +113,8 @@ fn a_daemon_that_holds_the_output_open_is_not_waited_for_and_lives_on() {
     rustix::process::kill_process(pid, Signal::KILL).unwrap();
 }
 
-#[test]
-fn cancelling_ends_the_whole_group() {
+/// Cancels the command once it wrote the number of a process to `pid`, and tells whether that ended with it.
+fn ended_by_cancel(command: &str) -> bool {
     let bench = Bench::new();
     let result = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -121,13 +123,31 @@ fn cancelling_ends_the_whole_group() {
             }
             bench.cancel.store(true, Ordering::Relaxed);
         });
-        bench.logged("(trap '' TERM; sleep 60) & echo $! >new; mv new pid; wait")
+        bench.logged(command)
     });
     assert!(matches!(result, Err(Error::Cancelled)));
     let pid = std::fs::read_to_string(bench.dir.path().join("pid")).unwrap();
+    let process = Path::new("/proc").join(pid.trim());
     let gone = Instant::now() + Duration::from_secs(5);
-    while Path::new("/proc").join(pid.trim()).exists() && Instant::now() < gone {
+    while process.exists() && Instant::now() < gone {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(!Path::new("/proc").join(pid.trim()).exists());
+    let ended = !process.exists();
+    let _ = Pid::from_raw(pid.trim().parse().unwrap())
+        .map(|pid| rustix::process::kill_process(pid, Signal::KILL));
+    ended
+}
+
+#[test]
+fn cancelling_ends_the_whole_group() {
+    assert!(ended_by_cancel(
+        "(trap '' TERM; sleep 60) & echo $! >new; mv new pid; wait"
+    ));
+}
+
+#[test]
+fn cancelling_ends_a_hook_in_a_group_of_its_own() {
+    assert!(ended_by_cancel(
+        "(exec timeout -k 10 60 sh -c 'echo $$ >new; mv new pid; sleep 60; true')"
+    ));
 }
