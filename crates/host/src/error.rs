@@ -144,6 +144,14 @@ pub enum Error {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// The locks stand where another user could take them, or take them away.
+    #[error("the lock {} cannot be trusted: {reason}", path.display())]
+    UnsafeLock {
+        /// The directory of locks, or the lock in it.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
     /// Ended by the caller; commands were stopped, temporary files removed.
     #[error("cancelled")]
     Cancelled,
@@ -190,7 +198,7 @@ impl Error {
                 ErrorKind::Disk
             }
             Self::Archive { .. } => ErrorKind::Archive,
-            Self::Disk { .. } | Self::Sync { .. } => ErrorKind::Disk,
+            Self::Disk { .. } | Self::Sync { .. } | Self::UnsafeLock { .. } => ErrorKind::Disk,
             Self::Command { .. } | Self::CommandStart { .. } => ErrorKind::Command,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -222,6 +230,9 @@ impl Error {
                 "is there an `sh` on PATH, and is the working directory still there?"
             }
             Self::Locked { .. } => "wait for the other handler, or end it; the lock goes with its process",
+            Self::UnsafeLock { .. } => {
+                "remove it when nobody needs it, or name a directory that only this user can write to by --lock-dir"
+            }
             Self::Cancelled | Self::Internal { .. } => return None,
         };
         Some(hint.to_owned())

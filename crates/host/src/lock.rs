@@ -2,15 +2,18 @@
 //!
 //! The file stands in a directory of its own, never in a synced tree, and is never removed: a removed lock file lets
 //! two handlers in. Commands do not inherit the lock, so a daemon that one leaves behind holds nobody up.
+//!
+//! The directory's usual place is writable for all users and empty after each boot: one that another user made, or may
+//! write to, is refused.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, Metadata};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use sha2::{Digest, Sha256};
 
 use crate::checksum::hex;
@@ -87,19 +90,51 @@ pub(crate) fn take(
 }
 
 fn open(dir: &Path, path: &Path) -> Result<File, Error> {
+    let failed = |doing, error| Error::disk(doing, dir, error);
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|error| Error::disk("making the directory of locks", dir, error))?;
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-        .open(path)
-        .map_err(|error| Error::disk("opening the lock", path, error))
+        .map_err(|error| failed("making the directory of locks", error))?;
+    let unsafe_lock = |path: &Path, reason| {
+        Err(Error::UnsafeLock {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    // The link, if it is one: what it leads to could be changed by who owns it.
+    let link = dir
+        .symlink_metadata()
+        .map_err(|error| failed("looking at the directory of locks", error))?;
+    let opened = File::open(dir).map_err(|error| failed("opening the directory of locks", error))?;
+    let found = opened
+        .metadata()
+        .map_err(|error| failed("looking at the directory of locks", error))?;
+    if !is_ours(&link) || !is_ours(&found) {
+        return unsafe_lock(dir, "its directory belongs to another user");
+    }
+    // In a sticky directory others may add files, but not take ours away.
+    if found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0 {
+        return unsafe_lock(dir, "other users may write to its directory");
+    }
+    // A fifo under its name must not block.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let name = path.file_name().unwrap_or_default();
+    let lock = rustix::fs::openat(&opened, name, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| Error::disk("opening the lock", path, error))?;
+    let lock = File::from(lock);
+    let found = lock
+        .metadata()
+        .map_err(|error| Error::disk("looking at the lock", path, error))?;
+    if !found.is_file() || !is_ours(&found) {
+        return unsafe_lock(path, "it is no file of this user");
+    }
+    Ok(lock)
+}
+
+/// Whether it is this user's or root's.
+fn is_ours(found: &Metadata) -> bool {
+    found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// A name for dest that is the same however dest is spelled, and whether or not it is there yet.
@@ -141,6 +176,76 @@ mod tests {
         std::fs::create_dir(dir.path().join("real/app")).unwrap();
         assert_eq!(dest_key(&dir.path().join("link/app")), key);
         assert_ne!(dest_key(&dir.path().join("real/other")), key);
+    }
+
+    fn silent() -> Recorder {
+        Recorder::new(Arc::new(|_| {}))
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let locks = dir.path().join("locks");
+        std::fs::create_dir(&locks).unwrap();
+        let request = LockRequest {
+            dir: &locks,
+            dest: &dir.path().join("app"),
+            wait: None,
+        };
+        for (mode, fits) in [(0o777, false), (0o770, false), (0o1777, true), (0o755, true)] {
+            std::fs::set_permissions(&locks, std::fs::Permissions::from_mode(mode)).unwrap();
+            let taken = take(&request, &AtomicBool::new(false), &silent());
+            assert_eq!(taken.is_ok(), fits, "{mode:o} {taken:?}");
+            assert!(
+                fits || matches!(taken, Err(Error::UnsafeLock { .. })),
+                "{taken:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_users_directory_or_link_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Nobody else gives files away; then all that is not root's or ours is another user's as it is.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (theirs, real, link) = (
+            dir.path().join("theirs"),
+            dir.path().join("real"),
+            dir.path().join("link"),
+        );
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
+        std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+        for locks in [&theirs, &link] {
+            let request = LockRequest {
+                dir: locks,
+                dest: &dir.path().join("app"),
+                wait: None,
+            };
+            let taken = take(&request, &AtomicBool::new(false), &silent());
+            assert!(matches!(taken, Err(Error::UnsafeLock { .. })), "{taken:?}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_in_the_locks_place_is_an_error_and_no_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let dest = dir.path().join("app");
+        let fifo = dir.path().join(format!("{}.lock", dest_key(&dest)));
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        let request = LockRequest {
+            dir: dir.path(),
+            dest: &dest,
+            wait: None,
+        };
+        let taken = take(&request, &AtomicBool::new(false), &silent());
+        assert!(matches!(taken, Err(Error::Disk { .. })), "{taken:?}");
     }
 
     #[test]
