@@ -11,7 +11,7 @@ build:
 	$(CARGO) build --locked -p shipit-cli
 
 demo: build
-	@templates/demo/run "$$($(CARGO) metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/shipit"
+	@templates/demo/run "$${CARGO_TARGET_DIR:-target}/debug/shipit"
 
 testbed:
 	$(TESTBED)
