@@ -12,6 +12,17 @@ use crate::Error;
 /// The longest app, stage or role name: four of them and a digest stay under S3's and a file system's limits.
 const LONGEST_NAME: usize = 100;
 
+/// What a store's keys begin with; nothing else in its bucket is its own.
+pub(crate) const AREAS: [&str; 7] = [
+    "artifacts/",
+    "indexes/",
+    "layers/",
+    "releases/",
+    "live/",
+    "kicks/",
+    "locks/",
+];
+
 /// `artifacts/<app>/<sha256>.<extension>`; the extension is `tar.zst` or `tar.gz`.
 pub fn artifact_key(app: &str, sha256: &str, extension: &str) -> Result<String, Error> {
     if !matches!(extension, "tar.zst" | "tar.gz") {

@@ -4,10 +4,10 @@ use aws_sdk_s3::primitives::DateTime;
 
 use super::S3;
 use super::failure::Failure;
-use crate::Event;
+use crate::{Event, layout};
 
 impl S3 {
-    /// Aborts uploads below the prefix that were begun before `before` (unix seconds).
+    /// Aborts the store's own uploads that were begun before `before` (unix seconds).
     pub(super) async fn abort_stale(&self, before: i64) -> Result<(), Failure> {
         let client = &self.inner.client;
         let doing = self.doing(
@@ -34,7 +34,7 @@ impl S3 {
                 let (Some(full), Some(id)) = (upload.key(), upload.upload_id()) else {
                     continue;
                 };
-                if begun <= before {
+                if begun <= before && is_own(&self.inner.prefix, full) {
                     self.abort_by_id(&abort, full, id).await?;
                     self.emit(Event::Swept {
                         what: format!("unfinished upload of {full} ({id})"),
@@ -46,6 +46,33 @@ impl S3 {
             if page.is_truncated() != Some(true) || key_marker.is_none() {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Whether an upload's key is one of the store's. A store without a prefix shares its bucket with whatever else is in it, and
+/// what others upload may take longer than a day.
+fn is_own(prefix: &str, full: &str) -> bool {
+    let key = full.strip_prefix(prefix);
+    key.is_some_and(|key| layout::AREAS.iter().any(|area| key.starts_with(area)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_own;
+
+    #[test]
+    fn what_others_upload_into_the_bucket_is_left_alone() {
+        assert!(is_own("", "artifacts/shop/00.tar.zst"));
+        assert!(is_own("shipit/", "shipit/layers/shop/key/frames"));
+        for (prefix, full) in [
+            ("", "backups/2026.tar"),
+            ("", "shipit/artifacts/shop/00.tar.zst"),
+            ("", "artifacts-of-ci/1"),
+            ("shipit/", "artifacts/shop/00.tar.zst"),
+            ("shipit/", "shipit/video.mp4"),
+        ] {
+            assert!(!is_own(prefix, full), "{prefix} {full}");
         }
     }
 }
