@@ -72,7 +72,7 @@ fn write_stream(out: &mut impl Write) -> std::io::Result<()> {
         let message = format!("Change {number}");
         write!(out, "data {}\n{message}\n", message.len())?;
         if number == COMMITS {
-            writeln!(out, "from refs/heads/main^0")?;
+            writeln!(out, "from refs/heads/main")?;
         }
         if number == 0 {
             for file in 0..FILES {
