@@ -15,6 +15,8 @@ mod faults;
 mod fetching;
 #[path = "store/inputs.rs"]
 mod inputs;
+#[path = "store/interrupts.rs"]
+mod interrupts;
 #[path = "store/kills.rs"]
 mod kills;
 #[path = "store/memory.rs"]

@@ -61,6 +61,11 @@ pub enum Event {
         /// A key with its upload id, or a file.
         what: String,
     },
+    /// An upload that was cancelled could not be ended: what was sent of it stays until a later sweep.
+    UploadLeft {
+        /// How many.
+        uploads: usize,
+    },
     /// What killed runs may have left could not be looked for.
     SweepFailed {
         /// Why.
@@ -73,12 +78,12 @@ pub enum Event {
         /// The revision that it names.
         revision: String,
     },
-    /// The id was taken; the next second is tried.
+    /// The id was taken, or another release of the same seconds would be the newer one: a later second is tried.
     ReleaseIdTaken {
         /// The id.
         release: String,
     },
-    /// A release of a later time exists: this machine's clock is behind, or the other's was ahead.
+    /// A release of a much later time exists: this machine's clock is behind, or the other's was ahead.
     NewerRelease {
         /// This one.
         release: String,

@@ -80,8 +80,8 @@ pub struct Content {
 
 /// A store's objects. Every error names the object's URL; passing failures are retried before they are returned.
 ///
-/// Dropping a future cancels it: an object is then either there in full or not at all, and what is left of the
-/// attempt is removed by a later [`Objects::sweep`].
+/// Dropping a future cancels it: an object is then either there in full or not at all. What is left of the attempt is
+/// removed in the background, which [`Objects::settle`] waits for, or else by a later [`Objects::sweep`].
 #[async_trait]
 pub trait Objects: Send + Sync {
     /// Writes an immutable object. One that is there with equal content is success; with other content it is
@@ -116,6 +116,10 @@ pub trait Objects: Send + Sync {
     /// Removes what killed runs left a day or longer before `now` (unix seconds): temporary files, multipart
     /// uploads. What is removed, and that looking for it is not permitted, is said by events.
     async fn sweep(&self, now: i64) -> Result<(), Error>;
+
+    /// Waits, some seconds at most, until what dropped futures had begun on the server is ended there. To be called before
+    /// the runtime is left.
+    async fn settle(&self) {}
 
     /// The object's URL as hosts read it; the store's own for an empty key.
     fn url_of(&self, key: &str) -> String;

@@ -93,8 +93,15 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         who: &who,
         roles: plans,
     };
-    let published = context.block_on(async { Ok(publish(input).await?) })?;
+    let published = context.block_on(async { Ok(publish(input).await?) });
     reporter.finish();
+    if published.is_err() {
+        context.block_on_to_the_end(async {
+            store.settle().await;
+            Ok(())
+        })?;
+    }
+    let published = published?;
 
     let release = published.release.id.to_string();
     StateDirectory::beside(&config.dir).save_publish(&PublishState {

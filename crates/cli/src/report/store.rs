@@ -38,6 +38,12 @@ impl Store {
                 self.remove(key);
                 self.output.say(format!("{key} is there already"));
             }
+            // Two publishes of one second are nothing to warn of.
+            Event::ReleaseIdTaken { release } => {
+                self.output.say(format!(
+                    "{release} would not be the newest; a later second is taken"
+                ));
+            }
             other => {
                 if let Some(warning) = warning(other) {
                     self.output.warn(warning);
@@ -100,9 +106,14 @@ fn warning(event: &Event) -> Option<String> {
         Event::StoredRecordBound { revision, .. } => format!(
             "the same artifact is stored with another record (revision {revision}, or other tools): the stored one is bound"
         ),
-        Event::ReleaseIdTaken { release } => format!("{release} is taken; the next second is tried"),
+        Event::UploadLeft { uploads: 1 } => {
+            "an upload could not be ended in the store; a publish in a day or later removes what was sent of it".to_owned()
+        }
+        Event::UploadLeft { uploads } => format!(
+            "{uploads} uploads could not be ended in the store; a publish in a day or later removes what was sent of them"
+        ),
         Event::NewerRelease { release, newest } => format!(
-            "{newest} exists already and is later than {release}: one of two clocks is wrong, and `latest` will be the other"
+            "{newest} exists already and is later than {release}: one of two clocks is wrong, and `latest` stays the other"
         ),
         _ => return None,
     })

@@ -14,6 +14,8 @@ mod options;
 mod put;
 mod read;
 mod sweep;
+mod underway;
+mod upload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -45,6 +47,7 @@ struct Inner {
     on_event: OnEvent,
     conditions: Conditions,
     unverified_said: AtomicBool,
+    underway: underway::Underway,
 }
 
 /// What is known of the server's `If-None-Match`.
@@ -101,6 +104,7 @@ impl S3 {
             on_event,
             conditions: Conditions(AtomicU8::new(Conditions::UNKNOWN)),
             unverified_said: AtomicBool::new(false),
+            underway: underway::Underway::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use shipit_artifact::hex;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::S3;
 use super::body::{Meter, Piece};
 use super::checksum::{combine, crc, encode};
-use super::failure::Failure;
+use super::upload::Upload;
 use crate::directory::check_sha256;
 use crate::{Error, Objects, PutOptions};
 
@@ -39,37 +39,6 @@ pub(super) struct Whole {
     pub(super) size: u64,
     /// CRC64NVME of the whole object as S3 writes it; nothing for an upload that was begun without.
     pub(super) crc: Option<String>,
-}
-
-/// An upload that was begun. It is aborted when it is dropped unfinished (a cancelled publish); when even that fails, a
-/// later sweep finds it.
-pub(super) struct Upload {
-    s3: S3,
-    pub(super) key: String,
-    pub(super) full: String,
-    pub(super) id: String,
-    open: bool,
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        if !self.open {
-            return;
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let (s3, full, id) = (self.s3.clone(), self.full.clone(), self.id.clone());
-            runtime.spawn(async move {
-                let client = &s3.inner.client;
-                let abort = client
-                    .abort_multipart_upload()
-                    .bucket(&s3.inner.bucket)
-                    .key(full)
-                    .upload_id(id);
-                // Nobody is left to tell.
-                drop(abort.send().await);
-            });
-        }
-    }
 }
 
 impl S3 {
@@ -105,44 +74,6 @@ impl S3 {
         }
         Err(Error::Changed {
             url: self.url_of(key),
-        })
-    }
-
-    /// With `summed`, the server expects a checksum of every part, and of the whole.
-    pub(super) async fn begin(
-        &self,
-        key: &str,
-        content_type: Option<&str>,
-        summed: bool,
-    ) -> Result<Upload, Error> {
-        let full = self.full_key(key)?;
-        let doing = self.doing("s3:PutObject", "beginning the upload of", key);
-        let (sse, kms_key) = self.encryption();
-        let client = &self.inner.client;
-        let begun = self
-            .call(&doing, || {
-                client
-                    .create_multipart_upload()
-                    .bucket(&self.inner.bucket)
-                    .key(&full)
-                    .set_checksum_algorithm(summed.then_some(ChecksumAlgorithm::Crc64Nvme))
-                    .set_checksum_type(summed.then_some(ChecksumType::FullObject))
-                    .set_content_type(content_type.map(str::to_owned))
-                    .set_server_side_encryption(sse.clone())
-                    .set_ssekms_key_id(kms_key.clone())
-                    .send()
-            })
-            .await?;
-        let id = begun.upload_id().ok_or_else(|| Error::Corrupt {
-            url: doing.url,
-            why: "the server began an upload and gave no id for it".into(),
-        })?;
-        Ok(Upload {
-            s3: self.clone(),
-            key: key.to_owned(),
-            full,
-            id: id.to_owned(),
-            open: true,
         })
     }
 
@@ -281,34 +212,6 @@ impl S3 {
                 Ok(())
             }
             _ => Ok(()),
-        }
-    }
-
-    pub(super) async fn abort(&self, upload: &mut Upload) {
-        upload.open = false;
-        let doing = self.doing("s3:AbortMultipartUpload", "aborting the upload of", &upload.key);
-        // What it failed of is the error to show; what stays is found by a later sweep.
-        drop(self.abort_by_id(&doing, &upload.full, &upload.id).await);
-    }
-
-    pub(super) async fn abort_by_id(
-        &self,
-        doing: &super::failure::Doing,
-        full: &str,
-        id: &str,
-    ) -> Result<(), Failure> {
-        let client = &self.inner.client;
-        let abort = self.call(doing, || {
-            client
-                .abort_multipart_upload()
-                .bucket(&self.inner.bucket)
-                .key(full)
-                .upload_id(id)
-                .send()
-        });
-        match abort.await {
-            Err(failure) if failure.is(404) => Ok(()),
-            other => other.map(drop),
         }
     }
 }

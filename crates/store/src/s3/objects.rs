@@ -1,6 +1,7 @@
 //! The trait's methods for a bucket; what is short is done here.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,6 +11,9 @@ use crate::directory::STALE_SECONDS;
 use crate::{
     Body, Content, Download, Error, ErrorKind, Event, Meta, Objects, PutOptions, PutOutcome, key, retry,
 };
+
+/// How long is waited at most for what goes on in the background.
+const SETTLE: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl Objects for S3 {
@@ -95,6 +99,13 @@ impl Objects for S3 {
             return Ok(());
         }
         Err(failure.error)
+    }
+
+    async fn settle(&self) {
+        let uploads = self.inner.underway.settle(SETTLE).await;
+        if uploads > 0 {
+            self.emit(Event::UploadLeft { uploads });
+        }
     }
 
     fn url_of(&self, key: &str) -> String {
