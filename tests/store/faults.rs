@@ -37,6 +37,16 @@ async fn a_server_that_fails_and_then_works_is_waited_for() {
     bench.proxy.inject(Fault::status(503).method("HEAD").times(1));
     assert_eq!(put(&store, "small", "x").await.unwrap(), PutOutcome::Created);
     assert_eq!(events.retries(), 3, "{:?}", events.all());
+    // What was being done to what, and how often, stands beside the reason.
+    for event in events.all() {
+        if let Event::Retry { doing, reason, .. } = event {
+            assert!(doing.contains("s3://"), "{doing}");
+            assert!(
+                reason.starts_with("the server answered 50") && !reason.contains("s3://"),
+                "{reason}"
+            );
+        }
+    }
 
     bench
         .proxy
@@ -293,29 +303,6 @@ async fn a_server_that_does_not_answer_is_given_up_and_tried_again() {
     assert_eq!(put(&store, "small", "x").await.unwrap(), PutOutcome::Created);
     let stalled = |event: &Event| matches!(event, Event::Retry { reason, .. } if reason.contains("nothing was received"));
     assert_eq!(events.count(stalled), 1, "{:?}", events.all());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the testbed; run make test"]
-async fn an_upload_that_is_dropped_is_aborted() {
-    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
-    let (store, _) = bench.store();
-    let path = large(&scratch);
-    bench.proxy.inject(
-        Fault::delay(Duration::from_secs(20))
-            .path("partNumber=2")
-            .always(),
-    );
-    let put = put_file(&store, "large", &path);
-    assert!(tokio::time::timeout(Duration::from_secs(2), put).await.is_err());
-    for _ in 0..200 {
-        if bench.server.open_uploads(BUCKET) == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(bench.server.open_uploads(BUCKET), 0);
-    assert!(bench.keys().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

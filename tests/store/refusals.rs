@@ -105,6 +105,8 @@ async fn wrong_credentials_are_told_from_missing_ones_and_never_shown() {
         .build();
     let error = put(&bench.store_with(options).0).await;
     told(&error, ErrorKind::Credentials, &["no AWS credentials", "a/b"]);
+    // `other: the credential provider was not enabled` says nothing more.
+    assert!(std::error::Error::source(&error).is_none(), "{error:?}");
     assert!(error.hint().unwrap().contains("AWS_ACCESS_KEY_ID"));
 }
 

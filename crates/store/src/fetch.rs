@@ -184,7 +184,7 @@ impl Resume {
                     attempt: self.used,
                     attempts: self.retry.count + 1,
                     wait_ms: u64::try_from(self.retry.wait.as_millis()).unwrap_or(u64::MAX),
-                    reason: crate::retry::reason(&error),
+                    reason: crate::retry::cause(&error),
                 });
                 tokio::time::sleep(self.retry.wait).await;
                 match self.fetcher.open(&self.url, self.rest(received)).await {

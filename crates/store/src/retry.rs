@@ -42,7 +42,11 @@ impl RetryPolicy {
 /// An error with its causes in one line.
 pub(crate) fn reason(error: &Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
+    append(&mut text, error.source());
+    text
+}
+
+fn append(text: &mut String, mut cause: Option<&(dyn std::error::Error + 'static)>) {
     while let Some(error) = cause {
         let next = error.to_string();
         // Several libraries repeat their cause in their own message.
@@ -52,12 +56,66 @@ pub(crate) fn reason(error: &Error) -> String {
         }
         cause = error.source();
     }
-    text
+}
+
+/// Why an attempt failed, where what was being done is said beside it, and how often too.
+pub(crate) fn cause(error: &Error) -> String {
+    match error {
+        Error::Unreachable { source, .. } => {
+            let mut text = "no answer".to_owned();
+            append(&mut text, Some(source.as_ref()));
+            text
+        }
+        Error::Stalled { after, .. } => format!("nothing was received or sent for {} s", after.as_secs()),
+        Error::Server {
+            status, code, detail, ..
+        } => format!("the server answered {status} {code}{detail}"),
+        Error::Corrupt { why, .. } => why.clone(),
+        other => reason(other),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_being_done_is_not_said_twice() {
+        let doing = || "reading s3://shop/x".to_owned();
+        let refused: crate::BoxError = "connection refused".into();
+        let errors = [
+            Error::Unreachable {
+                doing: doing(),
+                attempts: 1,
+                source: refused,
+            },
+            Error::Stalled {
+                doing: doing(),
+                after: Duration::from_secs(30),
+            },
+            Error::Server {
+                doing: doing(),
+                status: 503,
+                code: "SlowDown".into(),
+                detail: ": later".into(),
+                passing: true,
+            },
+            Error::Corrupt {
+                url: "s3://shop/x".into(),
+                why: "other bytes".into(),
+            },
+        ];
+        let causes: Vec<_> = errors.iter().map(cause).collect();
+        assert_eq!(
+            causes,
+            [
+                "no answer: connection refused",
+                "nothing was received or sent for 30 s",
+                "the server answered 503 SlowDown: later",
+                "other bytes"
+            ]
+        );
+    }
 
     #[test]
     fn waits_double_up_to_the_longest() {

@@ -103,7 +103,7 @@ impl S3 {
             attempt,
             attempts: policy.attempts,
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            reason: retry::reason(error),
+            reason: retry::cause(error),
         });
         tokio::time::sleep(wait).await;
     }

@@ -2,7 +2,7 @@
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{BoxError, ConnectorError, ProvideErrorMetadata, SdkError};
 
 use super::S3;
 use crate::Error;
@@ -128,13 +128,13 @@ impl S3 {
             again: false,
             unclear: false,
         };
-        if find::<CredentialsError>(source.as_ref()).is_some() {
+        if let Some(error) = find::<CredentialsError>(source.as_ref()) {
             return final_failure(Error::NoCredentials {
                 doing: doing.text(),
-                source,
+                source: without_noise(error),
             });
         }
-        if let Some(connector) = find::<aws_sdk_s3::error::ConnectorError>(source.as_ref()) {
+        if let Some(connector) = find::<ConnectorError>(source.as_ref()) {
             if connector.is_user() {
                 return final_failure(Error::Request {
                     doing: doing.text(),
@@ -144,7 +144,11 @@ impl S3 {
             return Failure::passing(Error::Unreachable {
                 doing: doing.text(),
                 attempts: 1,
-                source,
+                // Its own text is `io error` or `other`.
+                source: match source.downcast::<ConnectorError>() {
+                    Ok(connector) => connector.into_source(),
+                    Err(source) => source,
+                },
             });
         }
         final_failure(Error::Request {
@@ -280,6 +284,23 @@ fn in_words(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         _ => "(no code)",
     }
+}
+
+/// What the provider of credentials said; that it has none is known.
+fn without_noise(error: &CredentialsError) -> Option<BoxError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
+        CredentialsError::CredentialsNotLoaded(_) => None,
+        _ => Some(error),
+    };
+    let mut texts: Vec<String> = Vec::new();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if texts.last().is_none_or(|last| !last.contains(&text)) {
+            texts.push(text);
+        }
+        cause = error.source();
+    }
+    (!texts.is_empty()).then(|| texts.join(": ").into())
 }
 
 fn find<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a T> {
