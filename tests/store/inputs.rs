@@ -138,8 +138,16 @@ async fn local_files_that_are_damaged_are_not_published() {
                 error.kind() == ErrorKind::Corrupt && error.to_string().contains(part),
                 "{error:?}"
             );
+            // Publishing again would not help.
+            assert_eq!(
+                error.hint().as_deref(),
+                Some("build it again with `shipit build`")
+            );
             assert!(bench.keys().is_empty(), "{:?}", bench.keys());
             assert_eq!(bench.server.open_uploads(BUCKET), 0);
         }
+        std::fs::remove_file(&artifact.path).unwrap();
+        let error = go(&store, &artifact, NOW).await.unwrap_err().to_string();
+        assert!(error.contains("it is gone"), "{error}");
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use shipit_artifact::Artifact;
 use shipit_manifest::{Layout, RenderInput, render};
 use shipit_store::{
-    BoxError, Error, ErrorKind, Event, OnEvent, PublishInput, Published, ReleaseRef, RenderContext, RolePlan,
-    Store, StoreOptions, StoreUrl, layout, publish, release, releases,
+    BoxError, Error, ErrorKind, Event, OnEvent, PublishInput, Published, PutOptions, ReleaseId, ReleaseRef,
+    RenderContext, RolePlan, Store, StoreOptions, StoreUrl, layout, publish, release, releases,
 };
 use shipit_testbed::{Fault, Tmp};
 use tokio::sync::Notify;
@@ -182,6 +182,45 @@ async fn publishing_again_sends_nothing_twice() {
     .await
     .unwrap();
     assert_eq!(events.count(newer), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn releases_of_one_second_follow_one_another_without_a_warning() {
+    let scratch = Tmp::new("store");
+    let artifact = artifact(scratch.path(), b"code", "9");
+    let (store, events) = directory(&scratch.path().join("store"));
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(go(&store, &artifact, NOW).await.unwrap().release.id);
+    }
+    // Another revision's, by a clock that is a little ahead: `latest` is what was published last all the same.
+    let other = ReleaseId::new(NOW + 9, &"f".repeat(40)).unwrap();
+    let key = format!("releases/shop/production/{other}/web.yml");
+    store
+        .put_if_absent(&key, "x".to_owned().into(), &PutOptions::default())
+        .await
+        .unwrap();
+    ids.push(go(&store, &artifact, NOW).await.unwrap().release.id);
+    let seconds: Vec<_> = ids.iter().map(|id| id.time() - NOW).collect();
+    assert_eq!(seconds, [0, 1, 2, 10]);
+    let newer = |event: &Event| matches!(event, Event::NewerRelease { .. });
+    assert_eq!(events.count(newer), 0, "{:?}", events.all());
+    // A release that is not there: those that are, are named.
+    let wanted = ReleaseRef::Id(ids[0].next_second().unwrap());
+    assert_eq!(
+        release(&store, "shop", "production", &wanted).await.unwrap().id,
+        ids[1]
+    );
+    let missing = ReleaseRef::Id(ReleaseId::new(NOW, &"e".repeat(40)).unwrap());
+    let error = release(&store, "shop", "production", &missing).await.unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains(ids[3].as_str()) && !hint.contains(other.as_str()),
+        "{hint}"
+    );
+    let error = release(&store, "shop", "nowhere", &missing).await.unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("publish one first"));
 }
 
 /// An event sink that calls `cut` when so many objects are in the store, before the next one is begun.

@@ -115,8 +115,8 @@ pub enum Error {
     NoCredentials {
         /// What was being done, to what.
         doing: String,
-        /// What the provider said.
-        source: BoxError,
+        /// What the provider said, where it says more than that it has none.
+        source: Option<BoxError>,
     },
     /// The credentials were not accepted.
     #[error("{code}: the credentials were not accepted while {doing}")]
@@ -155,7 +155,7 @@ pub enum Error {
         doing: String,
     },
     /// Not reachable, after all retries.
-    #[error("no answer while {doing} ({attempts} attempts)")]
+    #[error("no answer while {doing} ({attempts} {})", if *attempts == 1 { "attempt" } else { "attempts" })]
     Unreachable {
         /// What was being done, to what.
         doing: String,
@@ -216,6 +216,14 @@ pub enum Error {
         /// How.
         why: String,
     },
+    /// A local file that is to be published, and is not what its record says.
+    #[error("{path} is not what it should be: {why}")]
+    DamagedFile {
+        /// The file, or `(memory)`.
+        path: String,
+        /// How.
+        why: String,
+    },
     /// The local disk.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -237,6 +245,8 @@ pub enum Error {
         stage: String,
         /// The id, or `at all`.
         id: String,
+        /// The ids of the newest that are there, newest first.
+        newest: Vec<String>,
     },
     /// A manifest could not be rendered.
     #[error("cannot render the manifest of role {role}")]
@@ -293,7 +303,7 @@ impl Error {
             Self::Server { .. } | Self::NoFreeId { .. } | Self::Task { .. } => ErrorKind::Server,
             Self::Different { .. } => ErrorKind::Different,
             Self::Changed { .. } => ErrorKind::Changed,
-            Self::Corrupt { .. } | Self::OutOfRange { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::DamagedFile { .. } | Self::OutOfRange { .. } => ErrorKind::Corrupt,
             Self::Io { .. } => ErrorKind::Local,
             Self::Render { .. } | Self::BadManifest { .. } => ErrorKind::Manifest,
         }
@@ -316,16 +326,18 @@ impl Error {
             Self::WrongRegion { .. } => "set store.region to the bucket's region".into(),
             Self::ClockSkew { .. } => "set the clock (timedatectl set-ntp true)".into(),
             Self::Unreachable { .. } | Self::Stalled { .. } => {
-                "check the network, store.endpoint and the proxy settings; running it again sends only what is missing".into()
+                "check the network, the proxy settings and, for S3, the endpoint; run it again: what is done is not done twice".into()
             }
             Self::Server { passing: true, .. } => "running it again later sends only what is missing".into(),
             Self::Different { .. } => {
                 "nothing was overwritten; find out who wrote it, and delete it by hand when it is wrong".into()
             }
             Self::Changed { .. } => "run it again".into(),
-            Self::Corrupt { .. } => "run it again; when it stays so, the stored object or the local file is damaged".into(),
+            Self::Corrupt { .. } => "run it again; when it stays so, the stored object is damaged".into(),
+            Self::DamagedFile { .. } => "build it again with `shipit build`".into(),
             Self::Io { source, .. } => return io_hint(source),
-            Self::NoRelease { .. } => "publish one, or name one that `shipit releases` lists".into(),
+            Self::NoRelease { newest, .. } if newest.is_empty() => "publish one first".into(),
+            Self::NoRelease { newest, .. } => format!("the newest there are {}; `latest` is the first of them", newest.join(", ")),
             Self::NoFreeId { .. } => "wait a minute, and see who publishes all the time".into(),
             _ => return None,
         };

@@ -14,6 +14,9 @@ use crate::{Error, ReleaseId, Store, layout};
 /// No release.json and no manifest is larger.
 const LARGEST: u64 = 1 << 20;
 
+/// How many are named where a wanted one is not there.
+const NAMED: usize = 5;
+
 /// How many releases are read at once.
 const AT_ONCE: usize = 8;
 
@@ -190,15 +193,26 @@ pub async fn release(store: &Store, app: &str, stage: &str, wanted: &ReleaseRef)
         ReleaseRef::Latest => releases(store, app, stage, Some(1)).await?.pop(),
         ReleaseRef::Id(id) => read(store, app, stage, id).await?,
     };
-    found.ok_or_else(|| Error::NoRelease {
+    match (found, wanted) {
+        (Some(found), _) => Ok(found),
+        (None, ReleaseRef::Latest) => Err(none(store, app, stage, "at all", Vec::new())),
+        (None, ReleaseRef::Id(id)) => {
+            // That there is no such release is the error to show, whatever comes of looking for others.
+            let others = releases(store, app, stage, Some(NAMED)).await.unwrap_or_default();
+            let newest = others.iter().map(|release| release.id.to_string()).collect();
+            Err(none(store, app, stage, id.as_str(), newest))
+        }
+    }
+}
+
+fn none(store: &Store, app: &str, stage: &str, id: &str, newest: Vec<String>) -> Error {
+    Error::NoRelease {
         store: store.url().to_string(),
         app: app.to_owned(),
         stage: stage.to_owned(),
-        id: match wanted {
-            ReleaseRef::Latest => "at all".to_owned(),
-            ReleaseRef::Id(id) => id.to_string(),
-        },
-    })
+        id: id.to_owned(),
+        newest,
+    }
 }
 
 /// The ids under which something lies, newest first; not all of them need be releases.

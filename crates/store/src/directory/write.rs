@@ -266,20 +266,20 @@ impl<'a> Opened<'a> {
     }
 
     fn check(&self, seen: u64, digest: Sha256, options: &PutOptions) -> Result<(), Error> {
-        let url = self.name.display().to_string();
+        let path = self.name.display().to_string();
         if seen != self.size {
             let why = format!("it changed while it was read: {seen} bytes, {} before", self.size);
-            return Err(Error::Corrupt { url, why });
+            return Err(Error::DamagedFile { path, why });
         }
-        check_sha256(&url, options, &hex(&digest.finalize()))
+        check_sha256(&path, options, &hex(&digest.finalize()))
     }
 }
 
 /// Refuses a body that is not the one that its key names.
-pub(crate) fn check_sha256(url: &str, options: &PutOptions, found: &str) -> Result<(), Error> {
+pub(crate) fn check_sha256(path: &str, options: &PutOptions, found: &str) -> Result<(), Error> {
     match options.sha256.as_deref() {
-        Some(wanted) if wanted != found => Err(Error::Corrupt {
-            url: url.to_owned(),
+        Some(wanted) if wanted != found => Err(Error::DamagedFile {
+            path: path.to_owned(),
             why: format!("its SHA-256 is {found}, and {wanted} was expected"),
         }),
         _ => Ok(()),

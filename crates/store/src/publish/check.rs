@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use shipit_artifact::Record;
 
-use super::{Bound, RenderContext, Run};
+use super::{Bound, MOST_SECONDS, RenderContext, Run};
 use crate::{Error, Event, ReleaseId, layout, release};
 
 /// No record is larger.
@@ -16,14 +16,17 @@ impl Run<'_> {
     /// What can be seen cheaply; the digests are checked on the way to the store.
     pub(super) async fn check_files(&self) -> Result<(), Error> {
         let artifact = self.input.artifact;
-        let corrupt = |why: String| Error::Corrupt {
-            url: artifact.path.display().to_string(),
+        let corrupt = |why: String| Error::DamagedFile {
+            path: artifact.path.display().to_string(),
             why,
         };
-        let metadata = tokio::fs::metadata(&artifact.path).await;
-        let size = metadata
-            .map_err(|source| Error::io("read", &artifact.path, source))?
-            .len();
+        let size = match tokio::fs::metadata(&artifact.path).await {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(corrupt("it is gone, and its record is there".to_owned()));
+            }
+            Err(source) => return Err(Error::io("read", &artifact.path, source)),
+        };
         if size != artifact.record.size {
             return Err(corrupt(format!(
                 "it has {size} bytes, its record says {}",
@@ -45,8 +48,8 @@ impl Run<'_> {
             .map_err(|source| Error::io("read", path, source))?;
         if shipit_artifact::sha256(&bytes).to_string() != artifact.record_sha256 {
             let why = "it changed since the artifact was opened".to_owned();
-            return Err(Error::Corrupt {
-                url: path.display().to_string(),
+            return Err(Error::DamagedFile {
+                path: path.display().to_string(),
                 why,
             });
         }
@@ -176,16 +179,27 @@ impl Run<'_> {
         problems
     }
 
-    pub(super) async fn warn_of_newer(&self, id: &ReleaseId) -> Result<(), Error> {
+    /// The id, or a later one, so that it is the newest of its stage. Publishes that follow one another within seconds, and
+    /// clocks that differ by as much, are nothing to speak of; a release that is further ahead is said.
+    pub(super) async fn after_the_newest(&self, id: &ReleaseId) -> Result<ReleaseId, Error> {
         let ids = release::ids(self.input.store, self.input.app, self.input.stage).await?;
-        if let Some(newest) = ids.first().filter(|newest| newest.time() > id.time()) {
-            let (release, newest) = (id.to_string(), newest.to_string());
+        let Some(newest) = ids.first().filter(|newest| newest.time() >= id.time()) else {
+            return Ok(id.clone());
+        };
+        let release = id.to_string();
+        if newest.time() - id.time() > i64::from(MOST_SECONDS) {
+            let newest = newest.to_string();
             self.input
                 .store
                 .on_event()
                 .emit(Event::NewerRelease { release, newest });
+            return Ok(id.clone());
         }
-        Ok(())
+        self.input
+            .store
+            .on_event()
+            .emit(Event::ReleaseIdTaken { release });
+        ReleaseId::new(newest.time() + 1, &self.input.artifact.record.revision)
     }
 }
 

@@ -11,7 +11,7 @@ use shipit_artifact::Artifact;
 use crate::error::BoxError;
 use crate::{Error, Event, Release, ReleaseId, RoleRelease, Store, layout};
 
-/// How many seconds are tried for a free release id.
+/// How many seconds are tried for a free release id, and how far ahead of the clock one may be for it.
 const MOST_SECONDS: u32 = 60;
 
 /// What a manifest is rendered from, beyond what its role is.
@@ -82,11 +82,12 @@ pub async fn publish(input: PublishInput<'_>) -> Result<Published, Error> {
     let mut bound = run.bound_record(&own).await?;
     let mut manifests = run.render(&id, &bound)?;
     input.store.sweep(input.time).await?;
-    run.warn_of_newer(&id).await?;
     run.put_artifact().await?;
     let stored = run.put_record(&own, &bound).await?;
-    if stored != bound {
+    let newest = run.after_the_newest(&id).await?;
+    if stored != bound || newest != id {
         bound = stored;
+        id = newest;
         manifests = run.render(&id, &bound)?;
     }
     for _ in 0..MOST_SECONDS {
