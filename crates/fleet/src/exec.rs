@@ -3,6 +3,7 @@
 //! The command (`ssh {{ host }} stretcher`) runs here, by a shell, in a process group of its own. What it does on the host
 //! is its business; its exit code is the host's outcome.
 
+mod filter;
 mod output;
 mod process;
 
@@ -10,10 +11,12 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind as TemplateErrorKind, UndefinedBehavior, context};
 use serde::Serialize;
+
+pub use filter::{Filter, Filters};
 
 /// What to run, where.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct ExecRequest {
     pub timeout: Duration,
     /// The whole environment of the commands.
     pub env: Vec<(OsString, OsString)>,
+    /// What the commands' output goes through before it is an event or an outcome.
+    pub filters: Filters,
 }
 
 /// What happens, as it happens.
@@ -74,6 +79,8 @@ pub enum HostResult {
     },
     /// It took too long, and was ended.
     TimedOut,
+    /// It was ended because the whole run was to stop.
+    Interrupted,
     /// It could not be started here, or not be watched.
     NotStarted {
         /// Why not.
@@ -133,45 +140,65 @@ impl Error {
     }
 }
 
-/// Runs the command for each host, at most `limit` at a time, and gives the outcomes in the order of the hosts. Dropping
-/// the future ends (KILL) every process group that is still there.
+/// Runs the command for each host, at most `limit` at a time, and gives the outcomes in the order of the hosts.
+///
+/// When `stop` is ready, the commands that run are ended as after their timeout (TERM, then KILL), and no other is
+/// started; the outcomes tell which. Dropping the future ends (KILL) every process group that is still there.
 ///
 /// # Errors
 /// [`Error`] when the request cannot be used; then nothing was run. A host's failure is its outcome.
 pub async fn run(
     request: &ExecRequest,
+    stop: impl Future<Output = ()>,
     on_event: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Vec<HostOutcome>, Error> {
     let commands = commands(request)?;
-    let started = commands
-        .into_iter()
-        .enumerate()
-        .map(|(at, (host, command))| async move {
-            on_event(Event::Started {
-                host: host.to_owned(),
-            });
-            let begin = Instant::now();
-            let (result, output_tail) = process::run(host, &command, request, on_event).await;
-            let seconds = begin.elapsed().as_secs_f64();
-            on_event(Event::Ended {
-                host: host.to_owned(),
-                result: result.clone(),
-                seconds,
-            });
-            (
-                at,
-                HostOutcome {
-                    host: host.to_owned(),
-                    result,
-                    output_tail,
-                    seconds,
-                },
-            )
-        });
+    let stop = stop.shared();
+    let started = commands.into_iter().enumerate().map(|(at, (host, command))| {
+        let stop = stop.clone();
+        async move { (at, one(host, &command, request, stop, on_event).await) }
+    });
     let ended = futures_util::stream::iter(started).buffer_unordered(request.limit.get());
     let mut outcomes: Vec<(usize, HostOutcome)> = ended.collect().await;
     outcomes.sort_by_key(|(at, _)| *at);
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+}
+
+/// One host's command from its start to its end.
+async fn one(
+    host: &str,
+    command: &str,
+    request: &ExecRequest,
+    stop: impl Future<Output = ()> + Clone,
+    on_event: &(dyn Fn(Event) + Send + Sync),
+) -> HostOutcome {
+    if stop.clone().now_or_never().is_some() {
+        return HostOutcome {
+            host: host.to_owned(),
+            result: HostResult::NotStarted {
+                reason: "the kick was stopped before".to_owned(),
+            },
+            output_tail: String::new(),
+            seconds: 0.0,
+        };
+    }
+    on_event(Event::Started {
+        host: host.to_owned(),
+    });
+    let begin = Instant::now();
+    let (result, output_tail) = process::run(host, command, request, stop, on_event).await;
+    let seconds = begin.elapsed().as_secs_f64();
+    on_event(Event::Ended {
+        host: host.to_owned(),
+        result: result.clone(),
+        seconds,
+    });
+    HostOutcome {
+        host: host.to_owned(),
+        result,
+        output_tail,
+        seconds,
+    }
 }
 
 /// Each host with its command.

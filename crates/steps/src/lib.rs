@@ -31,6 +31,7 @@ mod vendored;
 
 pub use error::{End, Error, ErrorKind, Problem};
 pub use event::{Event, OnEvent};
+pub use mask::Masker;
 pub use preflight::{ToolVersion, preflight};
 pub use presets::{Leftover, Needed, Preset, Program};
 pub use processes::become_subreaper;

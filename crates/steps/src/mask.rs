@@ -12,14 +12,15 @@ pub(crate) const MASK: &str = "***";
 const LEAST_LINE: usize = 8;
 
 /// Masks secrets in a stream.
-pub(crate) struct Masker {
+pub struct Masker {
     /// The longest first, so that of two that start alike the longer is taken.
     patterns: Vec<Vec<u8>>,
     held: Vec<u8>,
 }
 
 impl Masker {
-    pub(crate) fn new<'s>(secrets: impl IntoIterator<Item = &'s str>) -> Self {
+    /// Masks these.
+    pub fn new<'s>(secrets: impl IntoIterator<Item = &'s str>) -> Self {
         let mut patterns = BTreeSet::new();
         for secret in secrets {
             patterns.insert(secret.to_owned());
@@ -45,7 +46,7 @@ impl Masker {
     }
 
     /// Takes `bytes` and adds to `out` what is certain. The end that may be the start of a secret is held back.
-    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         if self.patterns.is_empty() {
             out.extend_from_slice(bytes);
             return;
@@ -64,7 +65,7 @@ impl Masker {
     }
 
     /// Adds what was held back: nothing follows.
-    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
         let buffer = std::mem::take(&mut self.held);
         let end = self.replace(&buffer, buffer.len(), out);
         out.extend_from_slice(&buffer[end..]);

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use shipit_fleet::consul::{Client, EventRequest, any_of, exact, preflight};
 use shipit_fleet::event;
-use shipit_fleet::exec::{self, ExecRequest, HostOutcome, HostResult};
+use shipit_fleet::exec::{self, ExecRequest, Filter, Filters, HostOutcome, HostResult};
+use shipit_steps::Masker;
 use shipit_store::{OnEvent, Release, ReleaseRef, Store, release};
 
 use crate::args::StageArg;
@@ -17,6 +18,7 @@ use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::report;
 use crate::settle;
+use crate::state::published;
 
 /// Tell the hosts of roles to pull a release.
 ///
@@ -30,7 +32,7 @@ pub struct KickArgs {
     roles: Vec<String>,
     #[command(flatten)]
     stage: StageArg,
-    /// The release: its id, or `latest`
+    /// The release: its id, `latest` of the stage, or `published`, the one that the last publish here made
     #[arg(long, value_name = "ID", default_value = "latest")]
     release: String,
     /// How hosts are told [default: what the config says]
@@ -91,33 +93,17 @@ enum Plan<'a> {
 pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
     let stage = args.stage.name(&context.environment);
     let config = settle::config(context, StageChoice::Of(stage.as_deref()))?;
-    if let Some(twice) = args
-        .roles
-        .iter()
-        .enumerate()
-        .find(|(at, name)| args.roles[..*at].contains(name))
-    {
-        return Err(CliError::new(
-            Kind::Usage,
-            format!("the role {} is named twice", twice.1),
-        ));
-    }
-    let roles = args
-        .roles
-        .iter()
-        .map(|name| {
-            config
-                .role(name)
-                .map_err(|error| crate::errors::config(&error, false))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let roles = roles(args, &config)?;
     let reporter = Arc::new(report::Store::new(&context.output));
     let store = settle::store::open(
         &config,
         context,
         OnEvent::new(move |event| reporter.event(&event)),
     )?;
-    let wanted: ReleaseRef = args.release.parse()?;
+    let wanted: ReleaseRef = match args.release.as_str() {
+        "published" => published(&config)?.parse()?,
+        other => other.parse()?,
+    };
     let found =
         context.block_on(async { Ok(release(&store, &config.app, config.stage(), &wanted).await?) })?;
 
@@ -134,30 +120,69 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
         release: found.id.to_string(),
         roles: Vec::new(),
     };
-    for (role, url, plan) in plans {
+    let told = tell(plans, &mut report, &config, context);
+    // What the hosts were told they were told, whatever came of the rest: an event cannot be called back.
+    context.output.json(&report)?;
+    told
+}
+
+/// The roles in the order given.
+fn roles<'a>(args: &KickArgs, config: &'a Settled) -> Result<Vec<&'a Role>> {
+    let twice = |(at, name): &(usize, &String)| args.roles[..*at].contains(name);
+    if let Some((_, name)) = args.roles.iter().enumerate().find(twice) {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!("the role {name} is named twice"),
+        ));
+    }
+    args.roles
+        .iter()
+        .map(|name| {
+            config
+                .role(name)
+                .map_err(|error| crate::errors::config(&error, false))
+        })
+        .collect()
+}
+
+/// Kicks one role after the other, and notes each that was; stops at the first that did not go well.
+fn tell(
+    plans: Vec<(&Role, String, Plan<'_>)>,
+    report: &mut Report<'_>,
+    config: &Settled,
+    context: &Context,
+) -> Result<()> {
+    let names: Vec<&str> = plans.iter().map(|(role, ..)| role.name.as_str()).collect();
+    for (at, (role, url, plan)) in plans.into_iter().enumerate() {
+        let rest = names[at + 1..].join(", ");
+        let not_kicked = |error: CliError| match rest.as_str() {
+            "" => error,
+            rest => error.hint(format!("not kicked: {rest}")),
+        };
         context.output.say(format!(
             "kicking {} of {} in {}: {}",
-            role.name,
-            config.app,
-            config.stage(),
-            found.id
+            role.name, report.app, report.stage, report.release
         ));
         let told = match plan {
-            Plan::Consul(event) => fire(&event, &config, context)?,
-            Plan::Exec(exec) => run_on_hosts(exec, &url, role, context)?,
+            Plan::Consul(event) => fire(&event, config, context),
+            Plan::Exec(exec) => run_on_hosts(exec, &url, role, context),
         };
+        let told = told.map_err(not_kicked)?;
         let failed = failed_hosts(&told);
         report.roles.push(RoleReport {
             role: role.name.clone(),
             manifest_url: url,
             told,
         });
+        let interrupted = context.interrupt.signal().is_some();
+        if interrupted && !(failed.is_empty() && rest.is_empty()) {
+            return Err(not_kicked(stopped(role, &failed, context)));
+        }
         if !failed.is_empty() {
-            context.output.json(&report)?;
-            return Err(hosts_failed(role, &failed, &args.roles));
+            return Err(not_kicked(hosts_failed(role, &failed)));
         }
     }
-    context.output.json(&report)
+    Ok(())
 }
 
 /// The manifest's URL, once its bytes in the store are those that the release names.
@@ -257,11 +282,17 @@ fn fire(event: &EventRequest, config: &Settled, context: &Context) -> Result<Tol
 fn run_on_hosts(exec: &Exec, url: &str, role: &Role, context: &Context) -> Result<Told> {
     let lookup = |name: &str| context.environment.text(name);
     let mut env = context.environment.all();
+    let mut secrets = Vec::new();
     for (name, setting) in &exec.env {
         let value = setting
             .resolve(&lookup)
             .map_err(|error| crate::errors::config(&error, false))?;
-        env.push((name.into(), value.into_inner().into()));
+        let secret = value.is_secret();
+        let value = value.into_inner();
+        if secret {
+            secrets.push(value.clone());
+        }
+        env.push((name.into(), value.into()));
     }
     let request = ExecRequest {
         hosts: exec.hosts.clone(),
@@ -270,10 +301,14 @@ fn run_on_hosts(exec: &Exec, url: &str, role: &Role, context: &Context) -> Resul
         limit: NonZeroUsize::new(exec.limit as usize).unwrap_or(NonZeroUsize::MIN),
         timeout: exec.timeout.get(),
         env,
+        filters: Filters::new(move || masked(&secrets)),
     };
     let reporter = report::Exec::new(&context.output);
-    let hosts =
-        context.block_on(async { Ok(exec::run(&request, &|event| reporter.event(&event)).await?) })?;
+    let on_event = |event: exec::Event| reporter.event(&event);
+    // It ends the hosts' commands itself when asked to stop, so that each can clean up.
+    let hosts = context.block_on_to_the_end(async {
+        Ok(exec::run(&request, context.interrupt.asked(), &on_event).await?)
+    })?;
     for outcome in &hosts {
         context.output.data(format!(
             "{}\t{}\t{}",
@@ -283,6 +318,19 @@ fn run_on_hosts(exec: &Exec, url: &str, role: &Role, context: &Context) -> Resul
         ))?;
     }
     Ok(Told::Exec { hosts })
+}
+
+/// A filter that shows `***` in place of each secret, however the output is cut.
+fn masked(secrets: &[String]) -> Filter {
+    let mut masker = Masker::new(secrets.iter().map(String::as_str));
+    Box::new(move |bytes| {
+        let mut shown = Vec::new();
+        match bytes {
+            Some(bytes) => masker.push(bytes, &mut shown),
+            None => masker.finish(&mut shown),
+        }
+        shown
+    })
 }
 
 fn failed_hosts(told: &Told) -> Vec<String> {
@@ -296,21 +344,20 @@ fn failed_hosts(told: &Told) -> Vec<String> {
     }
 }
 
-fn hosts_failed(role: &Role, failed: &[String], roles: &[String]) -> CliError {
-    let error = CliError::new(
+fn hosts_failed(role: &Role, failed: &[String]) -> CliError {
+    CliError::new(
         Kind::Hosts,
         format!("role {}: {} failed", role.name, failed.join(", ")),
     )
-    .hint("their output stands above; kick again once it is mended: hosts that are done do nothing more");
-    let rest: Vec<&str> = roles
-        .iter()
-        .map(String::as_str)
-        .skip_while(|name| *name != role.name)
-        .skip(1)
-        .collect();
-    if rest.is_empty() {
-        error
-    } else {
-        error.hint(format!("not kicked: {}", rest.join(", ")))
+    .hint("their output stands above; kick again once it is mended: hosts that are done do nothing more")
+}
+
+fn stopped(role: &Role, failed: &[String], context: &Context) -> CliError {
+    let error = context.stopped();
+    if failed.is_empty() {
+        return error;
     }
+    error
+        .context(format!("role {}: {}", role.name, failed.join(", ")))
+        .hint("kick again: hosts that are done do nothing more")
 }

@@ -45,6 +45,7 @@ pub fn result(result: &HostResult) -> String {
         } => format!("was killed by signal {signal}"),
         HostResult::Failed { .. } => "failed".to_owned(),
         HostResult::TimedOut => "ran out of time".to_owned(),
+        HostResult::Interrupted => "was interrupted".to_owned(),
         HostResult::NotStarted { reason } => format!("was not started: {reason}"),
     }
 }

@@ -4,16 +4,19 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::filter::{Filter, Filters};
 use super::output::{Lines, Tail};
 use super::{Event, ExecRequest, HostResult};
 
-/// Between TERM and KILL.
-const GRACE: Duration = Duration::from_secs(5);
+/// Between TERM and KILL. `shipit apply` gives the manifest's command five seconds itself, and then removes what it unpacked.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often is looked whether the group is gone.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long output is still read after the command's end: a daemon that it left may hold the pipe for ever.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -29,6 +32,13 @@ impl Group {
             let _ = kill_process_group(pid, signal);
         }
     }
+
+    /// Waits until no process of it is left: its first may end before those that it waits for.
+    async fn gone(&self) {
+        while self.pid.is_some_and(|pid| test_kill_process_group(pid).is_ok()) {
+            sleep(LOOK).await;
+        }
+    }
 }
 
 impl Drop for Group {
@@ -42,6 +52,7 @@ pub(super) async fn run(
     host: &str,
     command: &str,
     request: &ExecRequest,
+    stop: impl Future<Output = ()>,
     on_event: &(dyn Fn(Event) + Send + Sync),
 ) -> (HostResult, String) {
     let mut tail = Tail::default();
@@ -63,6 +74,13 @@ pub(super) async fn run(
             .and_then(Pid::from_raw),
     };
     let deadline = Instant::now() + request.timeout;
+    let over = async {
+        tokio::select! {
+            biased;
+            () = stop => HostResult::Interrupted,
+            () = sleep_until(deadline) => HostResult::TimedOut,
+        }
+    };
     let mut line = |line: String| {
         tail.push(&line);
         on_event(Event::Output {
@@ -70,7 +88,7 @@ pub(super) async fn run(
             line,
         });
     };
-    let result = follow(&mut child, &group, &request.url, deadline, &mut line).await;
+    let result = follow(&mut child, &group, request, over, &mut line).await;
     // What a command that ended by itself left behind, it left on purpose.
     group.pid = None;
     (result, tail.into_text())
@@ -90,23 +108,24 @@ fn spawn(command: &str, request: &ExecRequest) -> std::io::Result<Child> {
         .spawn()
 }
 
+/// Until the command ends by itself, or `over` gives the reason to end it.
 async fn follow(
     child: &mut Child,
     group: &Group,
-    url: &str,
-    deadline: Instant,
+    request: &ExecRequest,
+    over: impl Future<Output = HostResult>,
     line: &mut (dyn FnMut(String) + Send),
 ) -> HostResult {
     let stdin = child.stdin.take();
-    let url = format!("{url}\n");
+    let url = format!("{}\n", request.url);
     let feed = async move {
         if let Some(mut stdin) = stdin {
             // A command that does not read its input is free not to.
             let _ = stdin.write_all(url.as_bytes()).await;
         }
     };
-    let mut streams = Streams::new(child.stdout.take(), child.stderr.take());
-    let waited = {
+    let mut streams = Streams::new(child.stdout.take(), child.stderr.take(), &request.filters);
+    let ended = {
         let wait = child.wait();
         let work = async {
             tokio::pin!(wait, feed);
@@ -119,16 +138,20 @@ async fn follow(
                 }
             }
         };
-        timeout_at(deadline, work).await
+        tokio::select! {
+            biased;
+            status = work => Ok(status),
+            reason = over => Err(reason),
+        }
     };
-    let result = match waited {
+    let result = match ended {
         Ok(status) => of_status(status),
-        Err(_) => {
+        Err(reason) => {
             group.signal(Signal::TERM);
-            let _ = timeout(GRACE, drain_until_end(child, &mut streams, line)).await;
+            let _ = timeout(GRACE, drain_until_end(child, group, &mut streams, line)).await;
             group.signal(Signal::KILL);
             let _ = child.wait().await;
-            HostResult::TimedOut
+            reason
         }
     };
     let _ = timeout(DRAIN, drain(&mut streams, line)).await;
@@ -136,12 +159,20 @@ async fn follow(
     result
 }
 
-async fn drain_until_end(child: &mut Child, streams: &mut Streams, line: &mut (dyn FnMut(String) + Send)) {
-    let wait = child.wait();
+async fn drain_until_end(
+    child: &mut Child,
+    group: &Group,
+    streams: &mut Streams,
+    line: &mut (dyn FnMut(String) + Send),
+) {
+    let wait = async {
+        let _ = child.wait().await;
+        group.gone().await;
+    };
     tokio::pin!(wait);
     loop {
         tokio::select! {
-            _ = &mut wait => return,
+            () = &mut wait => return,
             read = streams.next(), if streams.open() => read.into_iter().for_each(&mut *line),
         }
     }
@@ -172,20 +203,46 @@ type Source = Box<dyn AsyncRead + Send + Unpin>;
 struct Streams {
     out: Option<Source>,
     err: Option<Source>,
-    out_lines: Lines,
-    err_lines: Lines,
+    out_lines: Filtered,
+    err_lines: Filtered,
+}
+
+/// A stream's filter, and the lines of what comes out of it.
+struct Filtered {
+    filter: Filter,
+    lines: Lines,
+}
+
+impl Filtered {
+    fn new(filters: &Filters) -> Self {
+        Filtered {
+            filter: filters.make(),
+            lines: Lines::default(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.lines.push(&(self.filter)(Some(bytes)))
+    }
+
+    fn end(&mut self) -> Vec<String> {
+        let mut lines = self.lines.push(&(self.filter)(None));
+        lines.extend(self.lines.end());
+        lines
+    }
 }
 
 impl Streams {
     fn new(
         out: Option<impl AsyncRead + Send + Unpin + 'static>,
         err: Option<impl AsyncRead + Send + Unpin + 'static>,
+        filters: &Filters,
     ) -> Self {
         Streams {
             out: out.map(|stream| Box::new(stream) as Source),
             err: err.map(|stream| Box::new(stream) as Source),
-            out_lines: Lines::default(),
-            err_lines: Lines::default(),
+            out_lines: Filtered::new(filters),
+            err_lines: Filtered::new(filters),
         }
     }
 
@@ -204,11 +261,9 @@ impl Streams {
 
     /// What was begun and not ended by a line end.
     fn rest(&mut self) -> Vec<String> {
-        self.out_lines
-            .end()
-            .into_iter()
-            .chain(self.err_lines.end())
-            .collect()
+        let mut lines = self.out_lines.end();
+        lines.extend(self.err_lines.end());
+        lines
     }
 }
 
@@ -224,12 +279,12 @@ async fn read(stream: &mut Option<Source>) -> Option<Vec<u8>> {
     }
 }
 
-fn take(read: Option<Vec<u8>>, stream: &mut Option<Source>, lines: &mut Lines) -> Vec<String> {
+fn take(read: Option<Vec<u8>>, stream: &mut Option<Source>, lines: &mut Filtered) -> Vec<String> {
     match read {
         Some(bytes) => lines.push(&bytes),
         None => {
             *stream = None;
-            lines.end().into_iter().collect()
+            lines.end()
         }
     }
 }

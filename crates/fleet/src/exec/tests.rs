@@ -1,5 +1,6 @@
 //! The exec transport with real processes.
 
+use std::future::pending;
 use std::sync::Mutex;
 
 use super::*;
@@ -12,6 +13,7 @@ fn request(hosts: &[&str], command: &str) -> ExecRequest {
         limit: NonZeroUsize::new(4).unwrap(),
         timeout: Duration::from_secs(20),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        filters: Filters::none(),
     }
 }
 
@@ -24,7 +26,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 fn outcomes(request: &ExecRequest) -> Vec<HostOutcome> {
-    block_on(run(request, &|_| {})).unwrap()
+    block_on(run(request, pending(), &|_| {})).unwrap()
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn dropping_the_future_ends_every_group() {
     );
     let request = request(&["a"], &command);
     block_on(async {
-        let running = run(&request, &|_| {});
+        let running = run(&request, pending(), &|_| {});
         let begun = async {
             while !pid.exists() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -117,6 +119,95 @@ fn dropping_the_future_ends_every_group() {
         tokio::select! { _ = running => panic!("it ended"), () = begun => {} }
     });
     assert!(gone(&pid));
+}
+
+#[test]
+fn a_stop_ends_what_runs_in_order_and_starts_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display();
+    // The shell ends at once, and what it waits for cleans up: it gets the time for it.
+    let command = format!(
+        "cd {at}; host={{{{ host }}}}; if [ $host = quick ]; then exit 0; fi; \
+         sh -c 'echo $$ >'$host'.pid; trap \"sleep 1; echo cleaned >'$host'.clean; exit\" TERM; : >'$host'.on; \
+         while :; do sleep 0.1; done'; true"
+    );
+    let hosts = ["quick", "a", "b", "never"];
+    let request = ExecRequest {
+        limit: NonZeroUsize::new(2).unwrap(),
+        ..request(&hosts, &command)
+    };
+    let started = Mutex::new(Vec::new());
+    let found = block_on(async {
+        let stop = async {
+            while !["a.on", "b.on"].iter().all(|name| dir.path().join(name).exists()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let note = |event| {
+            if let Event::Started { host } = event {
+                started.lock().unwrap().push(host);
+            }
+        };
+        run(&request, stop, &note).await.unwrap()
+    });
+    let results: Vec<_> = found
+        .iter()
+        .map(|outcome| (outcome.host.as_str(), &outcome.result))
+        .collect();
+    assert_eq!(
+        results[..3],
+        [
+            ("quick", &HostResult::Succeeded),
+            ("a", &HostResult::Interrupted),
+            ("b", &HostResult::Interrupted)
+        ]
+    );
+    assert!(
+        matches!(results[3], ("never", HostResult::NotStarted { .. })),
+        "{results:?}"
+    );
+    assert_eq!(*started.lock().unwrap(), ["quick", "a", "b"]);
+    for host in ["a", "b"] {
+        let cleaned = std::fs::read_to_string(dir.path().join(format!("{host}.clean")));
+        assert_eq!(cleaned.unwrap(), "cleaned\n");
+        assert!(gone(&dir.path().join(format!("{host}.pid"))));
+    }
+}
+
+#[test]
+fn output_goes_through_the_filter_before_anyone_sees_it() {
+    // It holds back a byte, as a masker does.
+    let filters = Filters::new(|| {
+        let mut held = Vec::new();
+        Box::new(move |bytes| {
+            let Some(bytes) = bytes else {
+                return std::mem::take(&mut held);
+            };
+            held.extend(bytes.iter().map(u8::to_ascii_uppercase));
+            held.drain(..held.len() - 1).collect()
+        })
+    });
+    let request = ExecRequest {
+        filters,
+        ..request(
+            &["a"],
+            "echo one; printf two; sleep 0.2; printf three; echo err >&2",
+        )
+    };
+    let seen = Mutex::new(Vec::new());
+    let note = |event| {
+        if let Event::Output { line, .. } = event {
+            seen.lock().unwrap().push(line);
+        }
+    };
+    let found = block_on(run(&request, pending(), &note)).unwrap();
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort();
+    assert_eq!(seen, ["ERR", "ONE", "TWOTHREE"]);
+    assert!(
+        !found[0].output_tail.contains(|c: char| c.is_ascii_lowercase()),
+        "{found:?}"
+    );
 }
 
 /// Whether the process whose id the file holds is gone, or a zombie that waits for its reaper.
@@ -139,7 +230,10 @@ fn output_streams_as_events_and_the_input_need_not_be_read() {
         &["a"],
         "exec <&-; echo out; echo err >&2; head -c 100000 /dev/zero | tr '\\0' x",
     );
-    let found = block_on(run(&request, &|event| events.lock().unwrap().push(event))).unwrap();
+    let found = block_on(run(&request, pending(), &|event| {
+        events.lock().unwrap().push(event)
+    }))
+    .unwrap();
     assert_eq!(found[0].result, HostResult::Succeeded);
     let events = events.into_inner().unwrap();
     let line = |wanted: &str| {
@@ -157,7 +251,11 @@ fn output_streams_as_events_and_the_input_need_not_be_read() {
 
 #[test]
 fn requests_that_cannot_be_used_run_nothing() {
-    let refused = |request: &ExecRequest| block_on(run(request, &|_| {})).unwrap_err().to_string();
+    let refused = |request: &ExecRequest| {
+        block_on(run(request, pending(), &|_| {}))
+            .unwrap_err()
+            .to_string()
+    };
     assert!(refused(&request(&[], "true")).contains("there is none"));
     assert!(refused(&request(&["-oProxyCommand=x"], "true")).contains("starts with '-'"));
     assert!(refused(&request(&["a", "a"], "true")).contains("twice"));
