@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use shipit_testbed::{Process, Signal, Tmpfs, procs, until};
+use shipit_testbed::{Cmd, Process, Signal, Tmpfs, procs, until};
 
-use crate::project::Project;
+use crate::project::{self, Project};
 use crate::small::{self, artifacts, dest, store};
 
 /// A step that says when it runs, and then stays until it is ended.
@@ -93,6 +93,51 @@ fn a_second_signal_right_after_the_first_cuts_no_cleaning_short() {
         build.log()
     );
     assert_eq!(artifacts(&project), [""; 0]);
+}
+
+#[test]
+fn an_apply_that_waits_for_its_input_ends_when_it_is_told_to() {
+    let project = Project::new();
+    // Open for reading and writing: its end never comes.
+    let script = "mkfifo events && exec 3<>events && touch ready && exec \"$0\" apply <&3";
+    let mut apply = Cmd::new("sh")
+        .args(["-c".as_ref(), script.as_ref(), project::binary().as_os_str()])
+        .cwd(project.tmp.path())
+        .start("apply", project.tmp.join("out.log"));
+    until("the fifo", Duration::from_secs(30), || {
+        project.tmp.join("ready").exists()
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    apply.signal(Signal::TERM);
+    let status = apply.wait(Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(143), "{}", apply.log());
+}
+
+#[test]
+fn a_tree_of_many_directories_in_each_other_overflows_nothing() {
+    let project = Project::new();
+    let tmp = &project.tmp;
+    tmp.write("f", "deep");
+    let transform = format!("s,^,{},", "d/".repeat(900));
+    let _ = Cmd::new("tar")
+        .args(["-czf", "deep.tgz", "--transform", &transform, "f"])
+        .cwd(tmp.path())
+        .run()
+        .ok();
+    let sum = Cmd::new("sha256sum").arg("deep.tgz").cwd(tmp.path()).run().ok();
+    let (dest, archive) = (tmp.mkdir("dest"), tmp.join("deep.tgz"));
+    let manifest = format!(
+        "src: 'file://{}'\nchecksum: {}\ndest: '{}'\n",
+        archive.display(),
+        &sum.out()[..64],
+        dest.display()
+    );
+    let url = format!("file://{}", tmp.write("deep.yml", manifest).display());
+    let locks = tmp.join("locks").display().to_string();
+    let ran = project.shipit(&["apply", &url, "--lock-dir", &locks]).run();
+    // Where a process may open no more than a thousand files it cannot be done, and is said.
+    assert!(matches!(ran.code(), Some(0 | 10)), "{ran}");
+    let _ = Cmd::new("rm").args(["-rf", "dest"]).cwd(tmp.path()).run().ok();
 }
 
 #[test]
@@ -207,12 +252,12 @@ fn an_apply_killed_anywhere_leaves_the_old_release_or_the_new_one() {
 
 fn applies_killed(times: &[u64]) {
     let project = bulky();
-    let one = crate::project::release_of(&project.publish("staging", "web"));
+    let one = project::release_of(&project.publish("staging", "web"));
     let _ = project.shipit(&["kick", "web", "--stage", "staging"]).run().ok();
     project.repo.write("app.txt", "two\n").commit("two");
     let _ = project.build("main");
     let url = project.publish("staging", "web");
-    let two = crate::project::release_of(&url);
+    let two = project::release_of(&url);
     let locks = project.tmp.join("locks");
     let args = ["apply", &url, "--lock-dir", locks.to_str().unwrap()];
     killed_then_whole(&project, &args, times, &|| {

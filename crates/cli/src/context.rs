@@ -31,6 +31,9 @@ impl Context {
     pub fn new(global: &Global, environment: Environment, output: Output) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            // A sync goes down a tree by calling itself, and an archive may have two thousand directories in each other. What is
+            // not used of a stack takes no memory.
+            .thread_stack_size(32 << 20)
             .enable_all()
             .thread_name("shipit-net")
             .build()

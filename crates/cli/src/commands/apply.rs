@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Args;
@@ -18,6 +18,8 @@ use crate::settle;
 
 /// No list of events that Consul hands over is larger: it keeps 256 of each name.
 const LARGEST_INPUT: u64 = 4 << 20;
+/// How often a wait for input looks whether it was interrupted.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Follow a manifest on this host: pull, check, unpack, switch, run its commands.
 ///
@@ -90,27 +92,51 @@ fn url(args: &ApplyArgs, context: &Context) -> Result<Option<String>> {
     if let Some(url) = &args.manifest_url {
         return Ok(Some(url.clone()));
     }
-    let mut stdin = std::io::stdin().lock();
-    if stdin.is_terminal() {
+    if std::io::stdin().is_terminal() {
         return Err(CliError::new(
             Kind::Usage,
             "no manifest's URL was given, and standard input is a terminal",
         )
         .hint("shipit apply URL, or let consul watch start it"));
     }
-    let mut input = Vec::new();
-    stdin
-        .by_ref()
-        .take(LARGEST_INPUT)
-        .read_to_end(&mut input)
-        .map_err(|error| CliError::disk("reading the manifest's URL from standard input", error))?;
-    if input.is_empty() && context.interrupt.signal().is_some() {
-        return Err(context.stopped());
-    }
+    let input = input(context)?;
     match parse_handler_input(&input) {
         Ok(HandlerInput::Url(url)) => Ok(Some(url)),
         Ok(HandlerInput::Nothing) => Ok(None),
         Err(error) => Err(CliError::from_source(Kind::Usage, error)),
+    }
+}
+
+/// All of standard input. It is read on a thread of its own, for a signal does not wake a read: who is asked to stop must not
+/// wait for whoever holds the other end.
+fn input(context: &Context) -> Result<Vec<u8>> {
+    let failed = |error| CliError::disk("reading the manifest's URL from standard input", error);
+    let (sender, receiver) = mpsc::channel();
+    let read = move || {
+        let mut input = Vec::new();
+        let read = std::io::stdin()
+            .lock()
+            .take(LARGEST_INPUT)
+            .read_to_end(&mut input);
+        // Nobody waits for it any more when this fails.
+        let _ = sender.send(read.map(|_| input));
+    };
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .spawn(read)
+        .map_err(failed)?;
+    loop {
+        match receiver.recv_timeout(LOOK) {
+            Ok(read) => return read.map_err(failed),
+            Err(_) if context.interrupt.signal().is_some() => return Err(context.stopped()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(CliError::new(
+                    Kind::Internal,
+                    "the reader of standard input ended",
+                ));
+            }
+        }
     }
 }
 
