@@ -211,6 +211,24 @@ fn a_secret_taken_from_the_environment_is_not_in_what_is_said_of_the_command() {
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
+fn a_secret_in_other_values_than_commands_is_not_shown_either() {
+    let mut sandbox = Sandbox::new("secret");
+    sandbox.set("NOTIFY_TOKEN", "s3cr3t-value");
+    let secret = "{{ must_env \"NOTIFY_TOKEN\" }}";
+    for checksum in [secret, &"0".repeat(64)] {
+        let manifest = format!(
+            "src: 'file://@DIR/{secret}.tar'\nchecksum: '{checksum}'\ndest: '@DIR/{secret}'\ncommands:\n  failure: ['cat >log']\n"
+        )
+        .replace("@DIR", &sandbox.join("some").display().to_string());
+        let outcome = sandbox.apply(&manifest);
+        let log = fs::read_to_string(sandbox.join("cwd/log")).unwrap();
+        let all = format!("{log}{:?}{}", outcome.events, outcome.error());
+        assert!(all.contains("***") && !all.contains("s3cr3t"), "{all}");
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
 fn commands_find_sh_on_the_path_that_was_handed_in() {
     let mut sandbox = Sandbox::new("path");
     sandbox.environment = vec![("PATH".into(), sandbox.path().into())];

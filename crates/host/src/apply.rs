@@ -11,7 +11,7 @@ use shipit_manifest::Manifest;
 use shipit_store::{FetchRetry, Fetcher, redacted};
 
 use crate::command::Runner;
-use crate::download::{DownloadRequest, Downloaded, download};
+use crate::download::{DownloadRequest, Downloaded, download, within};
 use crate::error::Error;
 use crate::event::{Event, Phase, Synced};
 use crate::filter::Filter;
@@ -72,7 +72,7 @@ async fn unless_cancelled_inside(
     let recorder = Recorder::new(on_event);
     delay(request.random_delay, &cancel, &recorder).await?;
     let (manifest, mask) = or_cancelled(&cancel, load(&request, fetcher, &recorder)).await?;
-    say_loaded(&manifest, &recorder);
+    say_loaded(&manifest, &mask, &recorder);
     let host = Arc::new(Host {
         request,
         recorder,
@@ -167,11 +167,14 @@ async fn load(
         url: url.clone(),
         cause: Box::new(cause),
     };
-    let body = fetcher
-        .open_with_retry(&request.manifest_url, None, retry(request))
-        .await
-        .map_err(failed)?;
-    let bytes = body.into_bytes(MANIFEST_LIMIT).await.map_err(failed)?;
+    let bytes = within(request.timeout, &url, async {
+        let body = fetcher
+            .open_with_retry(&request.manifest_url, None, retry(request))
+            .await
+            .map_err(failed)?;
+        body.into_bytes(MANIFEST_LIMIT).await.map_err(failed)
+    })
+    .await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| Error::NotText { url: url.clone() })?;
     let environment = Environment::new(&request.environment);
     let manifest = shipit_manifest::host_template(text, &|name| environment.get(name))
@@ -190,10 +193,10 @@ fn retry(request: &ApplyRequest) -> FetchRetry {
     }
 }
 
-fn say_loaded(manifest: &Manifest, recorder: &Recorder) {
+fn say_loaded(manifest: &Manifest, mask: &Mask, recorder: &Recorder) {
     recorder.say(Event::ManifestLoaded {
-        src: manifest.src.as_deref().map(redacted),
-        dest: manifest.dest.as_ref().map(PathBuf::from),
+        src: manifest.src.as_deref().map(|src| mask.hide(&redacted(src))),
+        dest: manifest.dest.as_ref().map(|dest| PathBuf::from(mask.hide(dest))),
         release: manifest.shipit.as_ref().map(|binding| binding.release.clone()),
         commands: manifest.commands.lists().map(|(_, list)| list.len()),
     });
@@ -229,7 +232,8 @@ impl Host {
 
     /// All that a failure of which runs the `failure` commands.
     async fn deploy(self: Arc<Self>, fetcher: &Fetcher) -> Result<(u64, Option<Synced>), Error> {
-        let whole = match Plan::of(&self.manifest)? {
+        let plan = Plan::of(&self.manifest).map_err(|error| error.masked(&self.mask))?;
+        let whole = match plan {
             Plan::Whole(whole) => whole,
             Plan::Commands => {
                 let run = move || {
@@ -243,6 +247,7 @@ impl Host {
         };
         let request = DownloadRequest {
             whole: &whole,
+            url: self.shown(&whole),
             temp_dir: &self.request.temp_dir,
             retry: retry(&self.request),
             timeout: self.request.timeout,
@@ -272,7 +277,7 @@ impl Host {
     fn unpack(&self, whole: &Whole, downloaded: Downloaded, stage: &Stage) -> Result<(), Error> {
         self.recorder.say(Event::Unpacking { dir: stage.tree() });
         let request = archive::UnpackRequest {
-            url: redacted(&whole.src),
+            url: self.shown(whole),
             into: &stage.tree(),
             limits: self.request.limits,
             mode: whole.dest_mode,
@@ -305,9 +310,15 @@ impl Host {
             dest: &whole.dest,
             survey: survey(&tree)?,
             filter: &filter,
+            incoming: whole.incoming,
             verbose: self.request.verbose,
         };
         sync(&request, &self.cancel, &self.recorder)
+    }
+
+    /// The source as it may be shown.
+    fn shown(&self, whole: &Whole) -> String {
+        self.mask.hide(&redacted(&whole.src))
     }
 
     fn runner(&self) -> Runner<'_> {
@@ -323,7 +334,7 @@ impl Host {
     /// Runs the `failure` commands and hands the error back.
     async fn failed(self: Arc<Self>, error: Error) -> Error {
         self.recorder.say(Event::Failed {
-            error: with_causes(&error),
+            error: self.mask.hide(&with_causes(&error)),
         });
         // What becomes of these commands changes nothing; it was said.
         match self.handle(Phase::Failure).await {
@@ -345,7 +356,7 @@ impl Host {
                 Ok(()) => Ok(None),
                 Err(Error::Cancelled) => Err(Error::Cancelled),
                 Err(error) => {
-                    let error = with_causes(&error);
+                    let error = self.mask.hide(&with_causes(&error));
                     self.recorder.say(Event::HandlerFailed {
                         phase,
                         error: error.clone(),

@@ -5,7 +5,7 @@ use std::io::{Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use shipit_store::{FetchRetry, Fetcher, redacted};
+use shipit_store::{FetchRetry, Fetcher};
 use tokio::sync::mpsc;
 
 use crate::bandwidth::Pace;
@@ -24,6 +24,8 @@ const PROGRESS: Duration = Duration::from_millis(100);
 /// How the source is got.
 pub(crate) struct DownloadRequest<'a> {
     pub(crate) whole: &'a Whole,
+    /// Its URL as it may be shown.
+    pub(crate) url: String,
     pub(crate) temp_dir: &'a Path,
     pub(crate) retry: FetchRetry,
     pub(crate) timeout: Option<Duration>,
@@ -44,16 +46,22 @@ pub(crate) async fn download(
     fetcher: &Fetcher,
     recorder: &Recorder,
 ) -> Result<Downloaded, Error> {
-    let work = fetch(request, fetcher, recorder);
-    match request.timeout {
-        None => work.await,
-        Some(after) => tokio::time::timeout(after, work).await.unwrap_or_else(|_| {
-            Err(Error::Timeout {
-                url: redacted(&request.whole.src),
-                after,
-            })
-        }),
-    }
+    within(request.timeout, &request.url, fetch(request, fetcher, recorder)).await
+}
+
+/// Does the work, or gives it up when `timeout` is over; `url` is what is being fetched, as it may be shown.
+pub(crate) async fn within<T>(
+    timeout: Option<Duration>,
+    url: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(after) = timeout else { return work.await };
+    tokio::time::timeout(after, work).await.unwrap_or_else(|_| {
+        Err(Error::Timeout {
+            url: url.to_owned(),
+            after,
+        })
+    })
 }
 
 /// Fetches from the beginning again where the server could not go on where it broke off.
@@ -79,7 +87,7 @@ async fn fetch_once(
     recorder: &Recorder,
 ) -> Result<Downloaded, Error> {
     let whole = request.whole;
-    let url = redacted(&whole.src);
+    let url = request.url.clone();
     let failed = |cause: shipit_store::Error| Error::Fetch {
         url: url.clone(),
         cause: Box::new(cause),

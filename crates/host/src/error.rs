@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::event::Phase;
+use crate::mask::Mask;
 
 /// Why a manifest was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,19 @@ pub enum Error {
         doing: &'static str,
         /// To what.
         path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The temporary directory, or the directory of locks, is not one that can be used.
+    #[error("{doing} {}", path.display())]
+    Unusable {
+        /// What was being done: "making a temporary file in".
+        doing: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// How another one is named: "--lock-dir".
+        named_by: &'static str,
         /// What the system said.
         #[source]
         cause: std::io::Error,
@@ -198,7 +212,9 @@ impl Error {
                 ErrorKind::Disk
             }
             Self::Archive { .. } => ErrorKind::Archive,
-            Self::Disk { .. } | Self::Sync { .. } | Self::UnsafeLock { .. } => ErrorKind::Disk,
+            Self::Disk { .. } | Self::Unusable { .. } | Self::Sync { .. } | Self::UnsafeLock { .. } => {
+                ErrorKind::Disk
+            }
             Self::Command { .. } | Self::CommandStart { .. } => ErrorKind::Command,
             Self::Locked { .. } => ErrorKind::Locked,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -209,15 +225,16 @@ impl Error {
     /// What to do next, where something can be said.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::ManifestFetch { cause, .. } | Self::Fetch { cause, .. } => return cause.hint(),
+            Self::ManifestFetch { cause, .. } | Self::Fetch { cause, .. } => return fetch_hint(cause),
             Self::Manifest { cause, .. } => return cause.hint(),
-            Self::Archive { cause, .. } => return cause.hint(),
+            Self::Archive { cause, .. } => return archive_hint(cause),
             Self::Disk { cause, .. } => return disk_hint(cause),
+            Self::Unusable { named_by, cause, .. } => return Some(unusable_hint(named_by, cause)),
             Self::NotText { .. } => "is this the URL of the archive, not of its manifest?",
             Self::Refused { .. } => {
                 "change the manifest; docs/stretcher-compatibility.md lists what differs from stretcher"
             }
-            Self::Timeout { .. } => "raise --timeout, or the bandwidth limit",
+            Self::Timeout { .. } => "does the server answer? else raise --timeout, or the bandwidth limit",
             Self::Checksum { .. } => {
                 "nothing was touched; fetch it again, and if it stays so the stored file is not what was published: \
                  publish a new release"
@@ -238,6 +255,32 @@ impl Error {
         Some(hint.to_owned())
     }
 
+    /// Without the secrets that a value of the manifest holds.
+    pub(crate) fn masked(self, mask: &Mask) -> Self {
+        match self {
+            Self::Refused { key, value, reason } => Self::Refused {
+                key,
+                value: mask.hide(&value),
+                reason: mask.hide(&reason),
+            },
+            other => other,
+        }
+    }
+
+    /// Of a directory below TMPDIR, or of TMPDIR itself.
+    pub(crate) fn temporary(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+        cause: impl Into<std::io::Error>,
+    ) -> Self {
+        Self::Unusable {
+            doing,
+            path: path.into(),
+            named_by: "TMPDIR or --temp-dir",
+            cause: cause.into(),
+        }
+    }
+
     pub(crate) fn disk(
         doing: &'static str,
         path: impl Into<PathBuf>,
@@ -248,6 +291,46 @@ impl Error {
             path: path.into(),
             cause: cause.into(),
         }
+    }
+}
+
+/// What a host does about the store's error: it has no config, and sends nothing.
+fn fetch_hint(cause: &shipit_store::Error) -> Option<String> {
+    use shipit_store::ErrorKind as Store;
+    if let shipit_store::Error::WrongRegion { expected, .. } = cause {
+        let region = expected.as_deref().unwrap_or("<the bucket's region>");
+        return Some(format!("set AWS_REGION={region} where this host's watch is configured"));
+    }
+    let hint = match cause.kind() {
+        Store::Unreachable => {
+            "check this host's network and proxy settings and, for S3, its endpoint; dest was not touched, so apply it again"
+        }
+        Store::NotFound => "is the URL right, and the release still in the store?",
+        Store::NoBucket => {
+            "is the URL right? and check this host's AWS_REGION and AWS_ENDPOINT_URL, where those are set"
+        }
+        _ => return cause.hint(),
+    };
+    Some(hint.to_owned())
+}
+
+fn archive_hint(cause: &shipit_artifact::Error) -> Option<String> {
+    match cause {
+        shipit_artifact::Error::Bomb { .. } => {
+            let hint = "dest was not touched; when the archive is known to be that large, allow it by --max-unpacked, \
+                        as in --max-unpacked 100GB";
+            Some(hint.to_owned())
+        }
+        cause => cause.hint(),
+    }
+}
+
+fn unusable_hint(named_by: &str, cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            format!("make room there, or name another directory by {named_by}")
+        }
+        _ => format!("name a directory that is there and that this user may write to by {named_by}"),
     }
 }
 
@@ -278,5 +361,34 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Disk);
         assert!(error.hint().is_some_and(|hint| hint.contains("make room")));
         assert_eq!(error.to_string(), "writing /srv/app");
+    }
+
+    #[test]
+    fn hints_name_what_a_host_has() {
+        let fetch = |cause| Error::Fetch {
+            url: "s3://b/a".to_owned(),
+            cause: Box::new(cause),
+        };
+        let stalled = fetch(shipit_store::Error::Stalled {
+            doing: "reading s3://b/a".to_owned(),
+            after: Duration::from_secs(60),
+        });
+        let hint = stalled.hint().unwrap();
+        assert!(hint.contains("network") && !hint.contains("store."), "{hint}");
+        let elsewhere = fetch(shipit_store::Error::WrongRegion {
+            bucket: "b".to_owned(),
+            region: "us-east-1".to_owned(),
+            right: String::new(),
+            expected: Some("eu-west-1".to_owned()),
+        });
+        assert!(elsewhere.hint().unwrap().contains("AWS_REGION=eu-west-1"));
+        let bomb = Error::Archive {
+            url: "file:///a".to_owned(),
+            cause: Box::new(shipit_artifact::Error::Bomb {
+                entry: "x".to_owned(),
+                limit: "it unpacks to more than 9 bytes".to_owned(),
+            }),
+        };
+        assert!(bomb.hint().unwrap().contains("--max-unpacked"));
     }
 }
