@@ -188,6 +188,83 @@ fn a_build_root_that_is_not_there_is_the_configs_fault() {
 }
 
 #[test]
+fn build_root_is_the_top_with_its_revision_and_what_lies_outside_is_said() {
+    let build = "[build]\nroot = \"public\"\n[[build.step]]\nname = \"make\"\nrun = \"mkdir public made && touch public/x made/y\"\n\
+        inputs = [\"app.txt\"]\noutputs = [\"made\"]\n";
+    let project = small::with(build, "");
+    let ran = project
+        .shipit(&["build"])
+        .run()
+        .ok()
+        .says("made lies outside of build.root");
+    let names: Vec<_> = crate::trees::untar(std::path::Path::new(&ran.line()))
+        .into_keys()
+        .collect();
+    assert_eq!(names, ["REVISION", "x"].map(std::path::PathBuf::from));
+}
+
+#[test]
+fn development_dependencies_are_no_code_when_nothing_is_needed_in_production() {
+    let project = small::with(
+        "[[build.step]]\nuse = \"npm\"\nproduction = true\n[[build.step]]\nrun = \"test -d node_modules\"\n",
+        "",
+    );
+    project.repo.write(
+        "package.json",
+        "{ \"name\": \"shop\", \"private\": true, \"devDependencies\": { \"tool\": \"file:tool\" } }\n",
+    );
+    project.repo.write(
+        "tool/package.json",
+        "{ \"name\": \"tool\", \"version\": \"1.0.0\" }\n",
+    );
+    project.repo.write("package-lock.json", "{ \"name\": \"shop\", \"lockfileVersion\": 3, \"requires\": true, \"packages\": {\n\
+        \"\": { \"name\": \"shop\", \"devDependencies\": { \"tool\": \"file:tool\" } },\n\
+        \"node_modules/tool\": { \"resolved\": \"tool\", \"link\": true }, \"tool\": { \"version\": \"1.0.0\", \"dev\": true } } }\n");
+    project.repo.commit("npm");
+    let artifact = project.build("main");
+    let names: Vec<_> = crate::trees::untar(&artifact).into_keys().collect();
+    assert!(
+        !names.iter().any(|name| name.starts_with("node_modules/tool")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn dests_that_overlap_are_warned_of() {
+    let project = small::with("", "");
+    let dest = small::dest(&project);
+    let roles = format!("[role.batch]\ntransport = \"consul\"\ndest = \"{}/releases\"\n", dest.display());
+    let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
+    project.config(&format!("{text}{roles}"));
+    let _ = project
+        .shipit(&["config", "--stage", "staging"])
+        .run()
+        .ok()
+        .says("overlap");
+}
+
+#[test]
+fn kick_published_is_the_release_that_was_published_here() {
+    let project = small::with_step(STEP);
+    let kick = || {
+        project
+            .shipit(&["kick", "web", "--stage", "staging", "--release", "published"])
+            .run()
+    };
+    let _ = project.build("main");
+    let _ = kick().exits(2).says("shipit publish");
+    let first = crate::project::release_of(&project.publish("staging", "web"));
+    let here = fs::read(project.repo.join(".shipit/publish.json")).unwrap();
+    let second = crate::project::release_of(&project.publish("staging", "web"));
+    assert_ne!(first, second);
+    // As if the second publish had been another job's.
+    fs::write(project.repo.join(".shipit/publish.json"), here).unwrap();
+    let _ = kick().ok();
+    let current = fs::read_link(small::dest(&project).join("current")).unwrap();
+    assert_eq!(current, std::path::Path::new("releases").join(first));
+}
+
+#[test]
 fn a_repository_that_a_step_clones_is_not_packed_with_its_git_directory() {
     let project = small::with_step("mkdir -p made/.git && touch made/.git/config made/kept");
     let artifact = project.build("main");

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod kicks;
 mod plain;
 mod project;
 mod secrets;

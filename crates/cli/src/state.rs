@@ -21,7 +21,7 @@ pub struct BuildState {
     pub artifact: String,
 }
 
-/// What the last good publish made, for people and scripts.
+/// What the last good publish made, for `kick --release published`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PublishState {
     /// The app.
@@ -90,6 +90,11 @@ impl StateDirectory {
         self.save("publish.json", state)
     }
 
+    /// What was published last.
+    pub fn load_publish(&self) -> Result<Option<PublishState>> {
+        self.load("publish.json")
+    }
+
     fn save(&self, name: &str, state: &impl Serialize) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(state).map_err(|error| {
             CliError::from_source(Kind::Internal, error).context(format!("writing {name}"))
@@ -108,7 +113,7 @@ impl StateDirectory {
         serde_json::from_slice(&text).map(Some).map_err(|error| {
             CliError::from_source(Kind::Disk, error)
                 .context(format!("reading {}", path.display()))
-                .hint("it is damaged: run `shipit build` again")
+                .hint("it is damaged: run the command that writes it (build, publish) again")
         })
     }
 }
@@ -164,5 +169,24 @@ pub fn artifact_to_publish(config: &Settled, sha256: Option<&str>) -> Result<Art
             built.artifact
         }
     };
-    Ok(Artifact::open(&state.artifacts(), &sha256)?)
+    Artifact::open(&state.artifacts(), &sha256)
+        .map_err(|error| CliError::from(error).hint("`shipit build` makes the same artifact again"))
+}
+
+/// The release that the last publish here made, for `kick --release published`.
+pub fn published(config: &Settled) -> Result<String> {
+    let published = StateDirectory::beside(&config.dir).load_publish()?;
+    let fits = |state: &PublishState| state.app == config.app && state.stage == config.stage();
+    match published.filter(fits) {
+        Some(state) => Ok(state.release),
+        None => Err(CliError::new(
+            Kind::Usage,
+            format!(
+                "the last publish here was not of {} to {}",
+                config.app,
+                config.stage()
+            ),
+        )
+        .hint("run `shipit publish` first, or name a release by its id, or `latest`")),
+    }
 }

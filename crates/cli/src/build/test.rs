@@ -16,7 +16,6 @@ pub fn run(
     test: &TestSpec,
     artifact: &Artifact,
     workspace: &BuildWorkspace,
-    reporter: &report::Steps,
     context: &Context,
 ) -> Result<()> {
     let directory = workspace.test_directory();
@@ -37,6 +36,7 @@ pub fn run(
         };
         unpack(file, &directory, &options)?;
     }
+    let reporter = report::Steps::new(&context.output);
     let on_event = |event| reporter.event(&event);
     shipit_steps::run_test(
         test,

@@ -17,7 +17,8 @@ use crate::settle;
 /// What `publish` needs is kept under .shipit/ beside the config; the steps' logs are there too.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// What to build: a full or short commit id, a branch, a tag, refs/…, pull/N/head
+    /// What to build: a full or short commit id, a branch, a tag, refs/…, pull/N/head; HEAD is that of the repository that
+    /// the config's `repo` names, else of the one that the config lies in
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     rev: String,
 }
@@ -68,8 +69,9 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
         record.layers.len(),
         if record.layers.len() == 1 { "" } else { "s" },
     ));
+    // The bytes as they are: a path that is not UTF-8 must still name the file.
+    context.output.path(path)?;
     let path = path.display().to_string();
-    context.output.data(&path)?;
     context.output.json(&Report {
         path: &path,
         sha256: &record.sha256,

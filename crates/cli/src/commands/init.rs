@@ -83,7 +83,7 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<()> {
     ));
     context
         .output
-        .say("  3. shipit build: builds the commit that is checked out");
+        .say("  3. shipit build: builds HEAD, of the repository that `repo` names, else of this one");
     context.output.data(written.path.display().to_string())?;
     context.output.json(&written)
 }

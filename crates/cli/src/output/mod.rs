@@ -3,6 +3,8 @@
 mod progress;
 
 use std::io::{IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -111,6 +113,16 @@ impl Output {
         }
     }
 
+    /// As `prefixed`, for lines that came together: one write for all of them.
+    pub fn prefixed_all(&self, prefix: &str, lines: &[String]) {
+        if self.inner.quiet {
+            return;
+        }
+        let prefix = self.paint("2", &format!("{prefix} |"));
+        let text: String = lines.iter().flat_map(|line| [&prefix, " ", line, "\n"]).collect();
+        self.pass_on(text.as_bytes());
+    }
+
     /// As `prefixed`, but with --quiet too: what belongs to an error.
     pub fn quoted(&self, prefix: &str, line: &str) {
         self.line(&format!("{} {line}", self.paint("2", &format!("{prefix} |"))));
@@ -123,6 +135,14 @@ impl Output {
         } else {
             write_stdout(format!("{}\n", line.as_ref()).as_bytes())
         }
+    }
+
+    /// A path as data for text output, byte for byte. Nothing in JSON mode.
+    pub fn path(&self, path: &Path) -> Result<()> {
+        if self.is_json() {
+            return Ok(());
+        }
+        write_stdout(&[path.as_os_str().as_bytes(), b"\n"].concat())
     }
 
     /// The document of JSON output. Nothing in text mode.

@@ -1,5 +1,7 @@
 //! `[store]`, `[consul]`, `[kick]`, and the events' names.
 
+use std::path::Path;
+
 use super::super::file::{self, SseName, TransportName};
 use super::super::setting::Setting;
 use super::super::settled::{Consul, Kick, Role, Store, Transport};
@@ -150,6 +152,32 @@ impl Settler<'_> {
                 help: "hosts of another stage on the same Consul take the event too: use {{ stage }} in it"
                     .to_owned(),
             });
+        }
+    }
+
+    /// Says where two roles would take each other's files on a host that has both.
+    pub(super) fn dests(&mut self, roles: &[Role]) {
+        for (at, role) in roles.iter().enumerate() {
+            for other in &roles[..at] {
+                let (Some(a), Some(b)) = (&role.dest, &other.dest) else {
+                    continue;
+                };
+                let (a, b) = (Path::new(a), Path::new(b));
+                let clash = if a == b {
+                    role.layout != other.layout
+                } else {
+                    a.starts_with(b) || b.starts_with(a)
+                };
+                if clash {
+                    let line = self.line(&[key("role"), key(&role.name), key("dest")]);
+                    self.lints.push(Lint {
+                        message: format!("the roles `{}` and `{}` have dests that overlap", other.name, role.name),
+                        line,
+                        help: "a host with both would lose files of one to the other: give each a dest of its own"
+                            .to_owned(),
+                    });
+                }
+            }
         }
     }
 }

@@ -76,6 +76,7 @@ impl Settler<'_> {
             .collect();
         roles.sort_by_key(|role| self.position(&[key("role"), key(&role.name)]));
         self.event_names(&consul, &app, &roles);
+        self.dests(&roles);
         Settled {
             app,
             stage: self.around.stage.clone(),
