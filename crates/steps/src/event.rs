@@ -20,13 +20,13 @@ pub enum Event {
         /// Where its output is written to.
         log: PathBuf,
     },
-    /// The step printed a line, on standard output or error.
+    /// The step printed lines, on standard output or error: all that came at once, at least one.
     Output {
         /// The step.
         step: String,
-        /// The line: secrets masked, without its end, escape sequences and what a carriage return overwrote; lines
+        /// The lines: secrets masked, without their ends, escape sequences and what a carriage return overwrote; lines
         /// above 16 KiB come in pieces.
-        line: String,
+        lines: Vec<String>,
     },
     /// A process outlived its step, and was ended.
     LeftBehind {

@@ -1,5 +1,5 @@
 //! A step's output on its way: secrets masked, written to the log, cut into lines, the last of them kept. It never
-//! holds more than a line, a secret and the tail in memory.
+//! holds more than what came at once, a line, a secret and the tail in memory.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -86,21 +86,24 @@ impl<'a> Output<'a> {
 
     fn pass_on(&mut self, end: bool) -> io::Result<()> {
         self.file.write_all(&self.masked)?;
-        let (step, on_event, tail) = (self.step, self.on_event, &mut self.tail);
-        let mut emit = |line: String| {
-            if tail.len() == TAIL_LINES {
-                tail.pop_front();
-            }
-            tail.push_back(line.clone());
-            on_event(Event::Output {
-                step: step.to_owned(),
-                line,
-            });
-        };
-        self.lines.push(&self.masked, &mut emit);
+        let mut lines = Vec::new();
+        let mut take = |line| lines.push(line);
+        self.lines.push(&self.masked, &mut take);
         if end {
-            self.lines.finish(&mut emit);
+            self.lines.finish(&mut take);
         }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let newest = lines.len().saturating_sub(TAIL_LINES);
+        self.tail.extend(lines[newest..].iter().cloned());
+        let surplus = self.tail.len().saturating_sub(TAIL_LINES);
+        self.tail.drain(..surplus);
+        // One event for all that came at once: who shows it can do with one write.
+        (self.on_event)(Event::Output {
+            step: self.step.to_owned(),
+            lines,
+        });
         Ok(())
     }
 }

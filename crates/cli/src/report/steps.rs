@@ -23,7 +23,7 @@ impl Steps {
     pub fn event(&self, event: &Event) {
         match event {
             Event::Started { step, command, .. } => self.output.say(format!("{step}: {command}")),
-            Event::Output { step, line } => self.output.prefixed(step, line),
+            Event::Output { step, lines } => self.output.prefixed_all(step, lines),
             Event::LeftBehind {
                 step,
                 pid,
