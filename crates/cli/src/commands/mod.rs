@@ -28,7 +28,8 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Man(args) => man::run(args, context),
     };
     result.map_err(|error| {
-        if error.kind() == Kind::Interrupted {
+        // A library says only that it was cancelled; a command that has more to say says by what.
+        if error.kind() == Kind::Interrupted && error.hints().is_empty() {
             context.stopped()
         } else {
             error
