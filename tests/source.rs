@@ -16,6 +16,8 @@ mod archive;
 mod export;
 #[path = "source/faults.rs"]
 mod faults;
+#[path = "source/lacks.rs"]
+mod lacks;
 #[path = "source/names.rs"]
 mod names;
 #[path = "source/parts.rs"]

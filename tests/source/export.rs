@@ -4,10 +4,10 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use shipit_source::{Error, Event, Source, SourceOptions, TreeOptions};
-use shipit_testbed::{Repo, Tmp, Tmpfs, random_hex};
+use shipit_source::{Error, ErrorKind, Event, Source, SourceOptions, TreeOptions};
+use shipit_testbed::{GitHttp, Repo, Tmp, Tmpfs, random_hex};
 
-use crate::support::{Told, export, options, resolve, told};
+use crate::support::{Told, both, export, options, resolve, told};
 
 fn export_until(options: &SourceOptions, dest: &Path, cancel: &AtomicBool) -> Told<()> {
     told(|on_event| {
@@ -59,6 +59,36 @@ fn a_full_disk() {
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     assert!(path.ends_with("zbig"), "{error:?}");
     assert_eq!(left_in(small.path()), 0);
+    assert_eq!(error.kind(), ErrorKind::Io);
+    assert!(error.hint().unwrap().contains("SHIPIT_CACHE_DIR"));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_full_disk_under_the_mirror_is_no_fault_of_the_remote() {
+    let tmp = Tmp::new("export");
+    let repo = Repo::new();
+    repo.write("small", "x").commit("first");
+    let tip = repo.write("zbig", random_hex(2_000_000)).commit("second");
+    repo.bare_clone(&tmp.join("served/shop.git"));
+    let http = GitHttp::start(&tmp.join("served"));
+    let small = Tmpfs::mount(1 << 20);
+    let url = http.url("shop.git");
+    for mut options in both(&options(&tmp, &[&url, &url])) {
+        options.mirror = small.path().join("mirror.git");
+        let told = resolve(&options, &tip);
+        // The second remote would fill the disk no less.
+        assert!(
+            !told
+                .events
+                .iter()
+                .any(|event| matches!(event, Event::RemoteFailed { .. }))
+        );
+        let error = told.err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{:?}: {error:?}", options.fetch);
+        assert!(error.hint().unwrap().contains("SHIPIT_CACHE_DIR"), "{error:?}");
+        std::fs::remove_dir_all(&options.mirror).unwrap();
+    }
 }
 
 #[test]
@@ -109,20 +139,16 @@ fn a_filter_that_is_not_run_is_said() {
     told.ok();
 }
 
-/// Only root can give a repository to somebody else; as another user there is always root's.
+/// Only root can give a repository to somebody else.
 #[test]
-#[ignore = "needs the testbed; run make test"]
+#[ignore = "needs the testbed and root; run make test"]
 fn a_repository_of_another_user_is_refused_with_the_way_out() {
     let tmp = Tmp::new("export");
     let repo = Repo::new();
     repo.write("a", "x").commit("first");
     let mut directories = vec![repo.path().to_path_buf()];
     while let Some(path) = directories.pop() {
-        if let Err(error) = chown(&path, Some(12_345), None) {
-            // Not root: git's rule cannot be met, and there is nothing to look at.
-            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
-            return;
-        }
+        chown(&path, Some(12_345), None).expect("root, to give the repository to another user");
         if path.is_dir() && !path.is_symlink() {
             directories.extend(std::fs::read_dir(&path).unwrap().map(|item| item.unwrap().path()));
         }

@@ -177,6 +177,10 @@ fn other_hosts_and_directories_must_be_allowed() {
             ),
             "{url}: {error:?}"
         );
+        assert!(
+            error.hint().is_some_and(|hint| !hint.is_empty()),
+            "{url}: {error:?}"
+        );
         std::fs::remove_dir_all(tmp.join("served/bad.git")).unwrap();
     }
 }

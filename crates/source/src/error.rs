@@ -1,7 +1,7 @@
 //! Why a source could not be had. Messages hold no credentials; the cause stands in `#[source]`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shipit_artifact::PathError;
 
@@ -70,19 +70,21 @@ pub enum Error {
     },
     /// The revision is in none of the remotes that answered.
     #[error(
-        "the revision {revision:?} is not in {}{}",
+        "the revision {revision:?} names no commit in {}{}",
         list(searched),
         unanswered(unreached)
     )]
     NotFound {
         /// What was asked for.
         revision: String,
-        /// The remotes that answered.
+        /// The remotes that answered; in parentheses what is known of why they have no such commit.
         searched: Vec<String>,
         /// The remotes that did not.
         unreached: Vec<Unreached>,
         /// Branches and tags with a similar name, best first.
         similar: Vec<String>,
+        /// What to do, where the reason is known.
+        advice: Option<String>,
     },
     /// The revision could mean several commits.
     #[error("the revision {revision:?} is ambiguous: it could be {}", list(candidates))]
@@ -214,6 +216,8 @@ pub enum Error {
         path: String,
         /// Why.
         reason: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A submodule lies on a host that is not allowed.
     #[error("submodule {path} lies on {host}, which is not among the allowed hosts")]
@@ -288,52 +292,41 @@ impl Error {
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }
+}
 
-    /// What to do next, where that is known.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Remote { source, .. } => source.hint().map(str::to_owned),
-            Self::NotFound { similar, .. } if !similar.is_empty() => Some(format!("did you mean {}?", list(similar))),
-            Self::NotFound { .. } => {
-                Some("push the commit, or name a branch, a tag, a commit id or refs/pull/N/head".to_owned())
-            }
-            Self::Ambiguous { .. } => Some("give more digits of the commit id, or a full ref (refs/heads/…, refs/tags/…)".to_owned()),
-            Self::HostKey { advice, .. } => Some(advice.clone()),
-            Self::Auth { .. } => Some(
-                "give a token by an environment variable, an ssh key that the server knows, or a git credential helper; see docs/source.md".to_owned(),
-            ),
-            Self::PlainToken { .. } => Some("use an https:// URL".to_owned()),
-            Self::Unreachable { .. } => {
-                Some("check the URL and the network; a second remote in `repo` is tried when the first is down".to_owned())
-            }
-            Self::Owner { path, .. } => {
-                Some(format!("if you trust it: git config --global --add safe.directory {}", path.display()))
-            }
-            Self::Damaged { git_dir, .. } => Some(format!(
-                "if it is shipit's mirror, remove {} and run again: it is fetched anew; if it is your own repository, run git fsck in it",
-                git_dir.display()
-            )),
-            Self::Placeholder { .. } => {
-                Some("use placeholders of the commit alone (%H %h %T %an %ae %ad %ct %s …), or drop the export-subst attribute".to_owned())
-            }
-            Self::LfsPointers { .. } => {
-                Some("set `lfs = true` and install git-lfs, or mark the files export-ignore in .gitattributes".to_owned())
-            }
-            Self::SubmoduleHost { host, .. } => Some(format!("if it is meant, add {host:?} to the allowed hosts of submodules")),
-            Self::InSubmodule { source, .. } => source.hint(),
-            Self::Program { .. } => Some("install it, or name it by its absolute path".to_owned()),
-            Self::DestinationInUse { .. } => Some("remove it, or choose another directory".to_owned()),
-            _ => None,
+impl Error {
+    /// libgit2 could not write to a repository of shipit's own.
+    pub(crate) fn writing(doing: &'static str, path: &Path, source: git2::Error) -> Self {
+        let path = path.to_path_buf();
+        match disk_error(source.message()) {
+            Some(source) => Self::Io { doing, path, source },
+            None => Self::Repository { path, source },
         }
     }
+}
+
+/// What the words of git, git-lfs or libgit2 say of this machine's disk.
+pub(crate) fn disk_error(text: &str) -> Option<io::Error> {
+    let kinds = [
+        ("No space left on device", io::ErrorKind::StorageFull),
+        ("Disk quota exceeded", io::ErrorKind::QuotaExceeded),
+        ("Read-only file system", io::ErrorKind::ReadOnlyFilesystem),
+        (
+            "insufficient permission for adding",
+            io::ErrorKind::PermissionDenied,
+        ),
+    ];
+    let (_, kind) = kinds
+        .iter()
+        .find(|(words, _)| text.to_ascii_lowercase().contains(&words.to_ascii_lowercase()))?;
+    Some((*kind).into())
 }
 
 fn plural(count: usize, one: &'static str, many: &'static str) -> &'static str {
     if count == 1 { one } else { many }
 }
 
-fn list(items: &[String]) -> String {
+pub(crate) fn list(items: &[String]) -> String {
     items.join(", ")
 }
 
@@ -383,9 +376,10 @@ mod tests {
             searched,
             unreached,
             similar: vec!["main".into()],
+            advice: None,
         };
         assert!(error.to_string().starts_with(
-            "the revision \"mian\" is not in https://c.example/x.git; no answer came from https://a.example/x.git (timed out), "
+            "the revision \"mian\" names no commit in https://c.example/x.git; no answer came from https://a.example/x.git (timed out), "
         ));
         assert_eq!(error.hint().unwrap(), "did you mean main?");
     }

@@ -10,7 +10,7 @@ use shipit_artifact::{EntryPath, Sha256Writer};
 
 use crate::commit::Commit;
 use crate::config_text;
-use crate::error::Error;
+use crate::error::{Error, disk_error};
 use crate::event::Event;
 use crate::git_program::{Git, Smudge};
 use crate::options::SourceOptions;
@@ -114,7 +114,16 @@ pub(crate) fn object(
         oid: pointer.oid.clone(),
         reason,
     };
-    smudge.run(output, cancel, source.timeouts)?.map_err(failed)?;
+    smudge
+        .run(output, cancel, source.timeouts)?
+        .map_err(|reason| match disk_error(&reason) {
+            Some(source) => Error::Io {
+                doing: "fetching an LFS object into",
+                path: store.clone(),
+                source,
+            },
+            None => failed(reason),
+        })?;
     partial.flush().map_err(|source| Error::Io {
         doing: "writing",
         path: partial.path().to_path_buf(),
@@ -163,10 +172,8 @@ fn configured_url(commit: &Commit) -> Result<Option<String>, Error> {
 /// which nothing is written.
 fn scratch_repository(store: &Path) -> Result<PathBuf, Error> {
     let path = store.join("scratch.git");
-    git2::Repository::init_bare(&path).map_err(|source| Error::Repository {
-        path: path.clone(),
-        source,
-    })?;
+    git2::Repository::init_bare(&path)
+        .map_err(|source| Error::writing("making the repository", &path, source))?;
     Ok(path)
 }
 

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use git2::{Repository, Status, StatusOptions};
+use git2::{ObjectType, Repository, Status, StatusOptions};
 
 use crate::commit::Commit;
 use crate::error::Error;
 use crate::event::Event;
+use crate::lack::{self, Lack};
 use crate::remote::Remote;
 use crate::repository::{self, Found};
-use crate::revision::Revision;
+use crate::revision::{Base, Revision};
 
 /// How many changed paths an event names.
 const EXAMPLES: usize = 5;
@@ -17,8 +18,8 @@ const EXAMPLES: usize = 5;
 /// What a repository on this machine answers.
 pub(crate) enum Answer {
     Commit(Commit),
-    /// It does not have the revision; these names are like it.
-    Lacks(Vec<String>),
+    /// It does not have the revision.
+    Lacks(Lack),
 }
 
 /// Looks a revision up in the repository at `path`.
@@ -51,19 +52,69 @@ pub(crate) fn resolve(
             });
         }
         Found::Nothing => {
-            let all = repository.references().map_err(failed)?;
-            let all: Vec<String> = all
-                .flatten()
-                .filter_map(|found| found.name().ok().map(str::to_owned))
-                .collect();
-            return Ok(Answer::Lacks(repository::similar(
-                revision,
-                all.iter().map(String::as_str),
-            )));
+            return lack(&repository, path, revision, &names)
+                .map(Answer::Lacks)
+                .map_err(failed);
         }
     };
     report_changes(&repository, on_event);
     repository::commit(&repository, id, &Remote::Path(path.to_path_buf())).map(Answer::Commit)
+}
+
+/// Why the repository has no such commit.
+fn lack(
+    repository: &Repository,
+    path: &Path,
+    revision: &Revision,
+    names: &[String],
+) -> Result<Lack, git2::Error> {
+    let has_base = !repository::named(repository, names).is_empty()
+        || matches!(revision.base, Base::Id(id) if repository::peel(repository, id).is_some());
+    let shallow = repository.is_shallow();
+    if shallow && (has_base || !matches!(revision.base, Base::Name(_))) {
+        let path = path.display();
+        return Ok(Lack::because(
+            "a shallow clone, which lacks the older commits".to_owned(),
+            format!("run git -C {path} fetch --unshallow, or set `repo` to the URL that it was cloned from"),
+        ));
+    }
+    if has_base {
+        return Ok(Lack::no_ancestor(revision));
+    }
+    for name in names {
+        let object = repository
+            .find_reference(name)
+            .and_then(|found| found.peel(ObjectType::Any));
+        if let Some(kind) = object.ok().and_then(|object| object.kind()) {
+            return Ok(Lack::no_commit(name, kind));
+        }
+    }
+    if let Some(other) = lack::other_object(repository, revision) {
+        return Ok(other);
+    }
+    let all: Vec<String> = repository
+        .references()?
+        .flatten()
+        .filter_map(|found| found.name().ok().map(str::to_owned))
+        .collect();
+    if repository.head().is_err() {
+        if all.is_empty() {
+            return Ok(Lack::empty());
+        }
+        if names.iter().any(|name| name == "HEAD") {
+            return Ok(Lack::because(
+                "the branch that is checked out has no commit yet".to_owned(),
+                "name another branch, a tag or a commit id",
+            ));
+        }
+    }
+    let similar = repository::similar(revision, all.iter().map(String::as_str));
+    let advice = similar.is_empty().then(|| {
+        let path = path.display();
+        format!("fetch it (git -C {path} fetch), or name a branch, a tag or a commit id that is there")
+    });
+    let why = shallow.then(|| "a shallow clone".to_owned());
+    Ok(Lack { similar, why, advice })
 }
 
 /// Says what lies in the work tree and not in the commit. A status that cannot be had is not worth an error.

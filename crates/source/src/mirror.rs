@@ -177,10 +177,7 @@ impl Mirror {
             // For libgit2: a redirect to another host would take the token along. The git program is told by itself.
             repository.config()?.set_bool("http.followRedirects", false)
         });
-        made.map_err(|source| Error::Repository {
-            path: new.clone(),
-            source,
-        })?;
+        made.map_err(|source| Error::writing("making the mirror", &new, source))?;
         fs::rename(&new, &self.path).map_err(failed("renaming the new mirror to", &self.path))
     }
 
@@ -240,10 +237,7 @@ impl Mirror {
         let reference = last_ref(remote, name);
         repository
             .reference(&reference, id, true, "")
-            .map_err(|source| Error::Repository {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(|source| Error::writing("writing a ref into", &self.path, source))?;
         // The file's time is when it was last said, also when nothing changed.
         let path = self.path.join(&reference);
         File::options()

@@ -5,6 +5,7 @@ use git2::{Oid, Repository};
 
 use crate::commit::Commit;
 use crate::error::Error;
+use crate::lack::{self, Lack};
 use crate::mirror::{full_refspecs, revision_ref};
 use crate::remote::Remote;
 use crate::repository::{self, Found};
@@ -16,8 +17,7 @@ use crate::transport::{Depth, Failure, Head, Request, Wire};
 pub(crate) enum Sought {
     Found(Oid),
     Ambiguous(Vec<String>),
-    /// Nothing; these names are like it.
-    Lacking(Vec<String>),
+    Lacking(Lack),
 }
 
 /// One revision and the locked mirror.
@@ -75,7 +75,8 @@ impl<'a> Mirrored<'a> {
         let named = match &self.revision.base {
             Base::Id(id) => {
                 if !self.fetch_commit(remote, *id, None)? {
-                    return Ok(Sought::Lacking(Vec::new()));
+                    let other = lack::other_object(&self.repository, self.revision);
+                    return Ok(Sought::Lacking(other.unwrap_or_default()));
                 }
                 repository::peel(&self.repository, *id)
                     .map(|id| (id, id.to_string()))
@@ -86,8 +87,7 @@ impl<'a> Mirrored<'a> {
                 let heads = self.wire.list(remote)?;
                 let named = self.fetch_named(remote, &heads)?;
                 if named.is_empty() && matches!(self.revision.base, Base::Name(_)) {
-                    let names = heads.iter().map(|head| head.name.as_str());
-                    return Ok(Sought::Lacking(repository::similar(self.revision, names)));
+                    return Ok(Sought::Lacking(self.no_name(&heads)));
                 }
                 named
             }
@@ -112,12 +112,33 @@ impl<'a> Mirrored<'a> {
         }
     }
 
+    /// Why no ref of the revision's name gave a commit.
+    fn no_name(&self, heads: &[Head]) -> Lack {
+        if heads.is_empty() {
+            return Lack::empty();
+        }
+        let wanted = self.revision.refs();
+        for head in heads.iter().filter(|head| wanted.contains(&head.name)) {
+            if let Some(kind) = lack::kind(&self.repository, head.id) {
+                return Lack::no_commit(&head.name, kind);
+            }
+        }
+        let names = heads.iter().map(|head| head.name.as_str());
+        Lack {
+            similar: repository::similar(self.revision, names),
+            ..Lack::default()
+        }
+    }
+
     /// Fetches what the remote's refs of the revision's name point at, and remembers it.
     fn fetch_named(&mut self, remote: &Remote, heads: &[Head]) -> Result<Vec<(Oid, String)>, Failure> {
         let wanted = self.revision.refs();
         let mut named = Vec::new();
         for head in heads.iter().filter(|head| wanted.contains(&head.name)) {
             if !self.fetch_commit(remote, head.id, Some(&head.name))? {
+                if lack::kind(&self.repository, head.id).is_some() {
+                    continue;
+                }
                 return Err(Failure::Unreachable(format!(
                     "it did not hand out {} ({})",
                     head.name, head.id
@@ -246,8 +267,18 @@ impl<'a> Mirrored<'a> {
         Ok(match repository::find(&self.repository, self.revision, named)? {
             Found::One(id) => Sought::Found(id),
             Found::Many(candidates) => Sought::Ambiguous(candidates),
-            Found::Nothing => Sought::Lacking(Vec::new()),
+            Found::Nothing if !self.revision.suffix.is_empty() && self.knows_base(named) => {
+                Sought::Lacking(Lack::no_ancestor(self.revision))
+            }
+            Found::Nothing => {
+                Sought::Lacking(lack::other_object(&self.repository, self.revision).unwrap_or_default())
+            }
         })
+    }
+
+    fn knows_base(&self, named: &[(Oid, String)]) -> bool {
+        !named.is_empty()
+            || matches!(self.revision.base, Base::Id(id) if repository::peel(&self.repository, id).is_some())
     }
 
     /// What the mirror knows of the revision from earlier fetches.
@@ -260,7 +291,7 @@ impl<'a> Mirrored<'a> {
         match self.settle(&named) {
             Ok(Sought::Found(id)) if self.is_complete(id) => Sought::Found(id),
             Ok(Sought::Ambiguous(candidates)) => Sought::Ambiguous(candidates),
-            _ => Sought::Lacking(Vec::new()),
+            _ => Sought::Lacking(Lack::default()),
         }
     }
 

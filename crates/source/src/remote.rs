@@ -66,10 +66,9 @@ impl RemoteError {
             Self::Password => Some(
                 "take it out of the URL; give the token by an environment variable, or use ssh or a git credential helper",
             ),
-            Self::Protocol(_) | Self::Incomplete(_) | Self::Syntax(_) => Some(
+            _ => Some(
                 "for example https://host/team/app.git, git@host:team/app.git, file:///srv/git/app.git or ../app",
             ),
-            _ => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use crate::commit::Commit;
 use crate::error::{Error, Unreached};
 use crate::event::Event;
+use crate::lack::Lack;
 use crate::local::{self, Answer};
 use crate::mirror::Mirror;
 use crate::mirrored::{Mirrored, Sought};
@@ -30,6 +31,7 @@ pub(crate) fn resolve(
         on_event,
         lacking: vec![],
         similar: vec![],
+        advice: None,
         failed: vec![],
     };
     let Some(first_mirrored) = first_mirrored else {
@@ -71,6 +73,7 @@ struct Search<'a> {
     /// Remotes that answered and do not have it.
     lacking: Vec<String>,
     similar: Vec<String>,
+    advice: Option<String>,
     /// Remotes that gave nothing.
     failed: Vec<(Unreached, Option<Error>)>,
 }
@@ -82,8 +85,8 @@ impl Search<'_> {
         };
         match local::resolve(path, self.revision, self.on_event) {
             Ok(Answer::Commit(commit)) => Ok(Some(commit)),
-            Ok(Answer::Lacks(similar)) => {
-                self.lacks(remote, similar);
+            Ok(Answer::Lacks(lack)) => {
+                self.lacks(remote, lack);
                 Ok(None)
             }
             // One repository that is not there is no reason to give up on a list.
@@ -106,8 +109,8 @@ impl Search<'_> {
                 revision: self.revision.given.clone(),
                 candidates,
             }),
-            Ok(Sought::Lacking(similar)) => {
-                self.lacks(remote, similar);
+            Ok(Sought::Lacking(lack)) => {
+                self.lacks(remote, lack);
                 Ok(None)
             }
             // A key that is not the server's may be an attack: nothing is taken from elsewhere in silence.
@@ -143,10 +146,14 @@ impl Search<'_> {
         }
     }
 
-    fn lacks(&mut self, remote: &Remote, similar: Vec<String>) {
+    fn lacks(&mut self, remote: &Remote, lack: Lack) {
         let (remote, revision) = (remote.to_string(), self.revision.given.clone());
-        self.lacking.push(remote.clone());
-        self.similar.extend(similar);
+        self.lacking.push(match lack.why {
+            Some(why) => format!("{remote} ({why})"),
+            None => remote.clone(),
+        });
+        self.similar.extend(lack.similar);
+        self.advice = self.advice.take().or(lack.advice);
         (self.on_event)(Event::RemoteLacks { remote, revision });
     }
 
@@ -160,7 +167,7 @@ impl Search<'_> {
     }
 
     /// The mirror's last known value, when no remote answered at all. One that refused the credentials did answer.
-    fn stale(mut self, mirrored: &Mirrored<'_>) -> Result<Commit, Error> {
+    fn stale(self, mirrored: &Mirrored<'_>) -> Result<Commit, Error> {
         let answered = !self.lacking.is_empty() || self.failed.iter().any(|(_, error)| error.is_some());
         if answered {
             return Err(self.error());
@@ -179,10 +186,7 @@ impl Search<'_> {
                         candidates,
                     });
                 }
-                Sought::Lacking(similar) => {
-                    self.similar.extend(similar);
-                    continue;
-                }
+                Sought::Lacking(_) => continue,
             };
             let seen = mirrored.seen(remote);
             let revision = self.revision.given.clone();
@@ -220,6 +224,7 @@ impl Search<'_> {
             searched: self.lacking,
             unreached,
             similar,
+            advice: self.advice,
         }
     }
 }

@@ -36,12 +36,17 @@ pub(crate) fn fetch(
     cancel: &AtomicBool,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Commit, Error> {
-    let refuse = |reason: String| Error::Submodule {
+    let refuse = |reason: String, advice| Error::Submodule {
         path: wanted.shown.clone(),
         reason,
+        advice,
     };
-    let (name, url) = described(wanted)
-        .ok_or_else(|| refuse(".gitmodules of the commit does not describe it".to_owned()))?;
+    let (name, url) = described(wanted).ok_or_else(|| {
+        refuse(
+            ".gitmodules of the commit does not describe it".to_owned(),
+            "add its path and URL to .gitmodules and commit that, or set `submodules = false`",
+        )
+    })?;
     let base = base(parent)?;
     let relative = url.starts_with("./") || url.starts_with("../");
     let within = |source: Error| Error::InSubmodule {
@@ -64,7 +69,13 @@ pub(crate) fn fetch(
         }
         // A directory of this machine is only what a repository of this machine names relative to itself.
         None if relative && base.host().is_none() => {}
-        None => return Err(refuse(format!("its URL {remote} is a directory of this machine"))),
+        None => {
+            return Err(refuse(
+                format!("its URL {remote} is a directory of this machine, which a commit may not name"),
+                "give it a server's URL in .gitmodules, or one relative to the repository (../name.git), or set \
+                 `submodules = false`",
+            ));
+        }
     }
     on_event(Event::Submodule {
         path: wanted.shown.clone(),

@@ -4,7 +4,6 @@ mod git;
 mod helper;
 mod libgit2;
 
-use std::io::{self, ErrorKind};
 use std::sync::atomic::AtomicBool;
 
 use git2::Oid;
@@ -172,18 +171,6 @@ fn peeled(listed: Vec<(String, Oid)>) -> Vec<Head> {
         }
     }
     heads
-}
-
-/// What a message says of this machine's disk.
-fn disk_error(text: &str) -> Option<io::Error> {
-    let kinds = [
-        ("No space left on device", ErrorKind::StorageFull),
-        ("Disk quota exceeded", ErrorKind::QuotaExceeded),
-        ("Read-only file system", ErrorKind::ReadOnlyFilesystem),
-        ("insufficient permission for adding", ErrorKind::PermissionDenied),
-    ];
-    let (_, kind) = kinds.iter().find(|(words, _)| text.contains(words))?;
-    Some((*kind).into())
 }
 
 /// A message without what could be a credential: a user's own git config may put one into URLs.

@@ -290,6 +290,7 @@ impl Walk<'_> {
             return Err(Error::Submodule {
                 path: entry_path.to_string(),
                 reason,
+                advice: "see whether they lie within each other in a circle, or set `submodules = false`",
             });
         }
         let wanted = submodule::Wanted {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use git2::Oid;
 
-use super::{Depth, Failure, Head, Request, Wire, disk_error, peeled, scrubbed};
-use crate::error::Error;
+use super::{Depth, Failure, Head, Request, Wire, peeled, scrubbed};
+use crate::error::{Error, disk_error};
 use crate::event::Event;
 use crate::git_program::{Ended, Git, supervise};
 use crate::remote::Remote;

@@ -14,8 +14,8 @@ use git2::{
     RemoteCallbacks, RemoteRedirect, Repository,
 };
 
-use super::{Depth, Failure, Head, Request, Wire, disk_error, peeled, scrubbed};
-use crate::error::Error;
+use super::{Depth, Failure, Head, Request, Wire, peeled, scrubbed};
+use crate::error::{Error, disk_error};
 use crate::event::Event;
 use crate::options::SourceOptions;
 use crate::remote::Remote;
