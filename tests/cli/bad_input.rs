@@ -233,7 +233,10 @@ fn development_dependencies_are_no_code_when_nothing_is_needed_in_production() {
 fn dests_that_overlap_are_warned_of() {
     let project = small::with("", "");
     let dest = small::dest(&project);
-    let roles = format!("[role.batch]\ntransport = \"consul\"\ndest = \"{}/releases\"\n", dest.display());
+    let roles = format!(
+        "[role.batch]\ntransport = \"consul\"\ndest = \"{}/releases\"\n",
+        dest.display()
+    );
     let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
     project.config(&format!("{text}{roles}"));
     let _ = project

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod kicks;
+mod layers;
 mod plain;
 mod project;
 mod secrets;

@@ -53,6 +53,11 @@ impl Project {
         cmd.cwd(self.repo.path()).envs(self.env.clone())
     }
 
+    /// Any command with the surroundings that `shipit` gets.
+    pub fn surround(&self, cmd: Cmd) -> Cmd {
+        cmd.cwd(self.repo.path()).envs(self.env.clone())
+    }
+
     /// Builds a revision and gives the artifact's path.
     #[track_caller]
     pub fn build(&self, rev: &str) -> PathBuf {
