@@ -10,6 +10,8 @@
 
 #[path = "steps/bench.rs"]
 mod bench;
+#[path = "steps/disk.rs"]
+mod disk;
 #[path = "steps/go.rs"]
 mod go;
 #[path = "steps/npm.rs"]

@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use shipit_steps::{EnvVar, Error, Event, GoOutput, TestSpec, Tool, preflight, run_test};
+use shipit_steps::{EnvVar, Error, ErrorKind, Event, GoOutput, TestSpec, Tool, preflight, run_test};
 use shipit_testbed::Tmp;
 
-use crate::bench::{Bench, names, path, step, try_run, vendor};
+use crate::bench::{Bench, names, path, step, try_run, vendor, warnings};
 
 fn command(text: &str) -> shipit_steps::StepSpec {
     step(Tool::Run {
@@ -70,6 +70,15 @@ fn a_command_with_inputs_and_outputs_is_a_layer() {
     );
     let code = try_run(&command("true"), &bench.workspace).0.unwrap();
     assert!(code.vendored.is_none());
+
+    // Inputs that nothing is of are warned about, and such as cannot be are refused.
+    (fetch.inputs, fetch.outputs) = (vec!["lok".to_owned(), "l*k".to_owned()], vec!["deps".to_owned()]);
+    let (_, events) = vendor(&fetch, &bench.workspace);
+    assert_eq!(warnings(&events), ["no file matches `lok` of its `inputs`"]);
+    fetch.inputs = vec!["../lock".to_owned()];
+    let error = try_run(&fetch, &bench.workspace).0.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("`../lock`"), "{error}");
 }
 
 #[test]
@@ -134,4 +143,15 @@ fn a_build_test_runs_in_the_unpacked_tree_and_its_reports_are_kept() {
     let reports = |event: &Event| matches!(event, Event::Reports { files, .. } if *files == kept[1..]);
     assert!(events.iter().any(reports), "{events:?}");
     assert_eq!(fs::read_to_string(&kept[1]).unwrap(), "<failed/>\n");
+
+    // Reports that cannot be kept do not hide that it failed.
+    fs::remove_dir_all(logs.join("prove-junit")).unwrap();
+    fs::write(logs.join("prove-junit"), "in the way").unwrap();
+    let error = run_test(&test, unpacked.path(), &bench.workspace, &never, &|_| {}).unwrap_err();
+    assert!(matches!(error, Error::Failed { .. }), "{error}");
+
+    // A pattern that can match nothing is no pattern.
+    test.junit = vec!["../*.xml".to_owned()];
+    let error = run_test(&test, unpacked.path(), &bench.workspace, &never, &|_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
 }

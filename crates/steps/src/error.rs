@@ -346,6 +346,17 @@ impl Error {
             Self::LinkLeavesTree { .. } => {
                 Some("make the dependency a part of the repository, or take it from a registry".to_owned())
             }
+            Self::Io { source, path, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                    "free some space on the disk that {} is on, then run it again",
+                    path.display()
+                )),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+                    "see whose {} is, and who may write there",
+                    path.display()
+                )),
+                _ => None,
+            },
             _ => None,
         }
     }

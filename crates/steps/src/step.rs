@@ -18,6 +18,7 @@ use crate::output::{Output, file_name};
 use crate::presets::{Environment, bundle, carton, compilers, from_root, go, npm, npm_tree};
 use crate::runner::{Limits, Runner};
 use crate::spec::{GoOutput, StepSpec, Tool, Workspace, below};
+use crate::test_run::{globs, matching};
 use crate::vendored::{Vendored, check_links};
 
 /// What a step did.
@@ -115,6 +116,7 @@ impl Step<'_> {
     }
 
     fn command(&mut self, command: &str) -> Result<Option<Vendored>, Error> {
+        self.look_for_inputs()?;
         let env = Environment::base(self.workspace).listed(&self.spec.env);
         self.runner.run(&shell(command, &self.dir, env))?;
         for name in &self.spec.outputs {
@@ -124,6 +126,20 @@ impl Step<'_> {
         let owned = self.installs_into()?;
         let root = self.workspace.root.clone();
         self.vendored(root, owned)
+    }
+
+    /// Warns about `inputs` that match no file: most likely a slip, and the layer would never be built anew for it.
+    fn look_for_inputs(&self) -> Result<(), Error> {
+        for pattern in &self.spec.inputs {
+            let set =
+                globs("inputs", std::slice::from_ref(pattern)).map_err(|problem| self.spec_error(problem))?;
+            let found = matching(&self.dir, &set)
+                .map_err(|(path, source)| self.io("look for inputs in", &path)(source))?;
+            if found.is_empty() {
+                self.warn(format!("no file matches `{pattern}` of its `inputs`"));
+            }
+        }
+        Ok(())
     }
 
     fn go(&mut self, packages: &[GoOutput]) -> Result<(), Error> {

@@ -52,7 +52,10 @@ pub fn run_test(
             dir,
         });
     }
-    let globs = globs(spec)?;
+    let globs = globs("junit", &spec.junit).map_err(|problem| Error::Spec {
+        step: spec.name.clone(),
+        problem,
+    })?;
     let masker = || {
         Masker::new(
             spec.env
@@ -78,25 +81,38 @@ pub fn run_test(
     let env = Environment::base(workspace).listed(&spec.env);
     let result = runner.run(&shell(&spec.run, &dir, env));
 
-    let written: Vec<Report> = matching(&dir, &globs)
-        .map_err(failed)?
-        .into_iter()
-        .filter(|report| !shipped.contains(report))
-        .collect();
     let to = workspace.logs.join(format!("{}-junit", file_name(&spec.name)));
-    let junit = keep(&written, &dir, &to, &masker())
-        .map_err(|(path, source)| io_error(&spec.name, "keep the report", &path)(source))?;
+    let kept = matching(&dir, &globs).map_err(failed).and_then(|found| {
+        let written: Vec<Report> = found
+            .into_iter()
+            .filter(|report| !shipped.contains(report))
+            .collect();
+        keep(&written, &dir, &to, &masker())
+            .map_err(|(path, source)| io_error(&spec.name, "keep the report", &path)(source))
+    });
+    let warn = |message| {
+        let step = spec.name.clone();
+        on_event(Event::Warning { step, message });
+    };
+    let junit = match (kept, &result) {
+        (Ok(junit), _) => junit,
+        // That the test failed is the news; its reports are not.
+        (Err(error), Err(_)) => {
+            warn(format!("its JUnit files are not kept: {error}"));
+            Vec::new()
+        }
+        (Err(error), Ok(())) => return Err(error),
+    };
     if !junit.is_empty() {
         on_event(Event::Reports {
             step: spec.name.clone(),
             files: junit.clone(),
         });
-    } else if !spec.junit.is_empty() {
-        let message = format!("it wrote no JUnit file that matches {}", spec.junit.join(", "));
-        on_event(Event::Warning {
-            step: spec.name.clone(),
-            message,
-        });
+    } else if !spec.junit.is_empty() && result.is_ok() {
+        warn(format!(
+            "it wrote no JUnit file that matches {}",
+            spec.junit.join(", ")
+        ));
     }
     result?;
     let seconds = began.elapsed().as_secs_f64();
@@ -112,27 +128,31 @@ pub fn run_test(
     })
 }
 
-fn globs(spec: &TestSpec) -> Result<GlobSet, Error> {
-    let problem = |pattern: &str, error: globset::Error| Error::Spec {
-        step: spec.name.clone(),
-        problem: format!(
-            "`junit` has the pattern `{pattern}`, which is none: {}",
-            error.kind()
-        ),
-    };
+/// The set of a key's patterns of paths below `dir`, or a sentence on what is wrong with one.
+pub(crate) fn globs(key: &str, patterns: &[String]) -> Result<GlobSet, String> {
     let mut set = GlobSetBuilder::new();
-    for pattern in &spec.junit {
+    for pattern in patterns {
         let plain = pattern.strip_prefix("./").unwrap_or(pattern);
+        if plain.starts_with('/') || plain.split('/').any(|part| part == "..") {
+            return Err(format!(
+                "`{key}` has the pattern `{pattern}`, which can match nothing: it leaves `dir`"
+            ));
+        }
         let glob = GlobBuilder::new(plain).literal_separator(true).build();
-        set.add(glob.map_err(|error| problem(pattern, error))?);
+        set.add(glob.map_err(|error| {
+            format!(
+                "`{key}` has the pattern `{pattern}`, which is none: {}",
+                error.kind()
+            )
+        })?);
     }
     set.build()
-        .map_err(|error| problem(&spec.junit.join(", "), error))
+        .map_err(|error| format!("`{key}` cannot be used: {error}"))
 }
 
 /// A file that matches. Those that were packed, and that the test does not write anew, are not its reports.
 #[derive(PartialEq)]
-struct Report {
+pub(crate) struct Report {
     path: PathBuf,
     inode: u64,
     size: u64,
@@ -140,7 +160,7 @@ struct Report {
 }
 
 /// The regular files in `dir` that match, sorted. Links are not followed: a report is a file of the test's own.
-fn matching(dir: &Path, globs: &GlobSet) -> Result<Vec<Report>, (PathBuf, io::Error)> {
+pub(crate) fn matching(dir: &Path, globs: &GlobSet) -> Result<Vec<Report>, (PathBuf, io::Error)> {
     let mut found = Vec::new();
     let mut pending = if globs.is_empty() {
         Vec::new()
