@@ -11,6 +11,9 @@ use shipit_testbed::{Cmd, Process, Ran, Testbed, Tmp, procs, random_hex, until};
 /// What the watch runs: one handler at a time, the leftovers of killed ones removed.
 const HANDLE: &str = r#"exec 9>>"$1"; shift; flock 9; rm -rf "${TMPDIR:?}"/stretcher*; exec "$@""#;
 
+/// A path that is shared, and at which every release has a file.
+pub const SEEDED: &str = "config/database.yml";
+
 /// How many files an artifact has beside its fixed ones.
 const FILES: usize = 40;
 
@@ -52,7 +55,7 @@ impl Host {
         self.dest().join(path)
     }
 
-    /// A release of the role web, its artifact made. Its `log/` is shipped and shared.
+    /// A release of the role web, its artifact made. Its `log/` and the file `config/database.yml` are shipped and shared.
     pub fn release(&self, id: &str) -> RenderInput {
         let artifact = self.tmp.join(format!("store/{id}.tar.zst"));
         if !artifact.exists() {
@@ -72,7 +75,7 @@ impl Host {
             dest: Some(self.dest().display().to_string()),
             layout: Layout::Releases,
             owner: Some(me()),
-            shared: vec!["log".to_owned(), "tmp/pids".to_owned()],
+            shared: ["log", "tmp/pids", SEEDED].map(ToOwned::to_owned).to_vec(),
             excludes: Vec::new(),
             hooks: Hooks {
                 before_switch: vec![format!(
@@ -93,6 +96,7 @@ impl Host {
         let tree = format!("tree/{id}");
         self.tmp.write(format!("{tree}/REVISION"), id);
         self.tmp.write(format!("{tree}/log/shipped.log"), id);
+        self.tmp.write(format!("{tree}/{SEEDED}"), seed(id));
         for number in 0..FILES {
             self.tmp
                 .write(format!("{tree}/lib/{number}"), format!("{id} {number}"));
@@ -215,7 +219,7 @@ impl Host {
         let root = format!("releases/{id}");
         assert_eq!(
             self.names(&root),
-            ["REVISION", "lib", "log", "prepared", "tmp"],
+            ["REVISION", "config", "lib", "log", "prepared", "tmp"],
             "of {id}"
         );
         assert_eq!(
@@ -232,7 +236,7 @@ impl Host {
                 format!("{id} {number}")
             );
         }
-        for path in ["log", "tmp/pids"] {
+        for path in ["log", "tmp/pids", SEEDED] {
             let link = fs::read_link(self.at(&format!("{root}/{path}"))).unwrap();
             assert_eq!(link, self.at(&format!("shared/{path}")), "of {id}");
         }
@@ -240,6 +244,14 @@ impl Host {
             self.at(&format!(".shipit/{id}.complete")).exists(),
             "{id} is in service and not complete"
         );
+        self.assert_seeded();
+    }
+
+    /// The shared file is the whole one of some release.
+    pub fn assert_seeded(&self) {
+        let text = self.read(&format!("shared/{SEEDED}"));
+        let id = text.lines().next().unwrap_or_default();
+        assert!(text == seed(id), "{} bytes of {id}", text.len());
     }
 
     /// What must hold after a deploy that was not cut.
@@ -271,6 +283,11 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.kill_all();
     }
+}
+
+/// What a release ships at the shared file: large enough that a cut copy would show.
+pub fn seed(id: &str) -> String {
+    format!("{id}\n").repeat(20_000)
 }
 
 pub fn names(dir: &Path) -> Vec<String> {

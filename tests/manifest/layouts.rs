@@ -27,7 +27,7 @@ impl Host {
     /// What must hold after a deploy to a plain dest that was not cut.
     pub fn assert_plain(&self, input: &RenderInput) {
         let id = &input.release;
-        assert_eq!(self.names(""), ["REVISION", "lib", "log"]);
+        assert_eq!(self.names(""), ["REVISION", "config", "lib", "log"]);
         assert_eq!(
             (self.read("REVISION"), self.read("lib/7")),
             (id.clone(), format!("{id} 7"))
@@ -72,7 +72,7 @@ fn excludes_are_neither_synced_nor_deleted() {
         ..host.plain("r1")
     };
     host.deploy(&one).ok();
-    assert_eq!(host.names(""), ["REVISION", "lib", "own {{ file"]);
+    assert_eq!(host.names(""), ["REVISION", "config", "lib", "own {{ file"]);
 }
 
 #[test]

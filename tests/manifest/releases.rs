@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shipit_manifest::RenderInput;
 
-use crate::host::Host;
+use crate::host::{Host, SEEDED, seed};
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
@@ -214,7 +214,7 @@ fn shared_paths_keep_their_files_and_are_not_put_through_links() {
     fs::write(host.at("current/log/app.log"), "kept").unwrap();
     host.deploy(&host.release("r2")).ok();
     assert_eq!(host.read("current/log/app.log"), "kept");
-    assert_eq!(host.names("shared"), ["log", "tmp"]);
+    assert_eq!(host.names("shared"), ["config", "log", "tmp"]);
     // A release that ships a link where a shared path's parent must be could lead out of itself.
     let outside = host.tmp.mkdir("outside");
     let tree = host.tmp.mkdir("tree/r3");
@@ -223,6 +223,32 @@ fn shared_paths_keep_their_files_and_are_not_put_through_links() {
     assert_ne!(ran.code(), Some(0));
     assert_eq!(crate::host::names(&outside), Vec::<String>::new());
     assert_eq!(host.current().as_deref(), Some("r2"));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_shared_file_begins_as_the_one_that_the_release_has() {
+    let host = Host::new();
+    let shared = host.at("shared").join(SEEDED);
+    let _ = host
+        .deploy(&host.release("r1"))
+        .ok()
+        .says("shared/config/database.yml was not there");
+    let file = fs::symlink_metadata(&shared).unwrap();
+    assert!(file.is_file(), "{file:?}");
+    assert_eq!(host.read(&format!("current/{SEEDED}")), seed("r1"));
+    assert_eq!(host.read(&format!(".shipit/aside/r1/{SEEDED}")), seed("r1"));
+    // From then on it is the host's.
+    fs::write(&shared, "the host's own").unwrap();
+    host.deploy(&host.release("r2")).ok();
+    assert_eq!(host.read(&format!("current/{SEEDED}")), "the host's own");
+    // A link to where nothing is (a file system that is not mounted) is the host's too: it is not replaced.
+    fs::remove_file(&shared).unwrap();
+    std::os::unix::fs::symlink("/nonexistent/database.yml", &shared).unwrap();
+    assert_ne!(host.deploy(&host.release("r3")).code(), Some(0));
+    assert_eq!(host.current().as_deref(), Some("r2"));
+    assert!(fs::symlink_metadata(&shared).unwrap().is_symlink());
+    assert_eq!(host.names("shared/config"), ["database.yml"]);
 }
 
 #[test]

@@ -122,6 +122,9 @@ impl Error {
         match self {
             Error::Undefined { variable, nearest, .. } => Some(match nearest {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
+                None if variable.starts_with("vars.") => {
+                    format!("the role has no such variable: add `{}` to its vars", &variable["vars.".len()..])
+                }
                 None => format!(
                     "give it in the role's vars and write `vars.{variable}`; docs/manifest.md lists what a template sees"
                 ),

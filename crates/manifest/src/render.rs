@@ -360,4 +360,6 @@ fn own_problems(manifest: &Manifest, input: &RenderInput) -> Vec<Problem> {
 }
 
 #[cfg(test)]
+mod default_tests;
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::Hooks;
 
-fn input() -> RenderInput {
+pub(super) fn input() -> RenderInput {
     RenderInput {
         src: Some("s3://bucket/artifacts/shop/abc.tar.zst".to_owned()),
         checksum: Some("ab".repeat(32)),
@@ -113,6 +113,12 @@ fn an_undefined_variable_is_named_with_its_place() {
         "template templates/web.yml.j2, line 2: the variable `dset` is not defined"
     );
     assert_eq!(error.hint().unwrap(), "did you mean `dest`?");
+    let hint = |text| with(text).unwrap_err().hint().unwrap();
+    assert_eq!(
+        hint("{{ vars.nope }}"),
+        "the role has no such variable: add `nope` to its vars"
+    );
+    assert!(hint("{{ nope }}").contains("write `vars.nope`"));
     for (text, variable, nearest) in [
         ("a\n{{ vars.colour }}", "vars.colour", Some("vars.color")),
         ("\n{% if ownr %}x{% endif %}", "ownr", Some("owner")),
