@@ -195,6 +195,39 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
+fn a_full_disk_keeps_nothing_of_a_release_that_came_in_by_half() {
+    let small = Tmpfs::mount(4 << 20);
+    let sandbox = Sandbox::new("half");
+    let archive = archive(&sandbox, "a", 60, 100_000);
+    let role_dest = small.path().join("app");
+    let dest = role_dest.join(".incoming/1");
+    let src = format!("file://{}", archive.display());
+    let shipit = format!(
+        "shipit: {{app: a, stage: s, role: web, release: '1', dest: '{}', layout: releases}}\n",
+        role_dest.display()
+    );
+    let text = manifest(&sandbox, &src, &archive, &shipit).replace(
+        &sandbox.join("dest").display().to_string(),
+        &dest.display().to_string(),
+    );
+    fs::create_dir_all(role_dest.join(".incoming")).unwrap();
+    fs::write(role_dest.join("mine"), "untouched").unwrap();
+    for killed_before in [false, true] {
+        if killed_before {
+            fs::create_dir(&dest).unwrap();
+            fs::write(dest.join("part"), "of a handler that was killed").unwrap();
+        }
+        let outcome = sandbox.apply(&text);
+        let error = outcome.error();
+        assert_eq!(error.kind(), ErrorKind::Disk, "{}", shown(error));
+        assert!(shown(error).contains("No space left"), "{}", shown(error));
+        assert!(!dest.exists() && role_dest.join("mine").exists());
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
 fn dest_on_another_file_system_is_filled_by_copies() {
     let other = Tmpfs::mount(16 << 20);
     let sandbox = Sandbox::new("cross");

@@ -299,7 +299,9 @@ fn fetch_hint(cause: &shipit_store::Error) -> Option<String> {
     use shipit_store::ErrorKind as Store;
     if let shipit_store::Error::WrongRegion { expected, .. } = cause {
         let region = expected.as_deref().unwrap_or("<the bucket's region>");
-        return Some(format!("set AWS_REGION={region} where this host's watch is configured"));
+        return Some(format!(
+            "set AWS_REGION={region} where this host's watch is configured"
+        ));
     }
     let hint = match cause.kind() {
         Store::Unreachable => {

@@ -90,7 +90,12 @@ pub(crate) fn take(
 }
 
 fn open(dir: &Path, path: &Path) -> Result<File, Error> {
-    let failed = |doing, error| Error::disk(doing, dir, error);
+    let failed = |doing, cause| Error::Unusable {
+        doing,
+        path: dir.to_owned(),
+        named_by: "--lock-dir",
+        cause,
+    };
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use shipit_manifest::Manifest;
+use shipit_manifest::{Layout, Manifest};
 
 use crate::checksum::Checksum;
 use crate::error::Error;
@@ -33,6 +33,8 @@ pub(crate) struct Whole {
     pub(crate) dest: PathBuf,
     /// Permission bits; the others of a mode mean nothing to stretcher.
     pub(crate) dest_mode: u32,
+    /// Whether dest is where a release of shipit's waits until it is switched to: nobody misses half of one.
+    pub(crate) incoming: bool,
     pub(crate) strategy: Strategy,
 }
 
@@ -64,11 +66,13 @@ impl Plan {
                 "checksum must be md5, sha1, sha256, sha512 hex string",
             )
         })?;
+        let dest = dest(manifest)?;
         Ok(Self::Whole(Box::new(Whole {
             src: src.clone(),
             checksum,
             expected: expected.to_lowercase(),
-            dest: dest(manifest)?,
+            incoming: is_incoming(manifest, &dest),
+            dest,
             dest_mode: manifest.dest_mode.unwrap_or(DEST_MODE) & 0o777,
             strategy,
         })))
@@ -88,6 +92,14 @@ pub(crate) fn guarded(manifest: &Manifest) -> Option<PathBuf> {
             .filter(|role_dest| role_dest.is_absolute() && dest.starts_with(role_dest))
             .unwrap_or(dest),
     )
+}
+
+fn is_incoming(manifest: &Manifest, dest: &Path) -> bool {
+    manifest.shipit.as_ref().is_some_and(|binding| {
+        let role_dest = binding.dest.as_deref().map(Path::new);
+        binding.layout == Layout::Releases
+            && role_dest.is_some_and(|role_dest| dest.parent() == Some(&role_dest.join(".incoming")))
+    })
 }
 
 fn dest(manifest: &Manifest) -> Result<PathBuf, Error> {
@@ -218,6 +230,23 @@ mod tests {
             plan(&yaml),
             Ok(Plan::Whole(whole)) if whole.dest_mode == 0o755
         ));
+    }
+
+    #[test]
+    fn a_release_that_waits_is_known_by_its_place_and_layout() {
+        let whole = |dest: &str, layout: &str| {
+            let yaml = format!(
+                "src: file:///a\ndest: {dest}\n{SUM}\nshipit: {{app: shop, stage: s, role: web, release: '1', dest: /srv, layout: {layout}}}"
+            );
+            match plan(&yaml) {
+                Ok(Plan::Whole(whole)) => whole.incoming,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(whole("/srv/.incoming/1", "releases"));
+        assert!(!whole("/srv/.incoming/1", "plain"));
+        assert!(!whole("/srv/.incoming", "releases"));
+        assert!(!whole("/srv/releases/1", "releases"));
     }
 
     #[test]

@@ -23,9 +23,10 @@ impl Stage {
     pub(crate) fn new(temp_dir: &Path, key: &str) -> Result<Self, Error> {
         let dir = temp_dir.join(format!("{}{:016x}", prefix(key), fastrand::u64(..)));
         let stage = Self { dir };
-        make_private(&stage.dir).map_err(|error| Error::disk("making the directory", &stage.dir, error))?;
+        make_private(&stage.dir)
+            .map_err(|error| Error::temporary("making the directory", &stage.dir, error))?;
         let tree = stage.tree();
-        make_private(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
+        make_private(&tree).map_err(|error| Error::temporary("making the directory", &tree, error))?;
         Ok(stage)
     }
 
@@ -55,13 +56,13 @@ impl Drop for Stage {
 /// A file without a name, for the archive.
 pub(crate) fn unnamed_file(temp_dir: &Path) -> Result<File, Error> {
     tempfile::tempfile_in(temp_dir)
-        .map_err(|error| Error::disk("making a temporary file in", temp_dir, error))
+        .map_err(|error| Error::temporary("making a temporary file in", temp_dir, error))
 }
 
 /// Removes the directories that killed handlers of the same dest left. The caller holds dest's lock.
 pub(crate) fn remove_leftovers(temp_dir: &Path, key: &str, recorder: &Recorder) -> Result<(), Error> {
     let me = rustix::process::geteuid().as_raw();
-    let failed = |error| Error::disk("reading the temporary directory", temp_dir, error);
+    let failed = |error| Error::temporary("reading the temporary directory", temp_dir, error);
     for entry in fs::read_dir(temp_dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let named_so = entry.file_name().to_string_lossy().starts_with(&prefix(key));
@@ -94,7 +95,7 @@ fn make_private(dir: &Path) -> io::Result<()> {
 }
 
 /// Removes a tree, directories without the write bit included; that it is gone already is as good.
-fn remove_tree(dir: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             make_writable(dir)?;

@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::event::{Event, Method, Synced};
 use crate::filter::Filter;
 use crate::log::Recorder;
+use crate::stage::remove_tree;
 
 /// From where to where, and how.
 pub(crate) struct SyncRequest<'a> {
@@ -40,6 +41,8 @@ pub(crate) struct SyncRequest<'a> {
     pub(crate) filter: &'a Filter,
     /// What the tree holds.
     pub(crate) survey: Survey,
+    /// Nobody needs half of it: it goes when this fails.
+    pub(crate) incoming: bool,
     /// Name each changed path.
     pub(crate) verbose: bool,
 }
@@ -53,6 +56,8 @@ struct Sync<'a> {
     root: bool,
     /// Whether a file of the tree can be renamed into dest; found out by trying.
     can_move: bool,
+    /// Whether dest was not there before.
+    made: bool,
     done: Synced,
 }
 
@@ -68,6 +73,7 @@ pub(crate) fn sync(
         recorder,
         root: rustix::process::geteuid().is_root(),
         can_move: true,
+        made: false,
         done: Synced {
             method: Method::Synced,
             created: 0,
@@ -84,8 +90,11 @@ pub(crate) fn sync(
         }
         return Ok(sync.done);
     }
-    sync.run()?;
-    Ok(sync.done)
+    let result = sync.run();
+    if result.is_err() {
+        sync.discard();
+    }
+    result.map(|()| sync.done)
 }
 
 /// The `mv` strategy: dest must not be there, and must lie on the tree's file system.
@@ -131,12 +140,12 @@ fn plain(dest: &Path) -> PathBuf {
 impl Sync<'_> {
     fn run(&mut self) -> Result<(), Error> {
         let (tree, dest) = (self.request.tree, self.request.dest);
-        let made = match fs::create_dir(plain(dest)) {
+        self.made = match fs::create_dir(plain(dest)) {
             Ok(()) => true,
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(Error::disk("making the directory", dest, error)),
         };
-        self.done.created += u64::from(made);
+        self.done.created += u64::from(self.made);
         let from = open_dir(tree).map_err(|error| Error::disk("opening", tree, error))?;
         // Dest itself may be a link to a directory, as it may for `rsync dir/ dest/`.
         let to = rustix::fs::open(
@@ -148,6 +157,20 @@ impl Sync<'_> {
         let attributes = rustix::fs::fstat(&from).map_err(|error| Error::disk("reading", tree, error))?;
         let mut path = Vec::new();
         self.directory(from.as_fd(), to.as_fd(), &mut path, &attributes)
+    }
+
+    /// Removes the part of a tree that got to a dest which was not there before, or which nobody looks into: on a full disk it
+    /// would take the room from the next try, too.
+    fn discard(&self) {
+        let path = plain(self.request.dest);
+        let is_dir = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        if !is_dir || !(self.made || self.request.incoming) {
+            return;
+        }
+        if let Err(error) = remove_tree(&path) {
+            let reason = error.to_string();
+            self.recorder.say(Event::NotRemoved { path, reason });
+        }
     }
 
     /// Names all that came by a rename. The tree is in place: what cannot be read is not named.

@@ -36,6 +36,7 @@ impl Bench {
             dest: &dest,
             filter: &filter,
             survey,
+            incoming: false,
             verbose: false,
         };
         sync(
@@ -180,6 +181,7 @@ fn a_missing_parent_is_an_error_that_says_what_to_do() {
             entries: 1,
             must_be_copied: false,
         },
+        incoming: false,
         verbose: false,
     };
     let error = sync(
