@@ -1,6 +1,6 @@
 //! `shipit apply` as it is installed: what it reads from standard input, its exit codes, and how it ends when told to.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use shipit_testbed::{Cmd, Process, Ran, Signal, procs, random_hex, until};
@@ -112,4 +112,76 @@ fn told_to_end_it_ends_its_command_and_leaves_nothing() {
         assert!(!sandbox.join("cwd/never").exists());
         sandbox.assert_clean();
     }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn hints_name_the_option_that_helps() {
+    let sandbox = Sandbox::new("hints");
+    let text = manifest(&sandbox, None, "");
+    let url = format!("file://{}", sandbox.write("manifest.yml", text).display());
+    let _ = shipit(&sandbox)
+        .args(["--temp-dir", "/proc/none", &url])
+        .run()
+        .exits(10)
+        .says("--temp-dir");
+    let _ = Cmd::new(env!("CARGO_BIN_EXE_shipit"))
+        .args(["apply", "--lock-dir", "/proc/none", &url])
+        .run()
+        .exits(10)
+        .says("--lock-dir");
+    let _ = shipit(&sandbox)
+        .args(["--max-unpacked", "1KB", &url])
+        .run()
+        .exits(5)
+        .says("--max-unpacked 100GB");
+    let ran = shipit(&sandbox)
+        .args(["--retry", "0", "http://127.0.0.1:1/web.yml"])
+        .run()
+        .exits(5)
+        .says("this host's network");
+    assert!(!ran.err().contains("store."), "{ran}");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_server_that_says_nothing_is_waited_for_no_longer_than_asked() {
+    let sandbox = Sandbox::new("silent");
+    // Nobody accepts, so the kernel takes the connection and the request.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/web.yml", listener.local_addr().unwrap());
+    let start = Instant::now();
+    let _ = shipit(&sandbox)
+        .args(["--timeout", "1s", "--retry", "0", &url])
+        .run()
+        .exits(5)
+        .says("timeout 1s");
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_command_line_that_is_wrong_does_not_end_a_watch() {
+    let run = |args: &[&str], index: &str| {
+        Cmd::new(env!("CARGO_BIN_EXE_shipit"))
+            .args(args)
+            .env("CONSUL_INDEX", index)
+            .run()
+    };
+    let wrong: [&[&str]; 2] = [
+        &["apply", "--nope"],
+        &["--color", "never", "apply", "--timeout", "soon"],
+    ];
+    for args in wrong {
+        let ran = run(args, "7").ok();
+        assert!(ran.out().is_empty() && ran.err().contains("error: "), "{ran}");
+        let _ = run(args, "").exits(2);
+    }
+    let _ = run(&["kick", "--nope"], "7").exits(2);
+    assert!(
+        run(&["apply", "--help"], "7")
+            .ok()
+            .out()
+            .contains("Usage: shipit apply")
+    );
 }

@@ -34,7 +34,7 @@ pub struct ApplyArgs {
     /// The most that is downloaded in a second, for example 10MB
     #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
     max_bandwidth: Option<u64>,
-    /// How long downloading the source may take, for example 10m
+    /// How long downloading the source may take, for example 10m; also the manifest, by itself
     #[arg(long, value_name = "TIME", value_parser = span)]
     timeout: Option<Span>,
     /// Sleep for a random time below this first, so that not all hosts pull at once
@@ -147,7 +147,8 @@ fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()
     let fetcher = settle::store::fetcher(&manifest_url, context, on_fetch)?;
     let request = request(args, manifest_url, context)?;
     let sink = Arc::clone(&reporter);
-    // Not dropped when interrupted: it sees the flag, runs the manifest's failure commands and cleans up itself.
+    // Not dropped when interrupted: it sees the flag, ends the command that runs and cleans up itself. The manifest's failure
+    // commands are for failures, and are not run then.
     let applied = context.block_on_to_the_end(async {
         Ok(shipit_host::apply(
             request,
@@ -188,8 +189,10 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
         max_bandwidth: args.max_bandwidth,
         verbose: args.verbose,
         limits: match args.max_unpacked {
+            // Whoever names a limit knows the archive: what it allows is not held against its ratio.
             Some(bytes) => Limits {
                 bytes,
+                free_bytes: bytes,
                 ..Limits::default()
             },
             None => Limits::default(),
