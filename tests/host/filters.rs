@@ -10,9 +10,9 @@ use shipit_testbed::Tmp;
 use crate::support::{Sandbox, difference, holds, pack, program, sum};
 
 /// How many trees with patterns `make test` goes through; each is another one, and the same in every run.
-const ROUNDS: std::ops::Range<u64> = 0..50;
+const ROUNDS: std::ops::Range<u64> = 0..20;
 /// And `make soak`.
-const SOAK: std::ops::Range<u64> = 50..2000;
+const SOAK: std::ops::Range<u64> = 20..2000;
 
 /// A small generator of the same numbers in every run.
 struct Dice(u64);
