@@ -16,6 +16,7 @@ use crate::pack::pack;
 use crate::partial::{Partial, write_whole};
 use crate::path::EntryPath;
 use crate::record::{Record, RecordDraft, RecordLayer};
+use crate::tree::TreeEntry;
 
 /// How much of a sealed layer is copied at once.
 const CHUNK: usize = 1 << 20;
@@ -55,22 +56,8 @@ pub fn assemble(
     for layer in layers {
         rows.push(copy_layer(layer, &mut out, &path, options)?);
     }
-    let offset = out.written();
-    let mut code_out = Sha256Writer::new(&mut out);
-    let index = pack(code, &entries, &mut code_out, &path, options)?;
-    let (_, code_sha256, size) = code_out.finish();
-    let stored = index.to_bytes().map_err(|source| Error::Index { path, source })?;
-    rows.push(RecordLayer {
-        name: code.name.clone(),
-        kind: code.kind,
-        key: code.key.clone(),
-        offset,
-        size,
-        sha256: code_sha256.to_string(),
-        index_sha256: sha256(&stored).to_string(),
-        entries: entries.len() as u64,
-        unpacked_size: index.unpacked_size(),
-    });
+    let (row, stored) = pack_code(code, &entries, &mut out, &path, options)?;
+    rows.push(row);
     let (partial, digest, size) = out.finish();
     let record = Record {
         format: FORMAT_VERSION,
@@ -90,6 +77,36 @@ pub fn assemble(
         .collect();
     options.check_cancel()?;
     finish(partial, record, indexes, out_dir, options)
+}
+
+/// Packs the code behind the layers; its row of the record, and its index as stored.
+fn pack_code(
+    code: &LayerPlan<'_>,
+    entries: &[TreeEntry],
+    out: &mut Sha256Writer<Partial>,
+    path: &Path,
+    options: &PackOptions<'_>,
+) -> Result<(RecordLayer, Vec<u8>), Error> {
+    let offset = out.written();
+    let mut both = Sha256Writer::new(out);
+    let index = pack(code, entries, &mut both, path, options)?;
+    let (_, sha256_of_code, size) = both.finish();
+    let stored = index.to_bytes().map_err(|source| Error::Index {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let row = RecordLayer {
+        name: code.name.clone(),
+        kind: code.kind,
+        key: code.key.clone(),
+        offset,
+        size,
+        sha256: sha256_of_code.to_string(),
+        index_sha256: sha256(&stored).to_string(),
+        entries: entries.len() as u64,
+        unpacked_size: index.unpacked_size(),
+    };
+    Ok((row, stored))
 }
 
 fn check_kinds(layers: &[SealedLayer], code: &LayerPlan<'_>, options: &PackOptions<'_>) -> Result<(), Error> {
