@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use shipit_source::{Error, Event, Fetch, SourceOptions};
-use shipit_testbed::{Cmd, GitHttp, GitHttpOptions, Sshd, Tmp, git_env};
+use shipit_source::{Error, ErrorKind, Event, Fetch, SourceOptions};
+use shipit_testbed::{Cmd, Fault, FaultProxy, GitHttp, GitHttpOptions, Sshd, Tmp, git_env, random_hex};
 
 use crate::remotes::fresh;
 use crate::support::{Told, both, in_mirror, options, resolve, served};
@@ -209,6 +209,58 @@ fn a_server_whose_repository_is_damaged() {
             let told = resolve(&with_second, unknown);
             assert!(told.ok().id.starts_with(&unknown[..9]), "{what}");
         }
+    }
+}
+
+/// Into a mirror with history, so that packs come against what is there.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn transfers_that_break_off_or_bring_rubbish() {
+    let tmp = Tmp::new("silent");
+    let (repo, ids) = served(&tmp);
+    let http = GitHttp::start(&tmp.join("served"));
+    let proxy = FaultProxy::start(http.addr());
+    let url = format!("{}/shop.git", proxy.url());
+    let all = both(&options(&tmp, &[&url])).map(|made| {
+        let made = fresh(&made, &tmp, &format!("m{:?}", made.fetch));
+        resolve(&made, &ids[0][..9]).ok();
+        made
+    });
+    for (number, fault) in [
+        Fault::cut_response(1),
+        Fault::cut_response(3_000),
+        Fault::cut_response(100_000),
+        Fault::drop_connection(),
+        Fault::status(200).body(vec![0; 5_000]),
+        Fault::status(200).body("0008NAK\nPACK and nothing else"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for after in [0, 1] {
+            let name = format!("f{number}{after}");
+            let id = repo.write("data/1", random_hex(150_000)).commit(&name);
+            repo.push_to(&tmp.join("served/shop.git"));
+            for made in &all {
+                for fault in [
+                    fault.clone().times(1).after(after),
+                    fault.clone().always().after(after),
+                ] {
+                    proxy.inject(fault.method("POST"));
+                    let told = resolve(made, &id);
+                    assert!(!remade(&told), "{name} {:?}: {:?}", made.fetch, told.events);
+                    if let Err(error) = told.result {
+                        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+                    }
+                    proxy.heal();
+                    assert_eq!(resolve(made, &ids[0]).ok().id, ids[0]);
+                }
+                assert_eq!(resolve(made, &id).ok().id, id);
+            }
+        }
+    }
+    for made in &all {
+        in_mirror(made, &["fsck", "--connectivity-only"]);
     }
 }
 

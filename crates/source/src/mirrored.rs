@@ -53,9 +53,13 @@ impl<'a> Mirrored<'a> {
         }
     }
 
-    /// Seeks the revision at a remote. A mirror that seems damaged is moved aside and made anew; it comes back unless the new
-    /// one got the revision, for a remote that fails can look like a mirror that is damaged.
+    /// Seeks the revision at a remote. A mirror that seems damaged, twice, is moved aside and made anew; it comes back unless
+    /// the new one got the revision: a transfer that breaks off, and a remote that is damaged itself, can look the same.
     pub(crate) fn seek(&mut self, remote: &Remote) -> Result<Sought, Failure> {
+        let first = self.seek_once(remote);
+        if !matches!(first, Err(Failure::Damaged(_))) {
+            return first;
+        }
         let reason = match self.seek_once(remote) {
             Err(Failure::Damaged(reason)) => reason,
             other => return other,
