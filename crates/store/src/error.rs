@@ -328,7 +328,7 @@ impl Error {
             Self::Unreachable { .. } | Self::Stalled { .. } => {
                 "check the network, the proxy settings and, for S3, the endpoint; run it again: what is done is not done twice".into()
             }
-            Self::Server { passing: true, .. } => "running it again later sends only what is missing".into(),
+            Self::Server { passing: true, .. } => "run it again later: what is done is not done twice".into(),
             Self::Different { .. } => {
                 "nothing was overwritten; find out who wrote it, and delete it by hand when it is wrong".into()
             }

@@ -231,7 +231,7 @@ fn output_streams_as_events_and_the_input_need_not_be_read() {
         "exec <&-; echo out; echo err >&2; head -c 100000 /dev/zero | tr '\\0' x",
     );
     let found = block_on(run(&request, pending(), &|event| {
-        events.lock().unwrap().push(event)
+        events.lock().unwrap().push(event);
     }))
     .unwrap();
     assert_eq!(found[0].result, HostResult::Succeeded);
