@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use shipit_artifact::{Limits, UnpackOptions};
 
-use crate::error::Error;
+use crate::error::{Error, READING_RULES};
 use crate::event::Event;
 use crate::log::Recorder;
 
@@ -69,8 +69,7 @@ pub(crate) fn unpack(
 
 /// Reads a file of the unpacked tree; no link in it leads out of it.
 pub(crate) fn read_inside(tree: &Path, name: &str) -> Result<Vec<u8>, Error> {
-    let failed =
-        |error: std::io::Error| Error::disk("reading exclude_from of the archive", tree.join(name), error);
+    let failed = |error: std::io::Error| Error::disk(READING_RULES, tree.join(name), error);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let dir = rustix::fs::openat(CWD, tree, flags | OFlags::DIRECTORY, Mode::empty())
         .map_err(|error| failed(error.into()))?;
