@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
+use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use url::Url;
 
@@ -16,10 +17,22 @@ pub(super) fn client(options: &FetcherOptions) -> Result<Client, Error> {
     Client::builder()
         .user_agent(&options.user_agent)
         .connect_timeout(options.connect_timeout)
+        .redirect(Policy::custom(|attempt| {
+            if leaves_tls(attempt.previous(), attempt.url()) {
+                attempt.error("it redirects from https to http, where anybody on the way could change it")
+            } else {
+                Policy::default().redirect(attempt)
+            }
+        }))
         .build()
         .map_err(|error| Error::BadOptions {
             why: format!("the HTTP client cannot be made: {error}"),
         })
+}
+
+/// A manifest says what runs on a host: once it was asked for over TLS it does not come without.
+fn leaves_tls(previous: &[Url], next: &Url) -> bool {
+    next.scheme() == "http" && previous.iter().any(|url| url.scheme() == "https")
 }
 
 pub(super) async fn open(
@@ -139,5 +152,19 @@ fn out_of_range(url: &str, range: &Range<u64>) -> Error {
         start: range.start,
         end: range.end,
         size: "fewer".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_never_leaves_tls() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let previous = [url("https://a/m.yml"), url("https://b/m.yml")];
+        assert!(leaves_tls(&previous, &url("http://b/m.yml")));
+        assert!(!leaves_tls(&previous, &url("https://c/m.yml")));
+        assert!(!leaves_tls(&[url("http://a/m.yml")], &url("http://b/m.yml")));
     }
 }
