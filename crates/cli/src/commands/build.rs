@@ -60,6 +60,11 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
         record_sha256,
         ..
     } = &built.artifact;
+    if record.layers.last().is_some_and(|code| code.entries == 0) {
+        context
+            .output
+            .warn("the artifact holds no code: `build.exclude` leaves everything out");
+    }
     let seconds = started.elapsed().as_secs_f64();
     context.output.say(format!(
         "built {} {} in {seconds:.1} s: {}, {} layer{}",
