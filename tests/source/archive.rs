@@ -1,6 +1,6 @@
 //! The export is what `git archive` writes: byte for byte, mode for mode, second for second.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::AtomicBool;
@@ -13,30 +13,37 @@ use crate::support::{archive, export, options, snapshot, told};
 
 pub const PLAIN: TreeOptions = TreeOptions { revision_file: false };
 
-/// Commits exactly these bytes, whatever the attributes would make of them.
+/// Puts exactly these bytes into the index, whatever the attributes would make of them.
 pub fn raw(repo: &Repo, name: &OsStr, content: &[u8], mode: &str) {
-    let hash = Cmd::new("git")
-        .args(["-C"])
-        .arg(repo.path())
-        .envs(shipit_testbed::git_env());
-    let id = hash
-        .args(["hash-object", "-w", "--no-filters", "--stdin"])
-        .stdin(content)
-        .run()
-        .ok()
-        .line();
-    let mut line = format!("{mode} {id}\t").into_bytes();
-    line.extend_from_slice(name.as_bytes());
-    line.push(0);
-    let index = Cmd::new("git")
-        .args(["-C"])
-        .arg(repo.path())
-        .envs(shipit_testbed::git_env());
-    let _ = index
-        .args(["update-index", "-z", "--add", "--index-info"])
-        .stdin(line)
-        .run()
-        .ok();
+    raw_all(repo, &[(name.to_owned(), content.to_vec(), mode)]);
+}
+
+/// As `raw`, for many files with two runs of git in all.
+pub fn raw_all(repo: &Repo, files: &[(OsString, Vec<u8>, &str)]) {
+    let git = || {
+        Cmd::new("git")
+            .args(["-C"])
+            .arg(repo.path())
+            .envs(shipit_testbed::git_env())
+    };
+    let mut blobs = Vec::new();
+    for (at, (_, content, _)) in files.iter().enumerate() {
+        let mark = at + 1;
+        blobs.extend(format!("blob\nmark :{mark}\ndata {}\n", content.len()).into_bytes());
+        blobs.extend(content);
+        blobs.extend(format!("\nget-mark :{mark}\n").into_bytes());
+    }
+    let import = git().args(["fast-import", "--quiet"]).stdin(blobs);
+    let ids = import.run().ok().out();
+    assert_eq!(ids.lines().count(), files.len());
+    let mut lines = Vec::new();
+    for ((name, _, mode), id) in files.iter().zip(ids.lines()) {
+        lines.extend(format!("{mode} {id}\t").into_bytes());
+        lines.extend(name.as_bytes());
+        lines.push(0);
+    }
+    let index = git().args(["update-index", "-z", "--add", "--index-info"]);
+    let _ = index.stdin(lines).run().ok();
 }
 
 /// Commits the index, not the work tree.
@@ -128,15 +135,12 @@ fn a_rich_repository() {
         "txt", "auto", "bin", "crlf", "autocrlf", "only", "lf", "old", "old2", "id", "idcrlf", "un", "plain",
         "sub",
     ];
+    let mut files: Vec<(OsString, Vec<u8>, &str)> = Vec::new();
     for directory in ["", "sub/", "sub/deeper/"] {
         for (name, content) in contents {
             for kind in kinds {
-                raw(
-                    &repo,
-                    OsStr::new(&format!("{directory}{name}.{kind}")),
-                    content,
-                    "100644",
-                );
+                let path = format!("{directory}{name}.{kind}");
+                files.push((path.into(), content.to_vec(), "100644"));
             }
         }
     }
@@ -149,7 +153,7 @@ fn a_rich_repository() {
         "deep/a/b/gone/x",
         "negative",
     ] {
-        raw(&repo, OsStr::new(name), b"x\n", "100644");
+        files.push((name.into(), b"x\n".to_vec(), "100644"));
     }
     for name in [
         "quoted name",
@@ -159,8 +163,9 @@ fn a_rich_repository() {
         "sub/x.key",
         "run.sh",
     ] {
-        raw(&repo, OsStr::new(name), b"#!/bin/sh\n", "100755");
+        files.push((name.into(), b"#!/bin/sh\n".to_vec(), "100755"));
     }
+    raw_all(&repo, &files);
     raw(&repo, OsStr::new("link"), b"../outside/\xff", "120000");
     raw(&repo, OsStr::new("linked.id"), b"$Id$", "120000");
     commit_index(&repo, "rich");
@@ -189,9 +194,11 @@ fn odd_names_and_long_ones() {
         b"a.b",
         b"a0b",
     ];
-    for name in names.iter().copied().chain([long.as_bytes()]) {
-        raw(&repo, OsStr::from_bytes(name), name, "100644");
-    }
+    let names = names.iter().copied().chain([long.as_bytes()]);
+    let files: Vec<_> = names
+        .map(|name| (OsStr::from_bytes(name).to_owned(), name.to_vec(), "100644"))
+        .collect();
+    raw_all(&repo, &files);
     commit_index(&repo, "odd");
     compare(&repo, "HEAD");
 }
@@ -235,6 +242,7 @@ fn working_tree_encodings() {
         attributes.as_bytes(),
         "100644",
     );
+    let mut files: Vec<(OsString, Vec<u8>, &str)> = Vec::new();
     let texts: [(&str, &[u8]); 6] = [
         ("ascii", b"plain\n"),
         ("latin", "é\n".as_bytes()),
@@ -249,9 +257,10 @@ fn working_tree_encodings() {
             if *encoding == "EUC-JP" && name == "latin" {
                 continue;
             }
-            raw(&repo, OsStr::new(&format!("{at}.{name}")), text, "100644");
+            files.push((format!("{at}.{name}").into(), text.to_vec(), "100644"));
         }
     }
+    raw_all(&repo, &files);
     commit_index(&repo, "encodings");
     compare(&repo, "HEAD");
 }
