@@ -140,7 +140,7 @@ fn a_killed_fetch_does_not_trouble_the_next() {
         .into_iter()
         .enumerate()
     {
-        for (round, wait) in [30, 60, 90, 130, 180, 250].into_iter().enumerate() {
+        for (round, wait) in [40, 90, 150, 250].into_iter().enumerate() {
             // Every other round goes on with the mirror that the one before left.
             let options = SourceOptions {
                 mirror: tmp.join(format!("m{at}.{}", round / 2)),

@@ -228,35 +228,29 @@ fn transfers_that_break_off_or_bring_rubbish() {
     });
     for (number, fault) in [
         Fault::cut_response(1),
-        Fault::cut_response(3_000),
         Fault::cut_response(100_000),
-        Fault::drop_connection(),
-        Fault::status(200).body(vec![0; 5_000]),
         Fault::status(200).body("0008NAK\nPACK and nothing else"),
     ]
     .into_iter()
     .enumerate()
     {
-        for after in [0, 1] {
-            let name = format!("f{number}{after}");
-            let id = repo.write("data/1", random_hex(150_000)).commit(&name);
-            repo.push_to(&tmp.join("served/shop.git"));
-            for made in &all {
-                for fault in [
-                    fault.clone().times(1).after(after),
-                    fault.clone().always().after(after),
-                ] {
-                    proxy.inject(fault.method("POST"));
-                    let told = resolve(made, &id);
-                    assert!(!remade(&told), "{name} {:?}: {:?}", made.fetch, told.events);
-                    if let Err(error) = told.result {
-                        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
-                    }
-                    proxy.heal();
-                    assert_eq!(resolve(made, &ids[0]).ok().id, ids[0]);
+        let name = format!("f{number}");
+        let id = repo.write("data/1", random_hex(150_000)).commit(&name);
+        repo.push_to(&tmp.join("served/shop.git"));
+        for made in &all {
+            // git speaks version 2: its first POST asks for the refs.
+            let fault = fault.clone().after(usize::from(made.fetch == Fetch::Cli));
+            for fault in [fault.clone().times(1), fault.always()] {
+                proxy.inject(fault.method("POST"));
+                let told = resolve(made, &id);
+                assert!(!remade(&told), "{name} {:?}: {:?}", made.fetch, told.events);
+                if let Err(error) = told.result {
+                    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
                 }
-                assert_eq!(resolve(made, &id).ok().id, id);
+                proxy.heal();
             }
+            assert_eq!(resolve(made, &ids[0]).ok().id, ids[0]);
+            assert_eq!(resolve(made, &id).ok().id, id);
         }
     }
     for made in &all {
