@@ -82,66 +82,60 @@ pub(crate) fn object(
         path: path.to_string(),
         size: pointer.size,
     });
-    let remote = submodule::base(commit)?;
-    let git = Git::new(source, &remote);
-    let git_dir = scratch_repository(&store)?;
     let directory = kept.parent().unwrap_or(&store).to_path_buf();
-    fs::create_dir_all(&directory).map_err(|source| Error::Io {
-        doing: "making the directory",
-        path: directory.clone(),
-        source,
-    })?;
-    let mut partial = tempfile::NamedTempFile::new_in(&directory).map_err(|source| Error::Io {
-        doing: "making a file in",
-        path: directory.clone(),
-        source,
-    })?;
-    let output = partial.reopen().map_err(|source| Error::Io {
-        doing: "opening",
-        path: partial.path().to_path_buf(),
-        source,
-    })?;
-    let lfs_url = configured_url(commit)?;
-    let smudge = Smudge {
-        git,
-        git_dir: &git_dir,
-        pointer: &pointer.text,
-        remote: &remote,
-        lfs_url,
-    };
-    let failed = |reason| Error::LfsObject {
+    fs::create_dir_all(&directory).map_err(failed("making the directory", &directory))?;
+    let mut partial =
+        tempfile::NamedTempFile::new_in(&directory).map_err(failed("making a file in", &directory))?;
+    let git_dir = scratch_repository(&store)?;
+    let not_had = |reason| Error::LfsObject {
         path: path.to_string(),
         oid: pointer.oid.clone(),
         reason,
     };
-    smudge
-        .run(output, cancel, source.timeouts)?
-        .map_err(|reason| match disk_error(&reason) {
-            Some(source) => Error::Io {
-                doing: "fetching an LFS object into",
-                path: store.clone(),
-                source,
-            },
-            None => failed(reason),
-        })?;
-    partial.flush().map_err(|source| Error::Io {
-        doing: "writing",
-        path: partial.path().to_path_buf(),
-        source,
+    let output = partial.reopen().map_err(failed("opening", partial.path()))?;
+    smudge(source, commit, pointer, &git_dir, output, cancel)?.map_err(|reason| {
+        match disk_error(&reason) {
+            Some(error) => failed("fetching an LFS object into", &store)(error),
+            None => not_had(reason),
+        }
     })?;
+    partial.flush().map_err(failed("writing", partial.path()))?;
     if !is_object(partial.path(), pointer)? {
-        return Err(failed(
+        return Err(not_had(
             "git-lfs gave other content than the pointer names".to_owned(),
         ));
     }
     // Its own copy is of no use: the file moves to where the next build looks.
     let _ = fs::remove_file(object_path(&git_dir.join("lfs"), &pointer.oid));
-    partial.persist(&kept).map_err(|error| Error::Io {
-        doing: "writing",
-        path: kept.clone(),
-        source: error.error,
-    })?;
+    partial
+        .persist(&kept)
+        .map_err(|error| failed("writing", &kept)(error.error))?;
     Ok(kept)
+}
+
+/// Has git-lfs write the object to `output`; the inner error is what it said.
+fn smudge(
+    source: &SourceOptions,
+    commit: &Commit,
+    pointer: &Pointer,
+    git_dir: &Path,
+    output: File,
+    cancel: &AtomicBool,
+) -> Result<Result<(), String>, Error> {
+    let remote = submodule::base(commit)?;
+    let smudge = Smudge {
+        git: Git::new(source, &remote),
+        git_dir,
+        pointer: &pointer.text,
+        remote: &remote,
+        lfs_url: configured_url(commit)?,
+    };
+    smudge.run(output, cancel, source.timeouts)
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    let path = path.to_path_buf();
+    move |source| Error::Io { doing, path, source }
 }
 
 /// `lfs.url` of the commit's `.lfsconfig`, which git-lfs cannot see in a bare repository.

@@ -52,68 +52,28 @@ pub fn run_test(
             dir,
         });
     }
-    let globs = globs("junit", &spec.junit).map_err(|problem| Error::Spec {
-        step: spec.name.clone(),
-        problem,
-    })?;
-    let masker = || {
-        Masker::new(
-            spec.env
-                .iter()
-                .filter(|var| var.secret)
-                .map(|var| var.value.as_str()),
-        )
-    };
-    let output = Output::create(&workspace.logs, &spec.name, masker(), on_event)
+    let reports = Reports::new(spec, &dir)?;
+    let output = Output::create(&workspace.logs, &spec.name, masker(spec), on_event)
         .map_err(|(path, source)| io_error(&spec.name, "make the log", &path)(source))?;
     let log = output.path().to_path_buf();
-    let failed =
-        |(path, source): (PathBuf, io::Error)| io_error(&spec.name, "read reports in", &path)(source);
-    let shipped = matching(&dir, &globs).map_err(failed)?;
-    let limits = Limits::new(spec.timeout, spec.idle_timeout);
     let mut runner = Runner {
         step: &spec.name,
-        limits,
+        limits: Limits::new(spec.timeout, spec.idle_timeout),
         output,
         cancel,
         on_event,
     };
     let env = Environment::base(workspace).listed(&spec.env);
     let result = runner.run(&shell(&spec.run, &dir, env));
-
-    let to = workspace.logs.join(format!("{}-junit", file_name(&spec.name)));
-    let kept = matching(&dir, &globs).map_err(failed).and_then(|found| {
-        let written: Vec<Report> = found
-            .into_iter()
-            .filter(|report| !shipped.contains(report))
-            .collect();
-        keep(&written, &dir, &to, &masker())
-            .map_err(|(path, source)| io_error(&spec.name, "keep the report", &path)(source))
-    });
-    let warn = |message| {
-        let step = spec.name.clone();
-        on_event(Event::Warning { step, message });
-    };
-    let junit = match (kept, &result) {
+    let junit = match (reports.collect(&workspace.logs, on_event), &result) {
         (Ok(junit), _) => junit,
         // That the test failed is the news; its reports are not.
         (Err(error), Err(_)) => {
-            warn(format!("its JUnit files are not kept: {error}"));
+            reports.warn(on_event, format!("its JUnit files are not kept: {error}"));
             Vec::new()
         }
         (Err(error), Ok(())) => return Err(error),
     };
-    if !junit.is_empty() {
-        on_event(Event::Reports {
-            step: spec.name.clone(),
-            files: junit.clone(),
-        });
-    } else if !spec.junit.is_empty() && result.is_ok() {
-        warn(format!(
-            "it wrote no JUnit file that matches {}",
-            spec.junit.join(", ")
-        ));
-    }
     result?;
     let seconds = began.elapsed().as_secs_f64();
     on_event(Event::Ended {
@@ -126,6 +86,71 @@ pub fn run_test(
         log,
         seconds,
     })
+}
+
+fn masker(spec: &TestSpec) -> Masker {
+    let secrets = spec.env.iter().filter(|var| var.secret);
+    Masker::new(secrets.map(|var| var.value.as_str()))
+}
+
+/// The JUnit files of one test.
+struct Reports<'a> {
+    spec: &'a TestSpec,
+    dir: &'a Path,
+    globs: GlobSet,
+    /// Those that match before the test runs.
+    shipped: Vec<Report>,
+}
+
+impl<'a> Reports<'a> {
+    fn new(spec: &'a TestSpec, dir: &'a Path) -> Result<Self, Error> {
+        let globs = globs("junit", &spec.junit).map_err(|problem| Error::Spec {
+            step: spec.name.clone(),
+            problem,
+        })?;
+        let mut reports = Self {
+            spec,
+            dir,
+            globs,
+            shipped: Vec::new(),
+        };
+        reports.shipped = reports.there()?;
+        Ok(reports)
+    }
+
+    fn there(&self) -> Result<Vec<Report>, Error> {
+        matching(self.dir, &self.globs)
+            .map_err(|(path, source)| io_error(&self.spec.name, "read reports in", &path)(source))
+    }
+
+    /// Keeps what the test wrote, and tells of it.
+    fn collect(&self, logs: &Path, on_event: OnEvent<'_>) -> Result<Vec<PathBuf>, Error> {
+        let mut written = self.there()?;
+        written.retain(|report| !self.shipped.contains(report));
+        let to = logs.join(format!("{}-junit", file_name(&self.spec.name)));
+        let junit = keep(&written, self.dir, &to, &masker(self.spec))
+            .map_err(|(path, source)| io_error(&self.spec.name, "keep the report", &path)(source))?;
+        if !junit.is_empty() {
+            on_event(Event::Reports {
+                step: self.spec.name.clone(),
+                files: junit.clone(),
+            });
+        } else if !self.spec.junit.is_empty() {
+            let patterns = self.spec.junit.join(", ");
+            self.warn(
+                on_event,
+                format!("it wrote no JUnit file that matches {patterns}"),
+            );
+        }
+        Ok(junit)
+    }
+
+    fn warn(&self, on_event: OnEvent<'_>, message: String) {
+        on_event(Event::Warning {
+            step: self.spec.name.clone(),
+            message,
+        });
+    }
 }
 
 /// The set of a key's patterns of paths below `dir`, or a sentence on what is wrong with one.

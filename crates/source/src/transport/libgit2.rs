@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -175,6 +175,23 @@ impl Worker {
     }
 }
 
+/// Hands on how far the thread is.
+fn pass_on(progress: &Receiver<Message<()>>, wire: &Wire<'_>, remote: &Remote) {
+    while let Ok(Message::Progress {
+        received_objects,
+        total_objects,
+        received_bytes,
+    }) = progress.try_recv()
+    {
+        (wire.on_event)(Event::Progress {
+            remote: remote.to_string(),
+            received_objects,
+            total_objects,
+            received_bytes,
+        });
+    }
+}
+
 /// Runs the work on its thread and watches it.
 fn watch<T: Send + 'static>(
     wire: &Wire<'_>,
@@ -198,20 +215,7 @@ fn watch<T: Send + 'static>(
     let (mut heard, mut since) = (0, Instant::now());
     let limits = wire.source.timeouts;
     loop {
-        while let Ok(Message::Progress {
-            received_objects,
-            total_objects,
-            received_bytes,
-        }) = progress.try_recv()
-        {
-            let remote = remote.to_string();
-            (wire.on_event)(Event::Progress {
-                remote,
-                received_objects,
-                total_objects,
-                received_bytes,
-            });
-        }
+        pass_on(&progress, wire, remote);
         match done.recv_timeout(Duration::from_millis(40)) {
             Ok(Message::Done(result)) => {
                 return result.map_err(|broken| failure(wire, broken));
