@@ -10,10 +10,20 @@ pub const ROUNDS: usize = 5;
 /// What a case measured.
 #[derive(Debug)]
 pub enum Measured {
-    /// Seconds of each round, ours and the peer's.
-    Seconds(Vec<f64>, Vec<f64>),
+    /// Each round, ours and the peer's.
+    Seconds(Vec<Took>, Vec<Took>),
     /// Bytes, ours and the peer's; they are the same each time.
     Bytes(u64, u64),
+}
+
+/// What one round of one side took, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// From its start to its end.
+    pub wall: f64,
+    /// The processors' time of its programs, user and system. Other work on the machine moves it little, so it tells a
+    /// slower program from a busy machine.
+    pub cpu: f64,
 }
 
 /// Runs both sides in turn, `rounds` counted times after one that warms up. What a side prepares is outside of its time:
@@ -37,7 +47,10 @@ where
             (timed(ours(round)), first)
         };
         if round > 0 {
-            eprintln!("  round {round}: ours {our_time:.3} s, the peer's {peer_time:.3} s");
+            eprintln!(
+                "  round {round}: ours {:.3} s ({:.2} s of cpu), the peer's {:.3} s ({:.2} s of cpu)",
+                our_time.wall, our_time.cpu, peer_time.wall, peer_time.cpu
+            );
             our_times.push(our_time);
             peer_times.push(peer_time);
         }
@@ -45,11 +58,27 @@ where
     Measured::Seconds(our_times, peer_times)
 }
 
-fn timed(work: impl FnOnce()) -> f64 {
+fn timed(work: impl FnOnce()) -> Took {
     settle();
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), children_cpu());
     work();
-    started.elapsed().as_secs_f64()
+    Took {
+        wall: started.elapsed().as_secs_f64(),
+        cpu: children_cpu() - before,
+    }
+}
+
+/// The seconds that all ended children ran, theirs included.
+fn children_cpu() -> f64 {
+    /// Linux gives these times in hundredths, whatever the kernel's own clock.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has /proc");
+    // The program's name, in parentheses, may hold spaces; `cutime` and `cstime` are the 14th and 15th after it.
+    let (_, fields) = stat.rsplit_once(')').expect("the name stands in parentheses");
+    let times = fields.split_whitespace().skip(13).take(2);
+    times
+        .map(|ticks| ticks.parse::<f64>().expect("a number") / TICKS)
+        .sum()
 }
 
 /// The middle one; the mean of the two in the middle of an even number.

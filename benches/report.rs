@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cases::Case;
-use crate::compare::{Measured, median};
+use crate::compare::{Measured, Took, median};
 
 /// One case's line.
 #[derive(Debug, Serialize)]
@@ -16,6 +16,11 @@ pub struct Row {
     /// Median seconds; none when bytes are compared.
     ours_s: Option<f64>,
     peer_s: Option<f64>,
+    /// Median seconds of the processors, user and system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ours_cpu_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer_cpu_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ours_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,11 +34,17 @@ pub struct Row {
 
 impl Row {
     pub fn new(case: &Case, measured: &Measured) -> Self {
-        let row = |ours_s, peer_s, ours_bytes, peer_bytes, ratio, rounds| Self {
+        let row = |[ours_s, peer_s, ours_cpu_s, peer_cpu_s]: [Option<f64>; 4],
+                   ours_bytes,
+                   peer_bytes,
+                   ratio,
+                   rounds| Self {
             case: case.name,
             peer: case.peer,
             ours_s,
             peer_s,
+            ours_cpu_s,
+            peer_cpu_s,
             ours_bytes,
             peer_bytes,
             ratio,
@@ -43,16 +54,19 @@ impl Row {
         };
         match measured {
             Measured::Seconds(ours, peer) => {
-                let (ours_s, peer_s) = (median(ours), median(peer));
-                let each = ours.iter().zip(peer).map(|(ours, peer)| ours / peer);
+                let wall = |side: &[Took]| side.iter().map(|took| took.wall).collect::<Vec<_>>();
+                let cpu = |side: &[Took]| median(&side.iter().map(|took| took.cpu).collect::<Vec<_>>());
+                let (ours_s, peer_s) = (median(&wall(ours)), median(&wall(peer)));
+                let each = ours.iter().zip(peer).map(|(ours, peer)| ours.wall / peer.wall);
                 let least = each.clone().fold(f64::INFINITY, f64::min);
                 let rounds = [least, each.fold(0.0, f64::max)];
-                row(Some(ours_s), Some(peer_s), None, None, ours_s / peer_s, rounds)
+                let seconds = [ours_s, peer_s, cpu(ours), cpu(peer)].map(Some);
+                row(seconds, None, None, ours_s / peer_s, rounds)
             }
             Measured::Bytes(ours, peer) => {
                 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
                 let ratio = *ours as f64 / *peer as f64;
-                row(None, None, Some(*ours), Some(*peer), ratio, [ratio, ratio])
+                row([None; 4], Some(*ours), Some(*peer), ratio, [ratio, ratio])
             }
         }
     }
@@ -64,6 +78,14 @@ impl Row {
             "safe"
         } else {
             "MISSED"
+        }
+    }
+
+    fn cpu_ratio(&self) -> String {
+        // Hundredths of seconds are counted: what took less than a tenth says nothing.
+        match (self.ours_cpu_s, self.peer_cpu_s) {
+            (Some(ours), Some(peer)) if peer >= 0.1 => format!("{:.2}", ours / peer),
+            _ => "–".to_owned(),
         }
     }
 
@@ -96,7 +118,7 @@ impl fmt::Display for Row {
 /// The rows as a Markdown table.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| case | against | ours | peer | ratio | rounds | safe | aim | holds |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| case | against | ours | peer | ratio | rounds | cpu | safe | aim | holds |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let [ours, peer] = row.amounts();
@@ -104,9 +126,10 @@ pub fn table(rows: &[Row]) -> String {
         // A pipe in a cell ends it.
         let against = row.peer.replace('|', "\\|");
         text.push_str(&format!(
-            "| {} | {against} | {ours} | {peer} | {:.3} | {least:.2} to {greatest:.2} | {} | {} | {} |\n",
+            "| {} | {against} | {ours} | {peer} | {:.3} | {least:.2} to {greatest:.2} | {} | {} | {} | {} |\n",
             row.case,
             row.ratio,
+            row.cpu_ratio(),
             row.safe,
             row.aim,
             row.verdict()

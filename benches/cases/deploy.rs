@@ -5,7 +5,7 @@ use std::process::Command;
 
 use shipit_testbed::{S3Server, Testbed};
 
-use crate::compare::{Measured, ROUNDS, in_turn};
+use crate::compare::{Measured, ROUNDS, Took, in_turn};
 use crate::inputs::Inputs;
 use crate::run::{pipeline, program, run};
 use crate::worker::{account, worker};
@@ -131,7 +131,12 @@ pub fn help(_: &Inputs) -> Measured {
     );
     match measured {
         Measured::Seconds(ours, peer) => {
-            let each = |times: Vec<f64>| times.into_iter().map(|time| time / f64::from(STARTS)).collect();
+            let starts = f64::from(STARTS);
+            let one = |all: Took| Took {
+                wall: all.wall / starts,
+                cpu: all.cpu / starts,
+            };
+            let each = |times: Vec<Took>| times.into_iter().map(one).collect();
             Measured::Seconds(each(ours), each(peer))
         }
         bytes @ Measured::Bytes(..) => bytes,
