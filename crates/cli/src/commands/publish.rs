@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
-use shipit_store::{OnEvent, PublishInput, RenderContext, RolePlan, publish};
+use shipit_artifact::Artifact;
+use shipit_store::{OnEvent, PublishInput, Published, RenderContext, RolePlan, publish};
 
 use crate::args::StageArg;
 use crate::config::{Role, Settled, StageChoice};
@@ -101,15 +102,19 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
             Ok(())
         })?;
     }
-    let published = published?;
+    told(&published?, &config, &artifact, context)
+}
 
+/// Notes the release for the stages of a job that follow, and prints where its manifests are.
+fn told(published: &Published, config: &Settled, artifact: &Artifact, context: &Context) -> Result<()> {
     let release = published.release.id.to_string();
+    let record = &artifact.record;
     StateDirectory::beside(&config.dir).save_publish(&PublishState {
         app: config.app.clone(),
         stage: config.stage().to_owned(),
         release: release.clone(),
-        revision: revision.clone(),
-        artifact: artifact.record.sha256.clone(),
+        revision: record.revision.clone(),
+        artifact: record.sha256.clone(),
     })?;
     context.output.say(format!(
         "published {release} of {} to {}: sent {}, {} were there already",
@@ -125,8 +130,8 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         app: &config.app,
         stage: config.stage(),
         release,
-        revision,
-        artifact: &artifact.record.sha256,
+        revision: &record.revision,
+        artifact: &record.sha256,
         artifact_url: &published.artifact_url,
         record_sha256: &published.release.artifact.record_sha256,
         roles: published
