@@ -204,6 +204,7 @@ fn build_root_is_the_top_with_its_revision_and_what_lies_outside_is_said() {
 }
 
 #[test]
+#[ignore = "needs the testbed; run make test"]
 fn development_dependencies_are_no_code_when_nothing_is_needed_in_production() {
     let project = small::with(
         "[[build.step]]\nuse = \"npm\"\nproduction = true\n[[build.step]]\nrun = \"test -d node_modules\"\n",

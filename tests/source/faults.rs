@@ -58,7 +58,10 @@ fn start(options: &SourceOptions, revision: &str, log: PathBuf) -> Process {
     );
     let exe = std::env::current_exe().unwrap();
     let args = ["--exact", "--include-ignored", "--nocapture", "faults::worker"];
-    Cmd::new(exe).args(args).env(WORK, work).start("worker", log)
+    // It is killed: what it makes for itself goes where the test's own directory goes.
+    let tmp = log.parent().map_or_else(std::env::temp_dir, PathBuf::from);
+    let worker = Cmd::new(exe).args(args).env(WORK, work).env("TMPDIR", tmp);
+    worker.start("worker", log)
 }
 
 /// A repository whose packs take a while: random files of `kib` KiB each.
