@@ -172,9 +172,9 @@ fn an_install_that_fails_is_told_with_its_last_lines() {
             .starts_with("step `npm` failed with exit code 1"),
         "{error}"
     );
-    // npm prints its help after the reason, more or less of it by its version: the log has it all.
+    // npm prints its help after the reason, more or less of it by its version: the log has it all, below the command.
     let log = fs::read_to_string(bench.workspace.logs.join("npm.log")).unwrap();
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<&str> = log.lines().skip(1).collect();
     assert_eq!(error.tail(), &lines[lines.len().saturating_sub(40)..]);
     assert!(log.contains("package.json and package-lock.json"), "{log}");
     assert!(error.hint().unwrap().ends_with("logs/npm.log"));
