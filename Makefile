@@ -5,7 +5,7 @@ CARGO   ?= cargo
 TESTBED  = tests/testbed/install.sh
 ENV      = $${SHIPIT_TESTBED:-$${XDG_CACHE_HOME:-$$HOME/.cache}/shipit-testbed}/env
 
-.PHONY: build demo test testbed lint fmt clippy doc deny soak bench deb install clean-testbed
+.PHONY: build demo test testbed lint fmt clippy doc deny soak bench deb
 
 build:
 	$(CARGO) build --locked -p shipit-cli
