@@ -18,7 +18,7 @@ testbed:
 
 # Everything, with the real parts. What takes hours is named soak_* and runs by `make soak`.
 test: testbed
-	. "$(ENV)" && $(CARGO) test --workspace --locked -- --include-ignored --skip soak_
+	. "$(ENV)" && $(CARGO) test --workspace --locked --no-fail-fast -- --include-ignored --skip soak_
 
 soak: testbed
 	. "$(ENV)" && $(CARGO) test --workspace --locked -- --include-ignored --test-threads 2 soak_

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shipit_testbed::fixtures::{cpan::CpanMirror, gems::GemSource, go, npm, registry_env};
 use shipit_testbed::{Cmd, ConsulCluster, Process, S3Server, Testbed, Tmp, until};
@@ -179,11 +179,17 @@ impl Host {
     fn wait_for_release(&self, release: &str) {
         let done = self.disk.join(format!(".shipit/{release}.done.web"));
         let wanted = PathBuf::from(format!("releases/{release}"));
-        until(
-            &format!("{} to switch to {release}", self.node),
-            Duration::from_secs(60),
-            || self.current().as_ref() == Some(&wanted) && done.exists(),
-        );
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.current().as_ref() != Some(&wanted) || !done.exists() {
+            let watch = self.watch.as_ref().map(Process::log).unwrap_or_default();
+            let log = self.log();
+            assert!(
+                Instant::now() < until,
+                "{} did not switch to {release}\n{watch}\n{log}",
+                self.node
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
