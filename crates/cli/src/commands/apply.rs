@@ -52,7 +52,7 @@ pub struct ApplyArgs {
     /// Where the archive and its unpacked tree stand meanwhile; best on dest's file system [default: $TMPDIR or /tmp]
     #[arg(long, value_name = "DIR")]
     temp_dir: Option<PathBuf>,
-    /// Where the locks stand; the same for all handlers of a host [default: /run/lock/shipit-<uid>]
+    /// Where the locks stand; the same for all handlers of a host [default: /run/lock/shipit-UID]
     #[arg(long, value_name = "DIR")]
     lock_dir: Option<PathBuf>,
     /// How long to wait for another handler on the same dest [default: as long as it takes]

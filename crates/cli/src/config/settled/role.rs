@@ -40,7 +40,7 @@ pub struct Role {
     pub template: Option<PathBuf>,
     /// Variables for the template.
     pub vars: BTreeMap<String, serde_json::Value>,
-    /// How this role's hosts are told, when not as `kick.transport` says; see [`Settled::transport`].
+    /// How this role's hosts are told, when not as `kick.transport` says; see [`Settled::transport`](super::Settled::transport).
     pub transport: Option<Transport>,
     /// Which of the agents take the event.
     pub filter: Filter,
