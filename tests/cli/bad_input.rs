@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use shipit_testbed::{Fault, FaultProxy, S3Server, procs};
+use shipit_testbed::procs;
 
-use crate::project::{Project, shipit};
+use crate::project::Project;
 use crate::small::{self, STEP, artifacts, store};
 
 #[test]
@@ -188,49 +188,6 @@ fn a_build_root_that_is_not_there_is_the_configs_fault() {
 }
 
 #[test]
-fn build_root_is_the_top_with_its_revision_and_what_lies_outside_is_said() {
-    let build = "[build]\nroot = \"public\"\n[[build.step]]\nname = \"make\"\nrun = \"mkdir public made && touch public/x made/y\"\n\
-        inputs = [\"app.txt\"]\noutputs = [\"made\"]\n";
-    let project = small::with(build, "");
-    let ran = project
-        .shipit(&["build"])
-        .run()
-        .ok()
-        .says("made lies outside of build.root");
-    let names: Vec<_> = crate::trees::untar(std::path::Path::new(&ran.line()))
-        .into_keys()
-        .collect();
-    assert_eq!(names, ["REVISION", "x"].map(std::path::PathBuf::from));
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn development_dependencies_are_no_code_when_nothing_is_needed_in_production() {
-    let project = small::with(
-        "[[build.step]]\nuse = \"npm\"\nproduction = true\n[[build.step]]\nrun = \"test -d node_modules\"\n",
-        "",
-    );
-    project.repo.write(
-        "package.json",
-        "{ \"name\": \"shop\", \"private\": true, \"devDependencies\": { \"tool\": \"file:tool\" } }\n",
-    );
-    project.repo.write(
-        "tool/package.json",
-        "{ \"name\": \"tool\", \"version\": \"1.0.0\" }\n",
-    );
-    project.repo.write("package-lock.json", "{ \"name\": \"shop\", \"lockfileVersion\": 3, \"requires\": true, \"packages\": {\n\
-        \"\": { \"name\": \"shop\", \"devDependencies\": { \"tool\": \"file:tool\" } },\n\
-        \"node_modules/tool\": { \"resolved\": \"tool\", \"link\": true }, \"tool\": { \"version\": \"1.0.0\", \"dev\": true } } }\n");
-    project.repo.commit("npm");
-    let artifact = project.build("main");
-    let names: Vec<_> = crate::trees::untar(&artifact).into_keys().collect();
-    assert!(
-        !names.iter().any(|name| name.starts_with("node_modules/tool")),
-        "{names:?}"
-    );
-}
-
-#[test]
 fn dests_that_overlap_are_warned_of() {
     let project = small::with("", "");
     let dest = small::dest(&project);
@@ -399,112 +356,4 @@ fn consul_that_is_down_or_a_payload_that_is_too_long() {
         .run()
         .exits(6)
         .says("300");
-}
-
-fn on_s3(server: &S3Server, endpoint: &str, bucket: &str) -> Project {
-    let mut project = Project::new();
-    let url = format!("file://{}", store(&project).display());
-    let s3 = format!("s3://{bucket}/p\"\nendpoint = \"{endpoint}");
-    project.config(&small::config(&project, "", "").replace(&url, &s3));
-    project.repo.write("app.txt", "one\n").commit("one");
-    project.env(server.env());
-    let _ = project.build("main");
-    project
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn credentials_and_buckets_that_are_wrong() {
-    let server = S3Server::start();
-    server.create_bucket("shop");
-    let project = on_s3(&server, &server.endpoint(), "shop");
-    let publish = || project.shipit(&["publish", "--stage", "staging"]);
-    let none = publish()
-        .env_remove("AWS_ACCESS_KEY_ID")
-        .env_remove("AWS_SECRET_ACCESS_KEY");
-    let _ = none.run().exits(5).says("AWS_ACCESS_KEY_ID");
-    let ran = publish()
-        .env("AWS_SECRET_ACCESS_KEY", "geheim-but-wrong")
-        .run()
-        .exits(5);
-    assert!(!ran.err().contains("geheim"), "{ran}");
-    assert_eq!(server.keys("shop"), [""; 0]);
-    let elsewhere = on_s3(&server, &server.endpoint(), "shpo");
-    let _ = elsewhere
-        .shipit(&["publish", "--stage", "staging"])
-        .run()
-        .exits(5)
-        .says("shpo");
-    let _ = publish().run().ok();
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn a_server_that_fails_and_recovers_or_cuts_the_upload() {
-    let server = S3Server::start();
-    server.create_bucket("shop");
-    let proxy = FaultProxy::start(server.addr());
-    let project = on_s3(&server, &proxy.url(), "shop");
-    let publish = || project.shipit(&["publish", "--stage", "staging"]).run();
-    proxy.fail_next(2, 500);
-    let _ = publish().ok().says("again in");
-    let before = server.keys("shop").len();
-
-    proxy.inject(Fault::cut_request(10).method("PUT").always());
-    project.repo.write("app.txt", "two\n").commit("two");
-    let _ = project.build("main");
-    let _ = publish().exits(5);
-    let releases = |keys: Vec<String>| {
-        keys.into_iter()
-            .filter(|key| key.ends_with("release.json"))
-            .count()
-    };
-    assert_eq!(server.keys("shop").len(), before);
-    proxy.heal();
-    let _ = publish().ok();
-    assert_eq!(releases(server.keys("shop")), 2);
-}
-
-#[test]
-fn apply_of_what_is_not_what_it_should_be() {
-    let project = small::with_step(STEP);
-    let _ = project.build("main");
-    let url = project.publish("staging", "web");
-    let artifact = fs::read_dir(store(&project).join("artifacts/shop")).unwrap();
-    let tarball = artifact
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().unwrap() == "zst")
-        .unwrap();
-    let whole = fs::read(&tarball).unwrap();
-    let mut damaged = whole.clone();
-    damaged[40] ^= 1;
-    let locks = project.tmp.join("locks");
-    let apply = || {
-        shipit()
-            .args(["apply", &url, "--retry", "0", "--lock-dir"])
-            .arg(&locks)
-            .home(project.tmp.path())
-    };
-    fs::write(&tarball, damaged).unwrap();
-    let _ = apply().run().exits(11).says("checksum mismatch");
-    assert!(!small::dest(&project).join("current").exists());
-    let watched = apply().env("CONSUL_INDEX", "7").run().ok();
-    let _ = watched.says("checksum mismatch").says("ending with 0");
-    fs::remove_file(&tarball).unwrap();
-    let _ = apply().run().exits(5).says("does not exist");
-    fs::write(&tarball, whole).unwrap();
-    let _ = apply().run().ok();
-    assert!(small::dest(&project).join("current/made/it").exists());
-    let input = |text: &str| {
-        shipit()
-            .args(["apply", "--lock-dir"])
-            .arg(&locks)
-            .home(project.tmp.path())
-            .stdin(text)
-            .run()
-    };
-    let _ = input("[]").ok().says("nothing to do");
-    let _ = input("").exits(2);
-    let _ = input("what?").exits(2).says("what?");
-    let _ = input(&format!("{url}\n")).ok();
 }

@@ -111,3 +111,44 @@ fn the_same_revision_gives_the_same_bytes_elsewhere() {
     );
     assert_eq!(first, build("umask 002; export LC_ALL=C.UTF-8; sleep 1.1", "2"));
 }
+
+#[test]
+fn build_root_is_the_top_with_its_revision_and_what_lies_outside_is_said() {
+    let build = "[build]\nroot = \"public\"\n[[build.step]]\nname = \"make\"\nrun = \"mkdir public made && touch public/x made/y\"\n\
+        inputs = [\"app.txt\"]\noutputs = [\"made\"]\n";
+    let project = small::with(build, "");
+    let ran = project
+        .shipit(&["build"])
+        .run()
+        .ok()
+        .says("made lies outside of build.root");
+    let names: Vec<_> = untar(Path::new(&ran.line())).into_keys().collect();
+    assert_eq!(names, ["REVISION", "x"].map(std::path::PathBuf::from));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn development_dependencies_are_no_code_when_nothing_is_needed_in_production() {
+    let project = small::with(
+        "[[build.step]]\nuse = \"npm\"\nproduction = true\n[[build.step]]\nrun = \"test -d node_modules\"\n",
+        "",
+    );
+    project.repo.write(
+        "package.json",
+        "{ \"name\": \"shop\", \"private\": true, \"devDependencies\": { \"tool\": \"file:tool\" } }\n",
+    );
+    project.repo.write(
+        "tool/package.json",
+        "{ \"name\": \"tool\", \"version\": \"1.0.0\" }\n",
+    );
+    project.repo.write("package-lock.json", "{ \"name\": \"shop\", \"lockfileVersion\": 3, \"requires\": true, \"packages\": {\n\
+        \"\": { \"name\": \"shop\", \"devDependencies\": { \"tool\": \"file:tool\" } },\n\
+        \"node_modules/tool\": { \"resolved\": \"tool\", \"link\": true }, \"tool\": { \"version\": \"1.0.0\", \"dev\": true } } }\n");
+    project.repo.commit("npm");
+    let artifact = project.build("main");
+    let names: Vec<_> = untar(&artifact).into_keys().collect();
+    assert!(
+        !names.iter().any(|name| name.starts_with("node_modules/tool")),
+        "{names:?}"
+    );
+}

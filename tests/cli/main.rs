@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod faults;
 mod kicks;
 mod layers;
 mod plain;
