@@ -44,6 +44,25 @@ impl Directory {
         Ok(self.root.join(key))
     }
 
+    /// Runs work that writes the object of this key.
+    async fn writing<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&write::Put<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let path = self.path(key)?;
+        let key = key.to_owned();
+        self.blocking(move |place, stop| {
+            work(&write::Put {
+                place: &place,
+                key: &key,
+                path: &path,
+                stop,
+            })
+        })
+        .await
+    }
+
     /// Runs `work` where it may block; it sees the flag set when the caller's future is dropped.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -91,18 +110,8 @@ fn directory_url(root: &Path, key: &str) -> String {
 #[async_trait]
 impl Objects for Directory {
     async fn put_if_absent(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutcome, Error> {
-        let path = self.path(key)?;
-        let (key, options) = (key.to_owned(), options.clone());
-        self.blocking(move |place, stop| {
-            write::Put {
-                place: &place,
-                key: &key,
-                path: &path,
-                stop,
-            }
-            .if_absent(&body, &options)
-        })
-        .await
+        let options = options.clone();
+        self.writing(key, move |put| put.if_absent(&body, &options)).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Download, Error> {
@@ -141,18 +150,9 @@ impl Objects for Directory {
     }
 
     async fn put_if_match(&self, key: &str, bytes: Bytes, etag: Option<&str>) -> Result<String, Error> {
-        let path = self.path(key)?;
-        let (key, etag) = (key.to_owned(), etag.map(str::to_owned));
-        self.blocking(move |place, stop| {
-            write::Put {
-                place: &place,
-                key: &key,
-                path: &path,
-                stop,
-            }
-            .if_match(&bytes, etag.as_deref())
-        })
-        .await
+        let etag = etag.map(str::to_owned);
+        self.writing(key, move |put| put.if_match(&bytes, etag.as_deref()))
+            .await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
@@ -161,18 +161,8 @@ impl Objects for Directory {
     }
 
     async fn delete_if_match(&self, key: &str, etag: &str) -> Result<(), Error> {
-        let path = self.path(key)?;
-        let (key, etag) = (key.to_owned(), etag.to_owned());
-        self.blocking(move |place, stop| {
-            write::Put {
-                place: &place,
-                key: &key,
-                path: &path,
-                stop,
-            }
-            .delete_if_match(&etag)
-        })
-        .await
+        let etag = etag.to_owned();
+        self.writing(key, move |put| put.delete_if_match(&etag)).await
     }
 
     async fn sweep(&self, now: i64) -> Result<(), Error> {
