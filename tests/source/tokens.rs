@@ -21,11 +21,8 @@ fn holding(root: &Path, text: &str) -> Vec<String> {
         .collect()
 }
 
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn tokens_open_and_are_nowhere_afterwards() {
-    let tmp = Tmp::new("remotes");
-    let (_repo, ids) = served(&tmp);
+/// A server of what was [`served`] that wants a token, and the token.
+fn guarded(tmp: &Tmp) -> (GitHttp, String) {
     let secret = random_hex(16);
     let auth = Some(("robot".to_owned(), secret.clone()));
     let http = GitHttp::start_with(
@@ -35,6 +32,15 @@ fn tokens_open_and_are_nowhere_afterwards() {
             ..GitHttpOptions::default()
         },
     );
+    (http, secret)
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn tokens_open_and_are_nowhere_afterwards() {
+    let tmp = Tmp::new("remotes");
+    let (_repo, ids) = served(&tmp);
+    let (http, secret) = guarded(&tmp);
     // A git that writes down what it was called with.
     let shim = tmp.write(
         "bin/git",
@@ -86,15 +92,7 @@ fn tokens_open_and_are_nowhere_afterwards() {
 fn credential_helpers_are_asked_when_they_may_be() {
     let tmp = Tmp::new("remotes");
     let (_repo, ids) = served(&tmp);
-    let secret = random_hex(16);
-    let auth = Some(("robot".to_owned(), secret.clone()));
-    let http = GitHttp::start_with(
-        &tmp.join("served"),
-        GitHttpOptions {
-            auth,
-            ..GitHttpOptions::default()
-        },
-    );
+    let (http, secret) = guarded(&tmp);
     let config = tmp.write(
         "gitconfig",
         format!("[credential]\n\thelper = \"!f() {{ echo username=robot; echo password={secret}; }}; f\"\n"),
