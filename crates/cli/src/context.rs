@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::runtime::Runtime;
 
 use crate::args::Global;
+use crate::config::{Resolved, Setting};
 use crate::environment::Environment;
 use crate::errors::{CliError, Kind, Result};
 use crate::interrupt::Interrupt;
@@ -73,6 +74,11 @@ impl Context {
             Some(asked) => CliError::stopped(asked),
             None => CliError::new(Kind::Internal, "cancelled, though no signal came"),
         }
+    }
+
+    /// A value of the config, from the environment where the config says so.
+    pub fn value(&self, setting: &Setting) -> Result<Resolved> {
+        Ok(setting.resolve(&|name| self.environment.text(name))?)
     }
 
     /// Where this process stands.

@@ -135,14 +135,7 @@ fn roles<'a>(args: &KickArgs, config: &'a Settled) -> Result<Vec<&'a Role>> {
             format!("the role {name} is named twice"),
         ));
     }
-    args.roles
-        .iter()
-        .map(|name| {
-            config
-                .role(name)
-                .map_err(|error| crate::errors::config(&error, false))
-        })
-        .collect()
+    args.roles.iter().map(|name| Ok(config.role(name)?)).collect()
 }
 
 /// Kicks one role after the other, and notes each that was; stops at the first that did not go well.
@@ -280,19 +273,13 @@ fn fire(event: &EventRequest, config: &Settled, context: &Context) -> Result<Tol
 }
 
 fn run_on_hosts(exec: &Exec, url: &str, role: &Role, context: &Context) -> Result<Told> {
-    let lookup = |name: &str| context.environment.text(name);
     let mut env = context.environment.all();
     let mut secrets = Vec::new();
-    for (name, setting) in &exec.env {
-        let value = setting
-            .resolve(&lookup)
-            .map_err(|error| crate::errors::config(&error, false))?;
-        let secret = value.is_secret();
-        let value = value.into_inner();
-        if secret {
-            secrets.push(value.clone());
+    for variable in settle::steps::variables(&exec.env, context)? {
+        if variable.secret {
+            secrets.push(variable.value.clone());
         }
-        env.push((name.into(), value.into()));
+        env.push((variable.name.into(), variable.value.into()));
     }
     let request = ExecRequest {
         hosts: exec.hosts.clone(),

@@ -154,12 +154,5 @@ fn roles<'a>(config: &'a Settled, wanted: &[String]) -> Result<Vec<&'a Role>> {
         }
         return Ok(config.roles.iter().collect());
     }
-    wanted
-        .iter()
-        .map(|name| {
-            config
-                .role(name)
-                .map_err(|error| crate::errors::config(&error, false))
-        })
-        .collect()
+    wanted.iter().map(|name| Ok(config.role(name)?)).collect()
 }

@@ -43,9 +43,7 @@ struct Report<'a> {
 pub fn run(args: &RenderArgs, context: &Context) -> Result<()> {
     let stage = args.stage.name(&context.environment);
     let config = settle::config(context, StageChoice::Of(stage.as_deref()))?;
-    let role = config
-        .role(&args.role)
-        .map_err(|error| crate::errors::config(&error, false))?;
+    let role = config.role(&args.role)?;
     let artifact = artifact_to_publish(&config, args.artifact.as_deref())?;
     let record = &artifact.record;
     let release = match &args.release_id {

@@ -34,7 +34,7 @@ pub use error::ConfigError;
 pub use reference::reference;
 pub use request::{ConfigRequest, StageChoice};
 pub use schema::published as json_schema;
-pub use setting::Setting;
+pub use setting::{Resolved, Setting};
 pub use settled::{Compression, Exec, Fetch, Layout, Role, Settled, Step, Store, Tool, Transport};
 pub use shown::{as_json, as_toml};
 

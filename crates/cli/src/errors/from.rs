@@ -111,6 +111,13 @@ impl From<shipit_host::Error> for CliError {
     }
 }
 
+impl From<ConfigError> for CliError {
+    /// For what a loaded config is asked; only loading gives errors with spans, and those the caller may colour.
+    fn from(error: ConfigError) -> Self {
+        config(&error, false)
+    }
+}
+
 /// A config's error; with a span it is laid out already.
 pub fn config(error: &ConfigError, colors: bool) -> CliError {
     match error {

@@ -5,22 +5,16 @@ use std::path::Path;
 use shipit_fleet::Secret;
 use shipit_fleet::consul::{Address, ConsulConfig, Tls};
 
-use crate::config::{Setting, Settled};
+use crate::config::Settled;
 use crate::context::Context;
 use crate::errors::{CliError, Result};
 
 /// Everything that a client wants. The config has Consul's own environment variables laid over it already.
 pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     let table = &config.consul;
-    let env = |name: &str| context.environment.text(name);
-    let value = |setting: &Setting| {
-        let resolved = setting
-            .resolve(&env)
-            .map_err(|error| crate::errors::config(&error, false))?;
-        Ok::<_, CliError>(resolved.into_inner())
-    };
-    let ssl =
-        env("CONSUL_HTTP_SSL").is_some_and(|value| matches!(value.as_str(), "1" | "true" | "TRUE" | "True"));
+    let value = |setting| Ok::<_, CliError>(context.value(setting)?.into_inner());
+    let ssl = context.environment.text("CONSUL_HTTP_SSL");
+    let ssl = ssl.is_some_and(|value| matches!(value.as_str(), "1" | "true" | "TRUE" | "True"));
     let mut options = ConsulConfig::new(Address::parse(&value(&table.address)?, ssl)?);
     options.token = match (&table.token, &table.token_file) {
         (Some(token), _) => Some(Secret::new(value(token)?)),

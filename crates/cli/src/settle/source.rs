@@ -67,18 +67,12 @@ pub fn tag(text: &str) -> String {
 
 fn credentials(config: &Settled, context: &Context, home: Option<&Path>) -> Result<Credentials> {
     let source = &config.source;
-    let env = |name: &str| context.environment.text(name);
     let token = match &source.token {
-        Some(setting) => {
-            let token = setting
-                .resolve(&env)
-                .map_err(|error| crate::errors::config(&error, false))?;
-            Some(Token {
-                username: source.username.clone(),
-                secret: Secret::new(token.into_inner()),
-                hosts: Vec::new(),
-            })
-        }
+        Some(setting) => Some(Token {
+            username: source.username.clone(),
+            secret: Secret::new(context.value(setting)?.into_inner()),
+            hosts: Vec::new(),
+        }),
         None => None,
     };
     let or =

@@ -104,13 +104,11 @@ fn path(step: &str, key: &str, text: &str) -> Result<EntryPath> {
     })
 }
 
-fn variables(env: &[(String, Setting)], context: &Context) -> Result<Vec<EnvVar>> {
-    let lookup = |name: &str| context.environment.text(name);
+/// The variables of an `env` table, with their values.
+pub fn variables(env: &[(String, Setting)], context: &Context) -> Result<Vec<EnvVar>> {
     env.iter()
         .map(|(name, setting)| {
-            let value = setting
-                .resolve(&lookup)
-                .map_err(|error| crate::errors::config(&error, false))?;
+            let value = context.value(setting)?;
             let secret = value.is_secret();
             Ok(EnvVar {
                 name: name.clone(),

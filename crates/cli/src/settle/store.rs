@@ -12,16 +12,8 @@ use crate::errors::{CliError, Kind, Result};
 
 /// Opens the config's store; events go to `on_event`.
 pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<Store> {
-    let table = config
-        .store()
-        .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
-    let env = |name: &str| context.environment.text(name);
-    let value = |setting: &config::Setting| {
-        let resolved = setting
-            .resolve(&env)
-            .map_err(|error| crate::errors::config(&error, false))?;
-        Ok::<_, CliError>(resolved.into_inner())
-    };
+    let table = config.store()?;
+    let value = |setting| Ok::<_, CliError>(context.value(setting)?.into_inner());
     let url = StoreUrl::parse(&value(&table.url)?)?;
     let s3 = match &url {
         StoreUrl::S3 { .. } => {
