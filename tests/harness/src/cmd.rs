@@ -3,14 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::pipes::{DRAIN, Drain, Piped, feed};
 use crate::process::{self, Process};
 use crate::procs::{self, Proc};
 use crate::ran::Ran;
@@ -19,8 +17,6 @@ use crate::tools::{self, Testbed};
 
 /// How long a command may take when the test does not say.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// How long output may still come after the program has ended: a daemon that it left may hold the pipe forever.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// A command: its words and its surroundings. The environment starts with nothing but PATH (the testbed's) and
 /// LANG=C.UTF-8; HOME is set by [`Cmd::home`] alone, so that no configuration of the user gets in.
@@ -190,6 +186,22 @@ impl Cmd {
         Process::new(name, child, log)
     }
 
+    /// Starts the command with its standard input given, for a reader of its output that does not want to wait for its end.
+    ///
+    /// # Panics
+    /// As [`Cmd::run`].
+    #[track_caller]
+    pub(crate) fn pipe(self) -> Piped {
+        let mut command = self.command();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = self.spawn(command);
+        feed(&mut child, self.stdin.unwrap_or_default());
+        Piped::new(child)
+    }
+
     /// The program and its words, for a handler that another program is to run.
     #[must_use]
     pub fn argv(&self) -> Vec<OsString> {
@@ -257,50 +269,11 @@ impl Cmd {
     }
 }
 
-/// Writes standard input from a thread: a child that does not read must not block the test.
-fn feed(child: &mut Child, bytes: Vec<u8>) {
-    let mut pipe = child.stdin.take().expect("piped");
-    thread::spawn(move || {
-        // A child that ends without reading is no error of the test's.
-        let _ = pipe.write_all(&bytes);
-    });
-}
-
 fn others_in_group(group: u32) -> Vec<Proc> {
     procs::in_group(group)
         .into_iter()
         .filter(|process| process.pid != group)
         .collect()
-}
-
-/// Collects a pipe's bytes in a thread.
-struct Drain {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    done: mpsc::Receiver<()>,
-}
-
-impl Drain {
-    fn start(mut pipe: impl Read + Send + 'static) -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let (sender, done) = mpsc::channel::<()>();
-        let shared = Arc::clone(&bytes);
-        thread::spawn(move || {
-            // Dropping the sender is what says that the pipe has ended.
-            let _sender = sender;
-            let mut buffer = [0; 16 * 1024];
-            while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-                shared.lock().unwrap().extend_from_slice(&buffer[..read]);
-            }
-        });
-        Self { bytes, done }
-    }
-
-    fn finish(self, until: Instant) -> Vec<u8> {
-        let _ = self
-            .done
-            .recv_timeout(until.saturating_duration_since(Instant::now()));
-        std::mem::take(&mut self.bytes.lock().unwrap())
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
 //! Smart HTTP for a directory of bare repositories: git's own `git http-backend` behind a small CGI server.
 //! Reading only; pushes are git's to refuse.
 
-use std::io::{BufReader, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,10 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::chunks::{self, Framing};
 use crate::http::{self, Head};
 use crate::serve::Server;
-use crate::{Cmd, git_env};
-
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::{Cmd, cgi, git_env};
 
 /// How a server treats its clients.
 #[derive(Debug, Clone)]
@@ -103,25 +99,10 @@ impl GitHttp {
     }
 }
 
-/// What the CGI program answered.
-struct Answer {
+/// What is answered without asking git.
+struct Refusal {
     status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn plain(status: u16, headers: &[(&str, &str)]) -> Self {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Self {
-            status,
-            headers,
-            body: Vec::new(),
-        }
-    }
+    headers: &'static [(&'static str, &'static str)],
 }
 
 impl State {
@@ -139,36 +120,22 @@ impl State {
         }
         let body = chunks::read(&mut from, Framing::of_request(&head)?)?;
         let options = self.options.lock().unwrap().clone();
-        let answer = self.answer(&head, body, &options);
         let (method, target) = head.request_line();
-        self.requests
-            .lock()
-            .unwrap()
-            .push((format!("{method} {target}"), answer.status));
-        let headers: Vec<_> = answer
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
-        http::answer(&mut to, answer.status, &headers, &answer.body)
-    }
-
-    fn answer(&self, head: &Head, body: Vec<u8>, options: &GitHttpOptions) -> Answer {
-        if let Some(status) = options.fail_with {
-            return Answer::plain(status, &[]);
+        let request = format!("{method} {target}");
+        let note = |status| self.requests.lock().unwrap().push((request, status));
+        if let Some(refusal) = refusal(&head, &options) {
+            note(refusal.status);
+            return http::answer(&mut to, refusal.status, refusal.headers, b"");
         }
-        let wanted = options.auth.as_ref();
-        let wanted =
-            wanted.map(|(user, token)| format!("Basic {}", BASE64.encode(format!("{user}:{token}"))));
-        if wanted.is_some() && head.header("authorization") != wanted.as_deref() {
-            return Answer::plain(401, &[("WWW-Authenticate", "Basic realm=\"testbed\"")]);
+        let program = self.backend(&head, body.len(), &options);
+        let answered = cgi::relay(program, body, &mut to, note);
+        match answered {
+            Err(err) if err.kind() == ErrorKind::InvalidData => {
+                eprintln!("testbed: git http-backend gave no answer: {err}");
+                http::answer(&mut to, 500, &[], b"")
+            }
+            other => other,
         }
-        let cmd = self.backend(head, body.len(), options);
-        let ran = cmd.stdin(body).timeout(PATIENCE).run();
-        parse(&ran.stdout).unwrap_or_else(|| {
-            eprintln!("testbed: git http-backend gave no answer\n{ran}");
-            Answer::plain(500, &[])
-        })
     }
 
     /// `git http-backend` with the variables that the CGI standard asks for.
@@ -209,22 +176,16 @@ impl State {
     }
 }
 
-fn parse(output: &[u8]) -> Option<Answer> {
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let mut answer = Answer {
-        status: 200,
-        headers: Vec::new(),
-        body: output[end + 4..].to_vec(),
-    };
-    for line in std::str::from_utf8(&output[..end]).ok()?.lines() {
-        let (name, value) = line.split_once(':')?;
-        if name.eq_ignore_ascii_case("status") {
-            answer.status = value.trim().split(' ').next()?.parse().ok()?;
-        } else {
-            answer.headers.push((name.to_owned(), value.trim().to_owned()));
-        }
+fn refusal(head: &Head, options: &GitHttpOptions) -> Option<Refusal> {
+    if let Some(status) = options.fail_with {
+        return Some(Refusal { status, headers: &[] });
     }
-    Some(answer)
+    let (user, token) = options.auth.as_ref()?;
+    let wanted = format!("Basic {}", BASE64.encode(format!("{user}:{token}")));
+    (head.header("authorization") != Some(&wanted)).then_some(Refusal {
+        status: 401,
+        headers: &[("WWW-Authenticate", "Basic realm=\"testbed\"")],
+    })
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
     reason = "this crate is test code: it reads the environment, prints, and a part that fails ends the test"
 )]
 
+mod cgi;
 mod chunks;
 mod cmd;
 mod consul;
@@ -23,6 +24,7 @@ mod files;
 pub mod fixtures;
 mod git_http;
 pub mod http;
+mod pipes;
 pub mod ports;
 mod process;
 pub mod procs;

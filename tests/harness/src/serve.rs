@@ -60,6 +60,8 @@ fn accept<H: Fn(TcpStream) + Send + Sync + 'static>(
         if shared.stopped.load(Ordering::SeqCst) {
             return;
         }
+        // An answer in several writes must not wait for the client's acknowledgement of the first.
+        let _ = stream.set_nodelay(true);
         let Ok(copy) = stream.try_clone() else { continue };
         shared.live.lock().unwrap().insert(number, copy);
         let (shared, handle) = (Arc::clone(shared), Arc::clone(handle));

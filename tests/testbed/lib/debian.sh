@@ -22,6 +22,7 @@ bsdtar libarchive-tools
 git-lfs git-lfs
 npm npm
 setfattr attr
+strace strace
 '
 
 # What the table shows: "PROGRAM ARGUMENT…".
@@ -36,6 +37,7 @@ zstd --version
 bsdtar --version
 git-lfs --version
 npm --version
+strace -V
 node --version
 '
 
