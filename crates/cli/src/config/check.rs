@@ -11,7 +11,7 @@ use super::names;
 use super::text::{Entry, Node, Part, Value, bare, dotted};
 
 /// Keys of the top level that a stage cannot change, and why.
-const NOT_IN_A_STAGE: [&str; 4] = ["app", "repo", "source", "build"];
+const NOT_IN_A_STAGE: [&str; 5] = ["app", "repo", "source", "build", "cache"];
 
 /// Checks a tree against a schema; `path` is where the tree stands in the file.
 pub fn check(schema: &Json, root: &Json, node: &Node, path: &[Part]) -> Vec<Problem> {
@@ -160,15 +160,12 @@ impl<'a> Checker<'a> {
             return quoted.join(", ");
         }
         match keyword(&layers, "type").and_then(Json::as_str) {
-            Some("string") => {
-                let duration = keyword(&layers, "x-check").and_then(Json::as_str) == Some("duration");
-                if duration {
-                    "a duration like \"10m\""
-                } else {
-                    "a string"
-                }
-                .to_owned()
+            Some("string") => match keyword(&layers, "x-check").and_then(Json::as_str) {
+                Some("duration") => "a duration like \"10m\"",
+                Some("size") => "a size like \"20G\"",
+                _ => "a string",
             }
+            .to_owned(),
             Some("integer") => "an integer".to_owned(),
             Some("boolean") => "true or false".to_owned(),
             Some("array") => match keyword(&layers, "items") {

@@ -3,6 +3,7 @@
 use globset::Glob;
 
 use super::duration::Span;
+use super::size::Size;
 
 /// What is wrong with a text, as the end of a sentence, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +75,7 @@ pub fn run(check: &str, text: &str) -> Checked {
         "variable" => variable(text),
         "command" => filled(text),
         "duration" => duration(text),
+        "size" => size(text),
         "glob" => glob(text),
         "relative-path" => relative(text),
         "dest" => dest(text),
@@ -178,6 +180,14 @@ fn duration(text: &str) -> Checked {
         }
         Ok(_) => Ok(()),
         Err(why) => wrong(why, Some("write one like \"90s\", \"10m\" or \"1h30m\"")),
+    }
+}
+
+fn size(text: &str) -> Checked {
+    match Size::parse(text) {
+        Ok(size) if size.get() == 0 => wrong("it must be more than nothing", Some("write one like \"20G\"")),
+        Ok(_) => Ok(()),
+        Err(why) => wrong(why, Some("write one like \"500M\" or \"20G\"")),
     }
 }
 
@@ -317,7 +327,7 @@ mod tests {
 
     #[test]
     fn takes_what_is_right_and_refuses_the_rest() {
-        let cases: [(&str, &[&str], &[&str]); 9] = [
+        let cases: [(&str, &[&str], &[&str]); 10] = [
             (
                 "name",
                 &["shop", "shop-2", "a.b_c"],
@@ -340,6 +350,7 @@ mod tests {
             ),
             ("glob", &["*.pid", "docs/**", "[ab]"], &["[a", "!x", ""]),
             ("duration", &["1s", "1h30m"], &["0s", "10", "", "-1s", "1.5h"]),
+            ("size", &["20G", "500MB"], &["0G", "20", "", "1.5G"]),
             (
                 "store-url",
                 &["s3://b/p", "s3://b", "file:///x"],

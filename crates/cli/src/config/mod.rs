@@ -23,6 +23,7 @@ mod setting;
 mod settle;
 mod settled;
 mod shown;
+mod size;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -37,6 +38,7 @@ pub use schema::published as json_schema;
 pub use setting::{Resolved, Setting};
 pub use settled::{Compression, Exec, Fetch, Layout, Role, Settled, Step, Store, Tool, Transport};
 pub use shown::{as_json, as_toml};
+pub use size::Size;
 
 pub use text::bare as toml_key;
 

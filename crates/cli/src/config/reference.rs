@@ -211,6 +211,7 @@ enum Kind {
 fn text_kind(check: Option<&str>) -> &'static str {
     match check {
         Some("duration") => "duration",
+        Some("size") => "size",
         Some("glob") => "glob",
         Some("relative-path") => "relative path",
         Some("dest") => "absolute path",

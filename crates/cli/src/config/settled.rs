@@ -17,8 +17,9 @@ use super::error::{ConfigError, Lint};
 use super::names;
 use super::provenance::Provenance;
 use super::setting::Setting;
+use super::size::Size;
 
-pub use role::{Exec, Filter, Layout, Role};
+pub use role::{Exec, Filter, Layout, Link, Role};
 
 /// The stage of a config that has no `[stage.*]` table.
 pub const DEFAULT_STAGE: &str = "default";
@@ -37,6 +38,8 @@ pub struct Settled {
     pub source: Source,
     /// What is built and packed.
     pub build: Build,
+    /// What builds keep for the next ones.
+    pub cache: Cache,
     /// Where artifacts and releases live; see [`Settled::store`].
     pub store: Option<Store>,
     /// How Consul is reached and what its events are called.
@@ -145,12 +148,16 @@ pub struct Step {
     pub idle_timeout: Span,
     /// Whether what it vendors becomes a layer of its own.
     pub layer: bool,
-    /// For `run` with `layer`: globs of the files which decide whether the layer is built anew, relative to `dir`.
+    /// Globs of the files which decide whether the layer is built anew, relative to `dir`: all of them for `run`, further ones
+    /// for a preset.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
     /// For `run` with `layer`: the paths that it vendors, relative to `dir`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<String>,
+    /// Directories that stay in the workspace from build to build, relative to `dir`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
 }
 
 /// What a step runs: a preset that knows its tool, or a command.
@@ -198,6 +205,17 @@ pub struct Test {
     pub timeout: Span,
     /// The longest that the test may stay without output.
     pub idle_timeout: Span,
+}
+
+/// `[cache]`: what builds keep for the next ones. No stage may change it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cache {
+    /// Whether layers are had from the store, and offered there.
+    pub shared: bool,
+    /// How much the layers on this machine may take.
+    pub max_size: Size,
+    /// How old a layer may become.
+    pub max_age: Span,
 }
 
 /// `[store]`: where artifacts and releases live.

@@ -139,8 +139,8 @@ impl Writer<'_> {
 fn without_unused(role: &mut Value) {
     let Value::Table(keys) = role else { return };
     let unused: &[&str] = match keys.get("layout").and_then(Value::as_str) {
-        Some("commands") => &["layout", "owner", "excludes", "shared", "keep_releases"],
-        Some("plain") => &["shared", "keep_releases"],
+        Some("commands") => &["layout", "owner", "excludes", "shared", "keep_releases", "link"],
+        Some("plain") => &["shared", "keep_releases", "link"],
         _ => &[],
     };
     keys.retain(|key, _| !unused.contains(&key));

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::texts::{Command, DurationText, GlobText, Name, OneOrMany, RelativePath, Text, TextOrEnv};
-use crate::config::Span;
+use super::texts::{
+    Command, DurationText, GlobText, Name, OneOrMany, RelativePath, SizeText, Text, TextOrEnv,
+};
+use crate::config::{Size, Span};
 
 /// What is built and packed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -72,12 +74,17 @@ pub struct StepTable {
     /// `run` does when it has `inputs` and `outputs`.
     #[schemars(extend("examples" = [false]))]
     pub layer: Option<bool>,
-    /// For `run`, with `outputs`: the files, as globs relative to `dir`, that decide whether the layer is built anew.
+    /// The files, as globs relative to `dir`, that decide whether the layer is built anew: for `run` with `outputs` all of them,
+    /// for a preset what it reads beside the files that it is known to read.
     #[schemars(with = "Option<Vec<GlobText>>", extend("default" = [], "examples" = [["composer.lock"]]))]
     pub inputs: Option<Vec<String>>,
     /// For `run`, with `inputs`: the paths, relative to `dir`, that the command vendors.
     #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["vendor"]]))]
     pub outputs: Option<Vec<String>>,
+    /// Directories, relative to `dir`, that stay in the workspace from build to build as the step left them: what speeds up its
+    /// next run, such as a compiler's output. A build with `--clean` starts without them.
+    #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["target"]]))]
+    pub keep: Option<Vec<String>>,
     /// For `npm`: whether the layer that ships is the one of `npm ci --omit=dev`, while later steps see the dev dependencies
     /// too.
     #[schemars(extend("default" = false, "examples" = [true]))]
@@ -88,6 +95,21 @@ pub struct StepTable {
     /// For `go`: the packages that are built, each with the file that it becomes, both relative to `dir`.
     #[schemars(with = "Option<BTreeMap<String, RelativePath>>", extend("examples" = [{"./cmd/server": "bin/server"}]))]
     pub packages: Option<BTreeMap<String, String>>,
+}
+
+/// What builds keep for the next ones.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheTable {
+    /// Whether dependency layers are had from the store when another builder published them, and are offered there.
+    #[schemars(extend("default" = true, "examples" = [false]))]
+    pub shared: Option<bool>,
+    /// How much the layers on this machine may take. What was not used for longest goes first, after a build.
+    #[schemars(with = "Option<SizeText>", extend("default" = "20G", "examples" = ["5G"]))]
+    pub max_size: Option<Size>,
+    /// How old a layer may become: then its step runs again, from nothing.
+    #[schemars(with = "Option<DurationText>", extend("default" = "30d", "examples" = ["7d"]))]
+    pub max_age: Option<Span>,
 }
 
 /// A preset.

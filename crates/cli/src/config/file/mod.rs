@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use build::{BuildTable, Packer, StepTable, TestTable, Use};
+pub use build::{BuildTable, CacheTable, Packer, StepTable, TestTable, Use};
 pub use hosts::{ConsulTable, KickTable, SseName, StoreTable, TransportName};
-pub use role::{ExecTable, LayoutName, RoleTable};
+pub use role::{ExecTable, LayoutName, LinkName, RoleTable};
 pub use texts::{EnvTable, Name, OneOrMany, Text, TextOrEnv};
 
 /// shipit's config: what an app is built from, where it is published, and the roles that it is deployed to.
@@ -34,6 +34,8 @@ pub struct File {
     pub source: Option<SourceTable>,
     /// What is built and packed. No stage may change it, for one artifact serves every stage.
     pub build: Option<BuildTable>,
+    /// What builds keep for the next ones.
+    pub cache: Option<CacheTable>,
     /// Where artifacts and releases live.
     pub store: Option<StoreTable>,
     /// How Consul is reached and what its events are called. Consul's standard environment variables go before these keys,
@@ -51,7 +53,7 @@ pub struct File {
     pub stage: Option<BTreeMap<String, StageTable>>,
 }
 
-/// What a stage changes. `app`, `repo`, `source` and `build` cannot be changed here: one artifact serves every stage.
+/// What a stage changes. `app`, `repo`, `source`, `build` and `cache` cannot be changed here: one artifact serves every stage.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StageTable {

@@ -46,6 +46,11 @@ pub struct RoleTable {
     /// How many releases a host keeps, the one in service among them. Not with `plain`.
     #[schemars(range(min = 1), extend("default" = 5, "examples" = [3]))]
     pub keep_releases: Option<u32>,
+    /// How `shipit apply` puts the dependency layers that a host has already into a release: `auto` (a reflink where the file
+    /// system can, else hard links to files of root's), `copy` (for apps that write to their dependencies, or must own
+    /// them), `symlink` (links to the layers' directories: the fastest). Not with `plain`. stretcher always unpacks everything.
+    #[schemars(extend("default" = "auto", "examples" = ["symlink"]))]
+    pub link: Option<LinkName>,
     /// Patterns, in rsync's form, that the sync into `dest` leaves out.
     #[schemars(with = "Option<Vec<Text>>", extend("default" = [], "examples" = [["/doc", "*.orig"]]))]
     pub excludes: Option<Vec<String>>,
@@ -72,6 +77,18 @@ pub enum LayoutName {
     Releases,
     /// Synced into `dest` itself.
     Plain,
+}
+
+/// How dependency layers get into a release.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkName {
+    /// By reflink, else by hard link.
+    Auto,
+    /// By copy.
+    Copy,
+    /// By symlinks to the layers' directories.
+    Symlink,
 }
 
 /// Which agents take the event.

@@ -89,6 +89,10 @@ text!(
     DurationText, "duration", "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 );
 text!(
+    /// A size.
+    SizeText, "size", "^[0-9]+ ?[KMGTkmgt][Bb]?$"
+);
+text!(
     /// A glob.
     GlobText, "glob"
 );

@@ -46,12 +46,11 @@ impl Settler<'_> {
         self.fitting_keys(&path, &table);
         let env = self.variables(&path, table.env);
         let inputs = table.inputs.unwrap_or_default();
-        let outputs: Vec<String> = table
-            .outputs
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|path| plain_dir(path))
-            .collect();
+        let plain = |paths: Option<Vec<String>>| -> Vec<String> {
+            let paths = paths.unwrap_or_default();
+            paths.iter().filter_map(|path| plain_dir(path)).collect()
+        };
+        let (outputs, keep) = (plain(table.outputs), plain(table.keep));
         let (tool, layer) = match (table.r#use, table.run) {
             (Some(_), Some(_)) => {
                 self.problem(
@@ -117,6 +116,7 @@ impl Settler<'_> {
             layer,
             inputs,
             outputs,
+            keep,
         })
     }
 
@@ -126,7 +126,6 @@ impl Settler<'_> {
             ("production", table.production.is_some(), Some(Use::Npm), "npm"),
             ("without", table.without.is_some(), Some(Use::Bundle), "bundle"),
             ("packages", table.packages.is_some(), Some(Use::Go), "go"),
-            ("inputs", table.inputs.is_some(), None, "run"),
             ("outputs", table.outputs.is_some(), None, "run"),
         ];
         for (name, there, preset, belongs) in given {
@@ -139,6 +138,10 @@ impl Settler<'_> {
                 let message = format!("`{name}` goes with {what} alone");
                 self.problem(&under(path, name), message, "", "");
             }
+        }
+        if table.inputs.is_some() && table.r#use == Some(Use::Go) {
+            let message = "`inputs` has no meaning for `go`, which always runs";
+            self.problem(&under(path, "inputs"), message, "", "leave it away");
         }
     }
 

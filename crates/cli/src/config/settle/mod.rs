@@ -6,12 +6,14 @@ mod role;
 
 use std::path::{Path, PathBuf};
 
+use super::duration::Span;
 use super::error::{Lint, Problem};
 use super::file::{File, OneOrMany, TextOrEnv};
 use super::provenance::Provenance;
 use super::secrets::sounds_secret;
 use super::setting::{EnvRef, Origin, Setting};
-use super::settled::{Settled, Source};
+use super::settled::{Cache, Settled, Source};
+use super::size::Size;
 use super::text::{Node, Part, Value, bare, dotted};
 use super::{Fetch, file};
 
@@ -65,6 +67,7 @@ impl Settler<'_> {
         });
         let source = self.source(file.source.unwrap_or_default());
         let build = self.build(file.build.unwrap_or_default());
+        let cache = cache(&file.cache.unwrap_or_default());
         let store = file.store.and_then(|table| self.store(table));
         let consul = self.consul(file.consul.unwrap_or_default());
         let kick = self.kick(&file.kick.unwrap_or_default());
@@ -83,6 +86,7 @@ impl Settler<'_> {
             repo: file.repo.map(OneOrMany::into_vec).unwrap_or_default(),
             source,
             build,
+            cache,
             store,
             consul,
             kick,
@@ -218,6 +222,20 @@ impl Settler<'_> {
         };
         problem.help = (!help.is_empty()).then(|| help.to_owned());
         self.problems.push(problem);
+    }
+}
+
+/// What a layer cache may take when the config does not say.
+const CACHE_SIZE: Size = Size::bytes(20_000_000_000);
+
+/// How old a layer may become when the config does not say.
+const CACHE_AGE: Span = Span::seconds(30 * 86_400);
+
+fn cache(table: &file::CacheTable) -> Cache {
+    Cache {
+        shared: table.shared.unwrap_or(true),
+        max_size: table.max_size.unwrap_or(CACHE_SIZE),
+        max_age: table.max_age.unwrap_or(CACHE_AGE),
     }
 }
 

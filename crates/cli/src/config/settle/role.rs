@@ -1,8 +1,8 @@
 //! `[role.<name>]`: what its layout takes, and that its transport can be used.
 
 use super::super::duration::Span;
-use super::super::file::{self, LayoutName, OneOrMany, RoleTable};
-use super::super::settled::{Exec, Filter, Kick, Layout, Role, Transport};
+use super::super::file::{self, LayoutName, LinkName, OneOrMany, RoleTable};
+use super::super::settled::{Exec, Filter, Kick, Layout, Link, Role, Transport};
 use super::super::text::Part;
 use super::hosts::transport;
 use super::{Settler, key, under};
@@ -64,6 +64,11 @@ impl Settler<'_> {
             hook_timeout: table.hook_timeout.unwrap_or(HOOK_TIMEOUT),
             check_timeout: table.check_timeout.unwrap_or(CHECK_TIMEOUT),
             keep_releases: table.keep_releases.unwrap_or(KEEP_RELEASES),
+            link: match table.link {
+                None | Some(LinkName::Auto) => Link::Auto,
+                Some(LinkName::Copy) => Link::Copy,
+                Some(LinkName::Symlink) => Link::Symlink,
+            },
             excludes: table.excludes.unwrap_or_default(),
             template: table.template.map(|template| self.path(&template)),
             vars: table.vars.unwrap_or_default(),
@@ -88,6 +93,7 @@ impl Settler<'_> {
         let releases = [
             ("shared", table.shared.is_some()),
             ("keep_releases", table.keep_releases.is_some()),
+            ("link", table.link.is_some()),
         ];
         let (given, why): (Vec<_>, _) = match layout {
             Layout::Releases => (Vec::new(), ""),

@@ -34,6 +34,8 @@ pub struct Role {
     pub check_timeout: Span,
     /// How many releases a host keeps.
     pub keep_releases: u32,
+    /// How `shipit apply` puts layers that the host has into a release.
+    pub link: Link,
     /// Patterns that the sync into `dest` leaves out.
     pub excludes: Vec<String>,
     /// The manifest's template, absolute; `None` for the one that is built in.
@@ -58,6 +60,18 @@ pub enum Layout {
     Plain,
     /// Nothing is downloaded, the hooks alone run: a role without `dest`.
     Commands,
+}
+
+/// How dependency layers that a host has get into a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    /// By reflink, else by hard link.
+    Auto,
+    /// By copy.
+    Copy,
+    /// By symlinks to the layers' directories.
+    Symlink,
 }
 
 /// `[role.<name>.filter]`: which agents take the event.
