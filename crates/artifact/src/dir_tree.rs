@@ -3,7 +3,6 @@
 //! Symlinks are listed, never followed, not even on the way to a file. What changes between listing and reading is the
 //! packer's to find.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,8 +11,9 @@ use std::sync::Mutex;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
 use crate::beneath::{DIRECTORY, Root};
-use crate::globs::{GlobError, Globs};
+use crate::globs::GlobError;
 use crate::path::{EntryPath, escape};
+use crate::rules::{Filter, Rules};
 use crate::tree::{Kind, Tree, TreeEntry, TreeError};
 
 /// A directory, whole or in part. The paths given to [`DirTree::only`], [`DirTree::without`] and [`DirTree::rooted`] count
@@ -22,10 +22,7 @@ use crate::tree::{Kind, Tree, TreeEntry, TreeError};
 pub struct DirTree {
     path: PathBuf,
     root: Root,
-    base: Option<EntryPath>,
-    only: Option<Vec<EntryPath>>,
-    without: HashSet<EntryPath>,
-    exclude: Globs,
+    rules: Rules,
     skipped: Mutex<Vec<EntryPath>>,
 }
 
@@ -37,10 +34,7 @@ impl DirTree {
         Ok(Self {
             path,
             root,
-            base: None,
-            only: None,
-            without: HashSet::new(),
-            exclude: Globs::default(),
+            rules: Rules::default(),
             skipped: Mutex::new(Vec::new()),
         })
     }
@@ -48,21 +42,21 @@ impl DirTree {
     /// These files and directories alone, with all beneath them. One that does not exist contributes nothing.
     #[must_use]
     pub fn only(mut self, paths: Vec<EntryPath>) -> Self {
-        self.only = Some(paths);
+        self.rules.only(paths);
         self
     }
 
     /// Leaves these files and directories out, with all beneath them.
     #[must_use]
     pub fn without(mut self, paths: Vec<EntryPath>) -> Self {
-        self.without.extend(paths);
+        self.rules.without(paths);
         self
     }
 
     /// Leaves out what matches a pattern, as in a `.gitignore`: a name alone at any depth, a pattern with a slash from
     /// the packed root, with a slash at the end directories only. Negated patterns are refused.
     pub fn exclude<S: AsRef<str>>(mut self, patterns: &[S]) -> Result<Self, GlobError> {
-        self.exclude = Globs::new(patterns)?;
+        self.rules.exclude(patterns)?;
         Ok(self)
     }
 
@@ -70,10 +64,11 @@ impl DirTree {
     pub fn rooted(mut self, base: EntryPath) -> Result<Self, TreeError> {
         let opened = self.root.sub_root(&base);
         self.root = opened.map_err(|source| io_error("open", &self.path, Some(&base), source))?;
-        self.base = Some(match &self.base {
-            Some(outer) => outer.join(&base).map_err(|source| self.path_error(source))?,
-            None => base,
-        });
+        let base = self
+            .rules
+            .in_tree(base)
+            .map_err(|source| self.path_error(source))?;
+        self.rules.root_is(base);
         Ok(self)
     }
 
@@ -83,7 +78,7 @@ impl DirTree {
         path: Option<&EntryPath>,
         source: impl Into<io::Error>,
     ) -> TreeError {
-        let shown = match (&self.base, path) {
+        let shown = match (self.rules.base(), path) {
             (Some(base), Some(path)) => base.join(path).unwrap_or_else(|_| path.clone()),
             (Some(base), None) => base.clone(),
             (None, Some(path)) => path.clone(),
@@ -116,17 +111,19 @@ fn io_error(action: &'static str, root: &Path, path: Option<&EntryPath>, source:
 
 impl Tree for DirTree {
     fn entries(&self) -> Result<Vec<TreeEntry>, TreeError> {
+        let filter = self.rules.filter();
         let mut walk = Walk {
             tree: self,
+            filter: &filter,
             pending: Vec::new(),
             entries: Vec::new(),
             skipped: Vec::new(),
         };
-        match walk.starts() {
+        match filter.starts() {
             None => walk.directory(None)?,
             Some(starts) => {
                 for path in starts {
-                    walk.start(path)?;
+                    walk.start(path.clone())?;
                 }
             }
         }
@@ -164,24 +161,13 @@ impl Tree for DirTree {
 /// A listing under way.
 struct Walk<'a> {
     tree: &'a DirTree,
+    filter: &'a Filter<'a>,
     pending: Vec<EntryPath>,
     entries: Vec<TreeEntry>,
     skipped: Vec<EntryPath>,
 }
 
 impl Walk<'_> {
-    /// Where to begin, from the packed root; `None` for the packed root itself.
-    fn starts(&self) -> Option<Vec<EntryPath>> {
-        let only = self.tree.only.as_ref()?;
-        let Some(base) = &self.tree.base else {
-            return Some(only.clone());
-        };
-        if only.iter().any(|path| base.starts_with(path)) {
-            return None;
-        }
-        Some(only.iter().filter_map(|path| path.strip_prefix(base)).collect())
-    }
-
     fn start(&mut self, path: EntryPath) -> Result<(), TreeError> {
         let parent = match path.parent() {
             None => self.tree.root.open_at(None, DIRECTORY),
@@ -227,7 +213,7 @@ impl Walk<'_> {
         stat: &Stat,
     ) -> Result<(), TreeError> {
         let file_type = FileType::from_raw_mode(stat.st_mode);
-        if self.is_left_out(&path, file_type == FileType::Directory) {
+        if self.filter.leaves_out(&path, file_type == FileType::Directory) {
             return Ok(());
         }
         let (kind, size) = match file_type {
@@ -258,16 +244,6 @@ impl Walk<'_> {
         };
         self.entries.push(TreeEntry { path, kind, size });
         Ok(())
-    }
-
-    fn is_left_out(&self, path: &EntryPath, directory: bool) -> bool {
-        let without = &self.tree.without;
-        let named = !without.is_empty()
-            && match &self.tree.base {
-                None => without.contains(path),
-                Some(base) => base.join(path).is_ok_and(|full| without.contains(&full)),
-            };
-        named || self.tree.exclude.matches(path, directory)
     }
 }
 

@@ -35,7 +35,9 @@ mod partial;
 mod path;
 mod read;
 mod record;
+mod rules;
 mod seal;
+mod selection;
 mod tree;
 mod unpack;
 
@@ -53,5 +55,6 @@ pub use layer::{Compression, LayerKind, LayerPlan, Mtime, PackOptions, SealedLay
 pub use path::{EntryPath, PathError};
 pub use record::{Record, RecordDraft, RecordError, RecordLayer, RecordStep, Tool};
 pub use seal::seal_layer;
+pub use selection::Selection;
 pub use tree::{Kind, Tree, TreeEntry, TreeError};
 pub use unpack::{Limits, UnpackOptions, Unpacked, unpack};

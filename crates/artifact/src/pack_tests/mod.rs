@@ -2,6 +2,7 @@
 
 mod bytes;
 mod faults;
+mod selection;
 
 use std::collections::BTreeMap;
 use std::fs;
