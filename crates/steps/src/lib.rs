@@ -14,6 +14,7 @@ mod command;
 mod error;
 mod event;
 mod guard;
+mod kept;
 mod mask;
 mod normalise;
 mod output;
@@ -31,6 +32,7 @@ mod vendored;
 
 pub use error::{End, Error, ErrorKind, Problem};
 pub use event::{Event, OnEvent};
+pub use kept::{Distrust, InPlace, Kept, KeptError, PlannedFile, Stand, UpdateError, UpdateRequest, Updated};
 pub use mask::Masker;
 pub use preflight::{ToolVersion, preflight};
 pub use presets::{Leftover, Needed, Preset, Program};
