@@ -25,6 +25,9 @@ pub const VENDORED: &str = "node_modules";
 /// The commit's time of packed code.
 const TIME: i64 = 1_700_000_000;
 
+/// The threads of the machine that the figures are for.
+const JOBS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// A command that runs this program as a worker.
@@ -83,7 +86,7 @@ fn export(repository: &str, revision: &str, dest: &Path) {
     let tree = source
         .tree(&commit, options, &NEVER, &|_| {})
         .expect("the commit's tree");
-    tree.export(dest, &NEVER, &|_| {}).expect("the export");
+    tree.export(dest, JOBS, &NEVER, &|_| {}).expect("the export");
 }
 
 /// Seals the vendored files and assembles the artifact with everything else as its code; prints the artifact's path.
@@ -91,7 +94,7 @@ fn pack(tree: &Path, out: &Path, [dependencies, code]: [i32; 2]) {
     let vendored = vec![EntryPath::new(VENDORED).expect("a path")];
     let options = PackOptions {
         compression: Compression::Zstd,
-        jobs: NonZeroUsize::MIN.saturating_add(1),
+        jobs: JOBS,
         cancel: &NEVER,
         on_event: &|_| {},
     };

@@ -9,7 +9,7 @@ use shipit_artifact::Tree;
 use shipit_source::{Error, Event, Source, TreeOptions};
 use shipit_testbed::{Cmd, Repo, Tmp};
 
-use crate::support::{archive, export, options, snapshot, told};
+use crate::support::{JOBS, archive, export, options, snapshot, told};
 
 pub const PLAIN: TreeOptions = TreeOptions { revision_file: false };
 
@@ -310,7 +310,7 @@ fn the_tree_trait_gives_what_is_exported_and_revision_holds_the_id() {
         let source = Source::open(options(&tmp, &[repo.path().to_str().unwrap()]))?;
         let commit = source.resolve("main", &never, on_event)?;
         let tree = source.tree(&commit, TreeOptions::default(), &never, on_event)?;
-        let exported = tree.export(&tmp.join("out"), &never, on_event)?;
+        let exported = tree.export(&tmp.join("out"), JOBS, &never, on_event)?;
         let (mut files, mut bytes) = (0, 0);
         for entry in tree.entries().unwrap() {
             if entry.kind == shipit_artifact::Kind::Directory {
@@ -332,7 +332,7 @@ fn the_tree_trait_gives_what_is_exported_and_revision_holds_the_id() {
         let tracked: Vec<String> = tree.tracked().iter().map(ToString::to_string).collect();
         assert_eq!(tracked, [".gitattributes", "a.crlf", "bin/run", "link", "v"]);
         // A second export does not mix with the first.
-        let again = tree.export(&tmp.join("out"), &never, on_event);
+        let again = tree.export(&tmp.join("out"), JOBS, &never, on_event);
         assert!(matches!(again, Err(Error::DestinationInUse { .. })));
         Ok(())
     });

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use shipit_source::{Error, ErrorKind, Event, Source, SourceOptions, TreeOptions};
 use shipit_testbed::{Cmd, GitHttp, Repo, Tmp, Tmpfs, random_hex};
 
-use crate::support::{Told, both, export, options, resolve, told};
+use crate::support::{JOBS, Told, both, export, options, resolve, told};
 
 fn export_until(options: &SourceOptions, dest: &Path, cancel: &AtomicBool) -> Told<()> {
     told(|on_event| {
@@ -15,7 +15,7 @@ fn export_until(options: &SourceOptions, dest: &Path, cancel: &AtomicBool) -> To
         let source = Source::open(options.clone())?;
         let commit = source.resolve("HEAD", &never, on_event)?;
         let tree = source.tree(&commit, TreeOptions::default(), &never, on_event)?;
-        tree.export(dest, cancel, on_event).map(|_| ())
+        tree.export(dest, JOBS, cancel, on_event).map(|_| ())
     })
 }
 

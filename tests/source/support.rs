@@ -1,6 +1,7 @@
 //! What the tests of the source share: options, collected events, directories to compare.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 use shipit_source::{Commit, Error, Event, Fetch, Remote, Source, SourceOptions, Timeouts, TreeOptions};
 use shipit_testbed::{Cmd, Repo, Tmp, git_env};
+
+/// How many threads export.
+pub const JOBS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 /// Options for these remotes, with a mirror in `tmp` and an environment that knows no user.
 pub fn options(tmp: &Tmp, remotes: &[&str]) -> SourceOptions {
@@ -95,7 +99,7 @@ pub fn export(options: &SourceOptions, revision: &str, dest: &Path, tree: TreeOp
         let commit = source.resolve(revision, &never, on_event)?;
         source
             .tree(&commit, tree, &never, on_event)?
-            .export(dest, &never, on_event)?;
+            .export(dest, JOBS, &never, on_event)?;
         Ok(commit)
     })
 }

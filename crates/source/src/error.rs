@@ -262,6 +262,14 @@ pub enum Error {
         /// The destination.
         path: PathBuf,
     },
+    /// An entry that the commit's tree does not have was to be written.
+    #[error("commit {commit} has no {path} to write")]
+    NoEntry {
+        /// The commit.
+        commit: String,
+        /// The path, printable.
+        path: String,
+    },
     /// The cancel flag was set.
     #[error("cancelled")]
     Cancelled,
@@ -272,7 +280,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Remote { .. } | Self::NoRemote | Self::BadRevision { .. } => ErrorKind::Input,
+            Self::Remote { .. } | Self::NoRemote | Self::BadRevision { .. } | Self::NoEntry { .. } => {
+                ErrorKind::Input
+            }
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::Ambiguous,
             Self::Unreachable { .. } => ErrorKind::Unreachable,

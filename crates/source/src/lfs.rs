@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use shipit_artifact::{EntryPath, Sha256Writer};
+use shipit_artifact::{Digest, EntryPath, Sha256Writer};
 
 use crate::commit::Commit;
 use crate::config_text;
@@ -23,8 +23,8 @@ pub(crate) const LARGEST_POINTER: u64 = 1024;
 /// What stands in git in place of an LFS file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pointer {
-    /// The object's SHA-256, lower-case hex.
-    pub oid: String,
+    /// The object's SHA-256.
+    pub oid: Digest,
     /// Its size in bytes.
     pub size: u64,
     /// The pointer as git stores it.
@@ -53,9 +53,8 @@ impl Pointer {
                 _ => {}
             }
         }
-        let oid = oid.filter(|oid| oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         Some(Self {
-            oid: oid.to_ascii_lowercase(),
+            oid: oid?.to_ascii_lowercase().parse().ok()?,
             size: size?,
             text: bytes.to_vec(),
         })
@@ -72,8 +71,8 @@ pub(crate) fn object(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<PathBuf, Error> {
     let store = store(&source.mirror);
-    let kept = object_path(&store, &pointer.oid);
-    for known in [&kept, &object_path(&commit.git_dir.join("lfs"), &pointer.oid)] {
+    let kept = object_path(&store, pointer.oid);
+    for known in [&kept, &object_path(&commit.git_dir.join("lfs"), pointer.oid)] {
         if is_object(known, pointer)? {
             return Ok(known.clone());
         }
@@ -89,7 +88,7 @@ pub(crate) fn object(
     let git_dir = scratch_repository(&store)?;
     let not_had = |reason| Error::LfsObject {
         path: path.to_string(),
-        oid: pointer.oid.clone(),
+        oid: pointer.oid.to_string(),
         reason,
     };
     let output = partial.reopen().map_err(failed("opening", partial.path()))?;
@@ -106,7 +105,7 @@ pub(crate) fn object(
         ));
     }
     // Its own copy is of no use: the file moves to where the next build looks.
-    let _ = fs::remove_file(object_path(&git_dir.join("lfs"), &pointer.oid));
+    let _ = fs::remove_file(object_path(&git_dir.join("lfs"), pointer.oid));
     partial
         .persist(&kept)
         .map_err(|error| failed("writing", &kept)(error.error))?;
@@ -178,7 +177,8 @@ fn store(mirror: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn object_path(store: &Path, oid: &str) -> PathBuf {
+fn object_path(store: &Path, oid: Digest) -> PathBuf {
+    let oid = oid.to_string();
     store.join("objects").join(&oid[..2]).join(&oid[2..4]).join(oid)
 }
 
@@ -195,7 +195,7 @@ fn is_object(path: &Path, pointer: &Pointer) -> Result<bool, Error> {
     };
     let mut hash = Sha256Writer::new(io::sink());
     let length = io::copy(&mut file, &mut hash).map_err(failed)?;
-    Ok(length == pointer.size && hash.finish().1.to_string() == pointer.oid)
+    Ok(length == pointer.size && hash.finish().1 == pointer.oid)
 }
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
         let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
         let text = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 12345\n");
         let pointer = Pointer::parse(text.as_bytes()).unwrap();
-        assert_eq!((pointer.oid.as_str(), pointer.size), (oid, 12345));
+        assert_eq!((pointer.oid.to_string().as_str(), pointer.size), (oid, 12345));
         assert_eq!(Pointer::parse(b"just text\n"), None);
         assert_eq!(Pointer::parse(text.replace("4d7a", "4d7x").as_bytes()), None);
     }

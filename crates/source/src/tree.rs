@@ -1,22 +1,22 @@
 //! The tree of a commit, as `git archive` would write it: its listing, and the content of its files.
 //!
-//! How the listing is made stands in `walk`, how it is written to disk in `export`.
+//! How the listing is made stands in `walk`, how it is written to disk in `export` and `write`.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Cursor, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
-use git2::{Oid, Repository};
-use shipit_artifact::{EntryPath, Tree, TreeEntry, TreeError};
+use git2::Oid;
+use shipit_artifact::{Digest, EntryPath, Tree, TreeEntry, TreeError};
 
 use crate::commit::Commit;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::event::Event;
 use crate::options::{SourceOptions, TreeOptions};
-use crate::subst::{self, Values};
+use crate::origin::Origin;
 use crate::walk;
 
 /// A commit's files with attributes applied: what `git archive` would write, and `REVISION`.
@@ -31,12 +31,6 @@ pub struct CommitTree {
     pub(crate) nodes: Vec<Node>,
 }
 
-/// A commit whose files are in the tree: the one asked for, or a submodule's.
-pub(crate) struct Origin {
-    pub repository: Mutex<Repository>,
-    pub values: Values,
-}
-
 /// An entry and where its content comes from.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -49,14 +43,22 @@ pub(crate) struct Node {
 pub(crate) enum Content {
     /// Directories and symlinks, whose entry says all.
     None,
-    /// A blob of an origin, converted.
-    Blob {
+    /// A blob of an origin, as it is stored.
+    Blob { origin: usize, id: Oid },
+    /// A blob of an origin that is not written as it is stored.
+    Converted {
         origin: usize,
         id: Oid,
         conversion: Conversion,
+        /// The SHA-256 of what is written.
+        written: Digest,
     },
     /// An LFS object's file.
-    Lfs(PathBuf),
+    Lfs {
+        file: PathBuf,
+        /// Its SHA-256.
+        content: Digest,
+    },
     /// These bytes.
     Bytes(Vec<u8>),
 }
@@ -87,87 +89,54 @@ impl CommitTree {
             .collect()
     }
 
+    pub(crate) fn node(&self, path: &EntryPath) -> Option<&Node> {
+        let found = self.nodes.binary_search_by(|node| node.entry.path.cmp(path));
+        found.ok().and_then(|at| self.nodes.get(at))
+    }
+
     /// The content of a node: in memory, or the LFS object's file.
     fn read<'a>(&'a self, node: &'a Node) -> Result<Box<dyn Read + Send + 'a>, Error> {
         Ok(match &node.content {
             Content::None => Box::new(std::io::empty()),
             Content::Bytes(bytes) => Box::new(Cursor::new(bytes.as_slice())),
-            Content::Lfs(path) => {
-                let file = File::open(path).map_err(|source| Error::Io {
-                    doing: "reading",
-                    path: path.clone(),
-                    source,
-                })?;
-                Box::new(file)
-            }
-            Content::Blob { .. } => {
-                let mut bytes = Vec::new();
-                self.with_bytes(node, |content| {
-                    bytes = content.to_vec();
-                    Ok(())
-                })?;
+            Content::Lfs { file, .. } => Box::new(open_object(file)?),
+            Content::Blob { .. } | Content::Converted { .. } => {
+                let bytes = self.with_bytes(node, |content| Ok(content.into_owned()))?;
                 Box::new(Cursor::new(bytes))
             }
         })
     }
 
-    /// Hands a blob's converted content to `take` without another copy. Other nodes have none.
-    pub(crate) fn with_bytes(
+    /// Hands a blob's content to `take` as it is written, without another copy. Other nodes have none.
+    pub(crate) fn with_bytes<T>(
         &self,
         node: &Node,
-        take: impl FnOnce(&[u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let Content::Blob {
-            origin,
-            id,
-            conversion,
-        } = &node.content
-        else {
-            return Ok(());
+        take: impl FnOnce(Cow<'_, [u8]>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (origin, id) = match &node.content {
+            Content::Blob { origin, id } | Content::Converted { origin, id, .. } => (*origin, *id),
+            Content::None | Content::Lfs { .. } | Content::Bytes(_) => return take(Cow::Borrowed(&[])),
         };
-        let Some(origin) = self.origins.get(*origin) else {
-            return Ok(());
+        let Some(origin) = self.origins.get(origin) else {
+            return take(Cow::Borrowed(&[]));
         };
-        let repository = origin.repository.lock().unwrap_or_else(PoisonError::into_inner);
-        let damaged = |source| Error::Damaged {
-            git_dir: repository.path().to_path_buf(),
-            what: format!("{} ({id})", node.entry.path),
-            source,
+        let path = &node.entry.path;
+        let Content::Converted { conversion, .. } = &node.content else {
+            return origin.stored(id, path, |bytes| take(Cow::Borrowed(bytes)));
         };
-        let odb = repository.odb().map_err(damaged)?;
-        let object = odb.read(*id).map_err(damaged)?;
-        if conversion.is_none() {
-            return take(object.data());
-        }
-        let (bytes, _) = converted(
-            object.data().to_vec(),
-            *id,
-            conversion,
-            origin,
-            &node.entry.path.to_string(),
-        )?;
-        take(&bytes)
+        let stored = origin.stored(id, path, |bytes| Ok(bytes.to_vec()))?;
+        let (bytes, _) = origin.convert(stored, id, conversion, path)?;
+        take(Cow::Owned(bytes))
     }
 }
 
-/// A blob's bytes as they are exported, and the name of an encoding that could not be applied.
-pub(crate) fn converted(
-    bytes: Vec<u8>,
-    id: Oid,
-    conversion: &Conversion,
-    origin: &Origin,
-    path: &str,
-) -> Result<(Vec<u8>, Option<String>), Error> {
-    let (bytes, not_encoded) = conversion.apply(&id.to_string(), bytes);
-    if !conversion.subst {
-        return Ok((bytes, not_encoded));
-    }
-    let expanded = subst::expand(&bytes, &origin.values).map_err(|refused| Error::Placeholder {
-        path: path.to_owned(),
-        placeholder: refused.placeholder,
-        reason: refused.reason,
-    })?;
-    Ok((expanded, not_encoded))
+/// Opens an LFS object's file.
+pub(crate) fn open_object(path: &Path) -> Result<File, Error> {
+    File::open(path).map_err(|source| Error::Io {
+        doing: "reading",
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 impl std::fmt::Debug for CommitTree {
@@ -189,10 +158,8 @@ impl Tree for CommitTree {
             path: path.to_string(),
             source,
         };
-        let found = self.nodes.binary_search_by(|node| node.entry.path.cmp(path));
-        let node = found
-            .ok()
-            .and_then(|at| self.nodes.get(at))
+        let node = self
+            .node(path)
             .ok_or_else(|| failed("the commit has no such path".into()))?;
         self.read(node).map_err(|error| failed(Box::new(error)))
     }

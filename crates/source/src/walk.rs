@@ -2,11 +2,10 @@
 //! once, before anything is written.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use git2::Oid;
-use shipit_artifact::{EntryPath, Kind, TreeEntry};
+use shipit_artifact::{Digest, EntryPath, Kind, TreeEntry, sha256};
 
 use crate::attributes::{Attributes, Stack, State};
 use crate::commit::Commit;
@@ -17,10 +16,11 @@ use crate::event::Event;
 use crate::level::{Level, blob_size, check_name, mounted, read_blob, read_blob_at, unsafe_path};
 use crate::lfs::{self, Pointer};
 use crate::options::{SourceOptions, Submodules, TreeOptions};
+use crate::origin::Origin;
 use crate::repository;
 use crate::submodule;
 use crate::subst::Values;
-use crate::tree::{CommitTree, Content, Node, Origin, converted};
+use crate::tree::{CommitTree, Content, Node};
 
 /// Submodules within submodules, at most.
 const DEEPEST: usize = 16;
@@ -94,15 +94,11 @@ impl Walk<'_> {
             .odb()
             .and_then(|odb| Ok(CommitText::parse(odb.read(id)?.data())))
             .map_err(damaged)?;
-        let second = repository::open_git_dir(&commit.git_dir)?;
         let values = Values {
             id: commit.id.clone(),
             text,
         };
-        self.origins.push(Origin {
-            repository: Mutex::new(second),
-            values,
-        });
+        self.origins.push(Origin::new(&commit.git_dir, values));
         let origin = self.origins.len() - 1;
         let gitmodules = read_blob_at(&repository, tree, b".gitmodules").map_err(damaged)?;
         let mut level = Level {
@@ -224,29 +220,47 @@ impl Walk<'_> {
                 return Ok(());
             }
         }
-        if !conversion.is_none() {
-            let bytes = read_blob(level, id, &entry.path)?;
-            let Some(origin) = self.origins.get(level.origin) else {
-                return Ok(());
-            };
-            let (bytes, not_encoded) = converted(bytes, id, &conversion, origin, &entry.path.to_string())?;
-            entry.size = bytes.len() as u64;
-            if let Some(encoding) = not_encoded {
-                (self.on_event)(Event::NotEncoded {
-                    path: entry.path.to_string(),
-                    encoding,
-                });
-            }
-        }
-        self.nodes.push(Node {
-            entry,
-            content: Content::Blob {
+        let mut content = Content::Blob {
+            origin: level.origin,
+            id,
+        };
+        if !conversion.is_none()
+            && let Some((written, size)) = self.converted(level, &entry.path, id, &conversion)?
+        {
+            entry.size = size;
+            content = Content::Converted {
                 origin: level.origin,
                 id,
                 conversion,
-            },
-        });
+                written,
+            };
+        }
+        self.nodes.push(Node { entry, content });
         Ok(())
+    }
+
+    /// The digest and size of what is written in place of the blob; `None` when the conversion leaves it as it is stored.
+    fn converted(
+        &self,
+        level: &Level<'_>,
+        path: &EntryPath,
+        id: Oid,
+        conversion: &Conversion,
+    ) -> Result<Option<(Digest, u64)>, Error> {
+        let stored = read_blob(level, id, path)?;
+        let before = sha256(&stored);
+        let Some(origin) = self.origins.get(level.origin) else {
+            return Ok(None);
+        };
+        let (bytes, not_encoded) = origin.convert(stored, id, conversion, path)?;
+        if let Some(encoding) = not_encoded {
+            (self.on_event)(Event::NotEncoded {
+                path: path.to_string(),
+                encoding,
+            });
+        }
+        let written = sha256(&bytes);
+        Ok((written != before).then_some((written, bytes.len() as u64)))
     }
 
     fn ignore_filter(&mut self, path: &EntryPath, filter: String) {
@@ -336,7 +350,8 @@ impl Walk<'_> {
             };
             let path = node.entry.path.clone();
             let file = lfs::object(self.source, &commit, &path, &pointer, self.cancel, self.on_event)?;
-            node.content = Content::Lfs(file);
+            let content = pointer.oid;
+            node.content = Content::Lfs { file, content };
         }
         Ok(())
     }

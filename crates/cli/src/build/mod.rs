@@ -99,9 +99,8 @@ fn resolve(source: &Source, rev: &str, context: &Context) -> Result<(Commit, Com
 
 fn export(tree: &CommitTree, workspace: &BuildWorkspace, context: &Context) -> Result<()> {
     let reporter = report::Source::new(&context.output);
-    tree.export(&workspace.steps().root, context.interrupt.flag(), &|event| {
-        reporter.event(&event);
-    })?;
+    let (root, jobs) = (&workspace.steps().root, context.jobs());
+    tree.export(root, jobs, context.interrupt.flag(), &|event| reporter.event(&event))?;
     Ok(())
 }
 

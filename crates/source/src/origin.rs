@@ -1,0 +1,82 @@
+//! A commit whose files are in a tree: reading its objects, by several threads at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use git2::{Oid, Repository};
+
+use crate::convert::Conversion;
+use crate::error::Error;
+use crate::repository;
+use crate::subst::{self, Values};
+
+/// A commit whose files are in the tree: the one asked for, or a submodule's.
+pub(crate) struct Origin {
+    git_dir: PathBuf,
+    values: Values,
+    /// libgit2 serves one thread a handle: each reader takes one, and the next one finds it here.
+    idle: Mutex<Vec<Repository>>,
+}
+
+impl Origin {
+    pub(crate) fn new(git_dir: &Path, values: Values) -> Self {
+        Self {
+            git_dir: git_dir.to_path_buf(),
+            values,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Hands a blob's bytes to `take` as git stores them, without a copy. `path` is for an error.
+    pub(crate) fn stored<T>(
+        &self,
+        id: Oid,
+        path: &dyn std::fmt::Display,
+        take: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let repository = self.handle()?;
+        let damaged = |source| Error::Damaged {
+            git_dir: self.git_dir.clone(),
+            what: format!("{path} ({id})"),
+            source,
+        };
+        let taken = {
+            let odb = repository.odb().map_err(damaged)?;
+            let object = odb.read(id).map_err(damaged)?;
+            take(object.data())
+        };
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(repository);
+        taken
+    }
+
+    fn handle(&self) -> Result<Repository, Error> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(repository) => Ok(repository),
+            None => repository::open_git_dir(&self.git_dir),
+        }
+    }
+
+    /// A blob's bytes as they are exported, and the name of an encoding that could not be applied.
+    pub(crate) fn convert(
+        &self,
+        bytes: Vec<u8>,
+        id: Oid,
+        conversion: &Conversion,
+        path: &dyn std::fmt::Display,
+    ) -> Result<(Vec<u8>, Option<String>), Error> {
+        let (bytes, not_encoded) = conversion.apply(&id.to_string(), bytes);
+        if !conversion.subst {
+            return Ok((bytes, not_encoded));
+        }
+        let expanded = subst::expand(&bytes, &self.values).map_err(|refused| Error::Placeholder {
+            path: path.to_string(),
+            placeholder: refused.placeholder,
+            reason: refused.reason,
+        })?;
+        Ok((expanded, not_encoded))
+    }
+}
