@@ -155,6 +155,22 @@ pub enum Error {
         /// Which limit, with its value.
         limit: String,
     },
+    /// A frame of a layer cannot be had, or is not what the layer's index says.
+    #[error("the layer's frame {number} cannot be used")]
+    Frame {
+        /// Which frame, from 0.
+        number: usize,
+        /// Why; of kind `InvalidData` when it is not what the index says.
+        source: io::Error,
+    },
+    /// An entry of a layer is not what the layer's index says.
+    #[error("the layer's entry {entry} is not what its index says: {why}")]
+    EntryDiffers {
+        /// Which entry, printable.
+        entry: String,
+        /// In what.
+        why: String,
+    },
     /// An entry could not be written.
     #[error("cannot {action} {entry} in {}", dest.display())]
     Unpack {
@@ -228,6 +244,7 @@ impl Error {
             Self::Read { .. } | Self::NotATarball { .. } | Self::Truncated { .. } | Self::Broken { .. } => {
                 ErrorKind::Content
             }
+            Self::Frame { .. } | Self::EntryDiffers { .. } => ErrorKind::Content,
             Self::Escapes { .. }
             | Self::ThroughSymlink { .. }
             | Self::RefusedKind { .. }
@@ -267,7 +284,7 @@ impl Error {
             }
             Self::NotEmpty { .. } => "give an empty directory",
             Self::NotATarball { .. } => "pack it as a tarball, plain or compressed by gzip or zstd",
-            Self::Truncated { .. } | Self::Read { .. } => {
+            Self::Truncated { .. } | Self::Read { .. } | Self::Frame { .. } | Self::EntryDiffers { .. } => {
                 "fetch it again; when that does not help, build it again"
             }
             Self::Escapes { .. } | Self::ThroughSymlink { .. } | Self::RefusedKind { .. } => {
