@@ -90,6 +90,47 @@ pub enum Event {
         /// The newer one.
         newest: String,
     },
+    /// A download of a shared layer goes on; it comes often.
+    Fetching {
+        /// The object's key.
+        key: String,
+        /// Bytes that have arrived.
+        received: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// A shared layer was fetched, checked, and is there.
+    LayerFetched {
+        /// The step's name.
+        layer: String,
+        /// The layer key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A shared layer is not what it should be. It is not used: as if it were not there.
+    LayerRefused {
+        /// The layer's URL.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A layer of this artifact was put into the store for other builders.
+    LayerOffered {
+        /// The step's name.
+        layer: String,
+        /// The layer key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The store holds other bytes than ours under the same layer key. They are left there, and nothing is copied from them.
+    LayerDiffers {
+        /// The step's name.
+        layer: String,
+        /// The layer's URL.
+        url: String,
+    },
     /// The release is complete.
     Published {
         /// Its id.

@@ -1,6 +1,7 @@
 //! Reading by URL, as hosts do: `file:///`, `http(s)://` and `s3://`. What is read is not checked here beyond its length.
 
 mod http;
+mod ranges;
 
 use std::fmt;
 use std::future::Future;
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 
 use crate::s3::{S3, S3Options};
 use crate::{Download, Error, Event, Objects, OnEvent, StoreUrl, key, redacted};
+
+pub use ranges::{Ranged, RangesOptions};
 
 /// How URLs are read.
 #[derive(Clone, Debug)]

@@ -63,6 +63,21 @@ pub fn layer_key(app: &str, layer: &str, file: &str) -> Result<String, Error> {
     ))
 }
 
+/// `layers/<app>/<layer key>/layer.json`: what a shared layer is; it is there when this is.
+pub fn shared_layer_key(app: &str, layer: &str) -> Result<String, Error> {
+    layer_key(app, layer, "layer.json")
+}
+
+/// `layers/<app>/<layer key>/<sha256>.frames`: a shared layer's frames, by the digest of their bytes.
+pub fn shared_frames_key(app: &str, layer: &str, sha256: &str) -> Result<String, Error> {
+    layer_key(app, layer, &format!("{}.frames", digest(sha256)?))
+}
+
+/// `releases/<app>/`: the prefix of all stages' releases.
+pub fn stages_prefix(app: &str) -> Result<String, Error> {
+    Ok(format!("releases/{}/", name("the app", app)?))
+}
+
 /// `releases/<app>/<stage>/`: the prefix of a stage's releases.
 pub fn releases_prefix(app: &str, stage: &str) -> Result<String, Error> {
     Ok(format!(
@@ -296,6 +311,15 @@ mod tests {
             layer_key("shop", "k1", "frames").unwrap(),
             "layers/shop/k1/frames"
         );
+        assert_eq!(
+            shared_layer_key("shop", "k1").unwrap(),
+            "layers/shop/k1/layer.json"
+        );
+        assert_eq!(
+            shared_frames_key("shop", "k1", SHA).unwrap(),
+            format!("layers/shop/k1/{SHA}.frames")
+        );
+        assert_eq!(stages_prefix("shop").unwrap(), "releases/shop/");
         assert_eq!(
             release_key("shop", "production", &id).unwrap(),
             "releases/shop/production/20261121T134515Z-3074f46/release.json"

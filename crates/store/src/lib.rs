@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod artifact_url;
 mod directory;
 mod download;
 mod error;
@@ -19,12 +20,14 @@ mod publish;
 mod release;
 mod retry;
 mod s3;
+pub mod shared;
 mod store;
 
+pub use artifact_url::ArtifactUrl;
 pub use download::Download;
 pub use error::{BoxError, Error, ErrorKind};
 pub use event::{Event, OnEvent};
-pub use fetch::{FetchRetry, Fetcher, FetcherOptions};
+pub use fetch::{FetchRetry, Fetcher, FetcherOptions, Ranged, RangesOptions};
 pub use layout::ReleaseId;
 pub use location::{StoreUrl, redacted};
 pub use objects::{Body, Content, Meta, Objects, PutOptions, PutOutcome};

@@ -18,6 +18,13 @@ pub enum Body {
     Bytes(Bytes),
     /// A local file, read in pieces; it must not change meanwhile.
     File(PathBuf),
+    /// Some bytes of a local file, likewise.
+    Part {
+        /// The file.
+        path: PathBuf,
+        /// The bytes; they lie within it.
+        range: Range<u64>,
+    },
 }
 
 impl From<Vec<u8>> for Body {

@@ -1,7 +1,7 @@
 //! Writing into a directory store: a temporary file that is complete and on disk before it gets its name.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -242,6 +242,17 @@ impl<'a> Opened<'a> {
                 name: PathBuf::from("(memory)"),
                 size: bytes.len() as u64,
             }),
+            Body::Part { path, range } => {
+                let failed = |source| Error::io("read", path, source);
+                let mut file = File::open(path).map_err(failed)?;
+                file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+                let size = range.end.saturating_sub(range.start);
+                Ok(Self {
+                    from: Box::new(file.take(size)),
+                    name: path.clone(),
+                    size,
+                })
+            }
             Body::File(path) => {
                 let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
                 let metadata = file

@@ -1,7 +1,9 @@
 //! CRC64NVME, as S3 writes it, and the digests of a local body.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,13 +68,14 @@ impl Sums {
 
     /// Reads the whole file, off the runtime; it stops when nobody waits any more.
     pub(super) async fn of_body(body: &Body) -> Result<Self, Error> {
-        let path = match body {
+        let (path, range) = match body {
             Body::Bytes(bytes) => return Ok(Self::of_bytes(bytes)),
-            Body::File(path) => path.clone(),
+            Body::File(path) => (path.clone(), 0..u64::MAX),
+            Body::Part { path, range } => (path.clone(), range.clone()),
         };
         let alive = Arc::new(AtomicBool::new(true));
         let guard = ClearOnDrop(alive.clone());
-        let sums = tokio::task::spawn_blocking(move || of_file(&path, &alive)).await;
+        let sums = tokio::task::spawn_blocking(move || of_file(&path, range, &alive)).await;
         drop(guard);
         sums.map_err(|source| Error::Task { source })?
     }
@@ -95,9 +98,11 @@ impl Drop for ClearOnDrop {
     }
 }
 
-fn of_file(path: &Path, alive: &AtomicBool) -> Result<Sums, Error> {
+fn of_file(path: &Path, range: Range<u64>, alive: &AtomicBool) -> Result<Sums, Error> {
     let failed = |source| Error::io("read", path, source);
     let mut file = File::open(path).map_err(failed)?;
+    file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+    let mut file = file.take(range.end - range.start);
     let mut piece = vec![0; PIECE];
     let mut sums = Summing::new();
     while alive.load(Ordering::Relaxed) {
@@ -119,7 +124,21 @@ pub(super) async fn in_memory(body: &Body) -> Result<Bytes, Error> {
             .await
             .map_err(|source| Error::io("read", path, source))?
             .into()),
+        Body::Part { path, range } => read_part(path, range.clone()).await,
     }
+}
+
+/// Some bytes of a file in memory.
+pub(super) async fn read_part(path: &Path, range: Range<u64>) -> Result<Bytes, Error> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
+        let file = File::open(&path);
+        file.and_then(|file| file.read_exact_at(&mut bytes, range.start))
+            .map_err(|source| Error::io("read", path, source))?;
+        Ok(Bytes::from(bytes))
+    });
+    read.await.map_err(|source| Error::Task { source })?
 }
 
 /// A body's size.
@@ -132,6 +151,7 @@ pub(super) async fn size_of(body: &Body) -> Result<u64, Error> {
                 .map_err(|source| Error::io("read", path, source))?;
             Ok(metadata.len())
         }
+        Body::Part { range, .. } => Ok(range.end.saturating_sub(range.start)),
     }
 }
 

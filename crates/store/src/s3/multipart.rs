@@ -1,6 +1,7 @@
 //! Writing a file in parts, several at once; each part is read once, summed, and kept until the server has it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,12 +48,12 @@ impl S3 {
         &self,
         key: &str,
         path: &Path,
-        size: u64,
+        range: Range<u64>,
         options: &PutOptions,
     ) -> Result<bool, Error> {
         for _ in 0..ROUNDS {
             let mut upload = self.begin(key, options.content_type.as_deref(), true).await?;
-            let sent = self.send_parts(&upload, path, size, options).await;
+            let sent = self.send_parts(&upload, path, range.clone(), options).await;
             let done = match sent {
                 Ok((parts, whole)) => self.complete(&mut upload, parts, &whole).await,
                 Err(error) => Err(error),
@@ -82,20 +83,21 @@ impl S3 {
         &self,
         upload: &Upload,
         path: &Path,
-        size: u64,
+        range: Range<u64>,
         options: &PutOptions,
     ) -> Result<(Vec<CompletedPart>, Whole), Error> {
+        let size = range.end - range.start;
         let part_size = part_size(size, self.inner.options.part_size);
-        let mut reader = Reader::open(path)?;
+        let mut reader = Reader::open(path, range.start)?;
         let meter = Meter::new(&upload.key, size, self.inner.on_event.clone());
         let mut running = JoinSet::new();
         let mut parts = Vec::new();
         let mut number = 0;
-        while reader.at < size {
+        while reader.at < range.end {
             while running.len() >= self.inner.options.parallel.get() {
                 parts.extend(joined(running.join_next().await)?);
             }
-            let len = part_size.min(size - reader.at);
+            let len = part_size.min(range.end - reader.at);
             let (next, bytes, crc) = reader.part(len, path).await?;
             reader = next;
             number += 1;
@@ -225,13 +227,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(path: &Path) -> Result<Self, Error> {
+    fn open(path: &Path, at: u64) -> Result<Self, Error> {
         let file = File::open(path).map_err(|source| Error::io("read", path, source))?;
         Ok(Self {
             file: Arc::new(file),
             sha256: Sha256::new(),
             crc: 0,
-            at: 0,
+            at,
         })
     }
 

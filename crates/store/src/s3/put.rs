@@ -48,7 +48,10 @@ impl S3 {
                 return Ok(outcome);
             }
             let created = match (body, large) {
-                (Body::File(path), true) => self.put_parts(key, path, size, options).await?,
+                (Body::File(path), true) => self.put_parts(key, path, 0..size, options).await?,
+                (Body::Part { path, range }, true) => {
+                    self.put_parts(key, path, range.clone(), options).await?
+                }
                 _ => self.put_whole(key, body, options).await?,
             };
             if created {
@@ -261,9 +264,9 @@ impl S3 {
     }
 }
 
-fn body_name(body: &Body) -> String {
+pub(super) fn body_name(body: &Body) -> String {
     match body {
         Body::Bytes(_) => "(memory)".to_owned(),
-        Body::File(path) => path.display().to_string(),
+        Body::File(path) | Body::Part { path, .. } => path.display().to_string(),
     }
 }
