@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use shipit_artifact::DirTree;
 use shipit_steps::{EnvVar, Error, ErrorKind, Event, GoOutput, TestSpec, Tool, preflight, run_test};
 use shipit_testbed::Tmp;
 
@@ -41,12 +42,16 @@ fn the_versions_of_the_real_tools_are_told() {
         step(Tool::Npm { production: true }),
         step(Tool::Go { packages }),
     ];
-    let tools = preflight(&steps, &bench.workspace, &[], &AtomicBool::new(false)).unwrap();
+    let tree = DirTree::new(bench.root()).unwrap();
+    let tools = preflight(&steps, &tree, &[], &bench.workspace, &AtomicBool::new(false)).unwrap();
+    let tools = tools.all();
     let found: Vec<_> = tools.iter().map(|tool| tool.name.as_str()).collect();
     assert_eq!(found, ["bundle", "carton", "go", "node", "npm", "perl", "ruby"]);
     for tool in &tools {
         let major: u32 = tool.version.split('.').next().unwrap().parse().unwrap();
         assert!(major < 100 && tool.version.split('.').count() >= 2, "{tool:?}");
+        let interpreter = ["node", "perl", "ruby"].contains(&tool.name.as_str());
+        assert_eq!(tool.abi.is_some(), interpreter, "{tool:?}");
     }
 }
 

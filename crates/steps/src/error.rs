@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use shipit_artifact::EntryPath;
+use shipit_artifact::{EntryPath, TreeError};
 
 /// What kind of failure it is; the cli maps it to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +127,14 @@ pub enum Error {
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
+    },
+    /// The tree that the step would run in cannot be read.
+    #[error("step `{step}`: cannot read the tree that it runs in")]
+    Tree {
+        /// The step.
+        step: String,
+        /// Why.
+        source: TreeError,
     },
 }
 
@@ -317,7 +325,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Cancelled { .. } => ErrorKind::Cancelled,
-            Self::Io { .. } => ErrorKind::Local,
+            Self::Io { .. } | Self::Tree { .. } => ErrorKind::Local,
             Self::Spec { .. } => ErrorKind::Config,
             Self::Preflight(problems) if problems.iter().all(Problem::is_of_config) => ErrorKind::Config,
             _ => ErrorKind::Step,

@@ -15,6 +15,7 @@ mod error;
 mod event;
 mod guard;
 mod kept;
+mod key;
 mod mask;
 mod normalise;
 mod output;
@@ -28,13 +29,17 @@ mod session;
 mod spec;
 mod step;
 mod test_run;
+mod tree_files;
 mod vendored;
 
 pub use error::{End, Error, ErrorKind, Problem};
 pub use event::{Event, OnEvent};
 pub use kept::{Distrust, InPlace, Kept, KeptError, PlannedFile, Stand, UpdateError, UpdateRequest, Updated};
+pub use key::{
+    Difference, EarlierLayer, KeyPart, KeyRequest, LayerKey, Platform, StepKeys, differences, layer_keys, platform,
+};
 pub use mask::Masker;
-pub use preflight::{ToolVersion, preflight};
+pub use preflight::{ToolVersion, Tools, preflight};
 pub use presets::{Leftover, Needed, Preset, Program};
 pub use processes::become_subreaper;
 pub use sealed::SealedTree;

@@ -19,7 +19,7 @@ use crate::presets::{Environment, bundle, carton, compilers, from_root, go, npm,
 use crate::runner::{Limits, Runner};
 use crate::spec::{GoOutput, StepSpec, Tool, Workspace, below};
 use crate::test_run::{globs, matching};
-use crate::vendored::{Vendored, check_links};
+use crate::vendored::{Vendored, check_links, read_from};
 
 /// What a step did.
 #[derive(Debug, Clone)]
@@ -286,7 +286,7 @@ impl Step<'_> {
 
     fn installs_into(&self) -> Result<Vec<EntryPath>, Error> {
         self.spec
-            .installs_into(&self.workspace.root)
+            .installs_into(&|path| read_from(&self.workspace.root, path))
             .map_err(|problem| self.spec_error(problem))
     }
 

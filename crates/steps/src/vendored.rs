@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::normalise::relative;
 use crate::presets::{from_root, npm_tree};
 use crate::spec::{StepSpec, Tool};
+use crate::tree_files::TreeFiles;
 
 /// The files that a step vendored: a layer, once sealed.
 #[derive(Debug, Clone)]
@@ -30,23 +31,43 @@ pub struct Vendored {
     pub removed: Vec<EntryPath>,
 }
 
+/// Reads a file of a tree, wherever that lies; `None` when there is none. An error is a sentence.
+pub(crate) type ReadFile<'a> = &'a dyn Fn(&EntryPath) -> Result<Option<Vec<u8>>, String>;
+
+/// Reads a file of the workspace at `root`.
+pub(crate) fn read_from(root: &Path, path: &EntryPath) -> Result<Option<Vec<u8>>, String> {
+    let file = root.join(path.as_path());
+    match fs::read(&file) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(_) if !file.is_file() => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", file.display())),
+    }
+}
+
+/// An error with its causes, in one line.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 impl StepSpec {
-    /// Where the step will vendor, seen from `root`, its workspace: the paths that may be its layer's alone. Empty for
-    /// go, for a command without `inputs` and `outputs`, and with `layer = false`.
+    /// Where the step will vendor: the paths that may be its layer's alone, sorted. Empty for go, for a command without
+    /// `inputs` and `outputs`, and with `layer = false`.
     ///
     /// # Errors
     /// A sentence for the step's owner: an npm lockfile that cannot be read, or a path that leaves the tree.
-    pub fn vendored_paths(&self, root: &Path) -> Result<Vec<EntryPath>, String> {
+    pub(crate) fn vendored_paths(&self, files: &TreeFiles<'_>) -> Result<Vec<EntryPath>, String> {
         if !self.layer {
             return Ok(Vec::new());
         }
-        let mut paths = self.installs_into(root)?;
+        let read = |path: &EntryPath| files.read(path).map_err(|error| sentence(&error));
+        let mut paths = self.installs_into(&read)?;
         paths.sort();
         Ok(paths)
     }
 
     /// As [`Self::vendored_paths`], also where the result goes into the code.
-    pub(crate) fn installs_into(&self, root: &Path) -> Result<Vec<EntryPath>, String> {
+    pub(crate) fn installs_into(&self, read: ReadFile<'_>) -> Result<Vec<EntryPath>, String> {
         let dir = self.dir.as_ref();
         let named = |names: &mut dyn Iterator<Item = &str>| {
             names
@@ -56,7 +77,7 @@ impl StepSpec {
         match &self.tool {
             Tool::Run { .. } if self.inputs.is_empty() => Ok(Vec::new()),
             Tool::Run { .. } => named(&mut self.outputs.iter().map(String::as_str)),
-            Tool::Npm { .. } => npm_tree::vendored(root, dir),
+            Tool::Npm { .. } => npm_tree::vendored(read, dir),
             Tool::Carton | Tool::Bundle { .. } | Tool::Go { .. } => named(
                 &mut self
                     .tool

@@ -63,12 +63,12 @@ pub fn build(config: &Settled, rev: &str, context: &Context) -> Result<Built> {
     export(&tree, &workspace, context)?;
 
     let flag = context.interrupt.flag();
-    let tools = shipit_steps::preflight(&specs, workspace.steps(), &tree.tracked(), flag)?;
+    let tools = shipit_steps::preflight(&specs, &tree, &tree.tracked(), workspace.steps(), flag)?;
     let mut packer = Packer::new(config, &workspace, context)?;
     run_steps(&specs, &workspace, &mut packer, context)?;
 
     let pending = promote::Pending::open(&state)?;
-    let artifact = packer.assemble(&commit, draft(config, &commit, &specs, &tools), &pending)?;
+    let artifact = packer.assemble(&commit, draft(config, &commit, &specs, &tools.all()), &pending)?;
     for test in &tests {
         test::run(test, &artifact, &workspace, context)?;
     }

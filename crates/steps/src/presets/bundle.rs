@@ -20,11 +20,19 @@ pub(crate) static PRESET: Preset = Preset {
         Program {
             name: "bundle",
             version_args: &["--version"],
+            tells_abi: false,
             install: "install it (Debian: `apt-get install bundler`, elsewhere `gem install bundler`)",
         },
         Program {
             name: "ruby",
-            version_args: &["--version"],
+            // The description is what `ruby --version` prints.
+            version_args: &[
+                "--disable=gems",
+                "-rrbconfig",
+                "-e",
+                "puts RUBY_DESCRIPTION, 'abi ' + RbConfig::CONFIG.values_at('arch', 'ruby_version').join(' ')",
+            ],
+            tells_abi: true,
             install: "install it (Debian: `apt-get install ruby`)",
         },
     ],

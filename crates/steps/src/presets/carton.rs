@@ -12,11 +12,17 @@ pub(crate) static PRESET: Preset = Preset {
         Program {
             name: "carton",
             version_args: &["--version"],
+            tells_abi: false,
             install: "install it (Debian: `apt-get install carton`)",
         },
         Program {
             name: "perl",
-            version_args: &["-e", "printf q(%vd), $^V"],
+            version_args: &[
+                "-MConfig",
+                "-e",
+                "printf qq(%vd\\nabi %s %s\\n), $^V, $Config{archname}, $Config{version}",
+            ],
+            tells_abi: true,
             install: "install it (Debian: `apt-get install perl`)",
         },
     ],

@@ -12,6 +12,7 @@ pub(crate) static PRESET: Preset = Preset {
     programs: &[Program {
         name: "go",
         version_args: &["version"],
+        tells_abi: false,
         install: "install Go (https://go.dev/dl)",
     }],
     // A module without dependencies has no go.sum.

@@ -42,6 +42,8 @@ pub struct Program {
     pub name: &'static str,
     /// What makes it print its version.
     pub version_args: &'static [&'static str],
+    /// Whether that also makes it print a line `abi …`: what compiled code must fit to be loaded by it.
+    pub tells_abi: bool,
     /// What brings it.
     pub install: &'static str,
 }

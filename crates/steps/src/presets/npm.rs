@@ -12,11 +12,16 @@ pub(crate) static PRESET: Preset = Preset {
         Program {
             name: "npm",
             version_args: &["--version"],
+            tells_abi: false,
             install: "install Node (Debian: `apt-get install npm`)",
         },
         Program {
             name: "node",
-            version_args: &["--version"],
+            version_args: &[
+                "-p",
+                "process.version + '\\nabi ' + [process.versions.modules, process.platform, process.arch].join(' ')",
+            ],
+            tells_abi: true,
             install: "install Node (Debian: `apt-get install nodejs`)",
         },
     ],

@@ -13,6 +13,7 @@ use serde_json::Value;
 use shipit_artifact::EntryPath;
 
 use super::from_root;
+use crate::vendored::{ReadFile, read_from};
 
 /// Scripts that npm runs for the packages of the tree itself when their dependencies are installed, and that prepare
 /// them for being published or developed. They call dev dependencies, which the production tree has not.
@@ -26,18 +27,14 @@ const PREPARE: &[&str] = &["prepublish", "preprepare", "prepare", "postprepare"]
 ///
 /// # Errors
 /// A sentence: the lockfile is no JSON, or a package lies out of the tree.
-pub(crate) fn own_packages(root: &Path, dir: Option<&EntryPath>) -> Result<Vec<Option<EntryPath>>, String> {
+pub(crate) fn own_packages(
+    read: ReadFile<'_>,
+    dir: Option<&EntryPath>,
+) -> Result<Vec<Option<EntryPath>>, String> {
     let mut found = BTreeSet::from([dir.cloned()]);
-    let base = crate::spec::below(root, dir);
-    let names = ["npm-shrinkwrap.json", "package-lock.json"];
-    let Some(file) = names
-        .map(|name| base.join(name))
-        .into_iter()
-        .find(|file| file.is_file())
-    else {
+    let Some((file, lock)) = lockfile(read, dir)? else {
         return Ok(found.into_iter().collect());
     };
-    let lock = read_json(&file)?;
     let packages = lock.get("packages").and_then(Value::as_object);
     for key in packages.into_iter().flat_map(|packages| packages.keys()) {
         if key.is_empty() || key.split('/').any(|part| part == "node_modules") {
@@ -45,15 +42,30 @@ pub(crate) fn own_packages(root: &Path, dir: Option<&EntryPath>) -> Result<Vec<O
         }
         let package = from_root(dir, key);
         if package.is_none() && !is_root(dir, key) {
-            let file = file.strip_prefix(root).unwrap_or(&file);
             return Err(format!(
-                "{} names the package {key}, which lies out of the tree; move it in, or depend on it from a registry",
-                file.display()
+                "{file} names the package {key}, which lies out of the tree; move it in, or depend on it from a registry"
             ));
         }
         found.insert(package);
     }
     Ok(found.into_iter().collect())
+}
+
+/// The lockfile that npm goes by, and what it holds.
+pub(crate) fn lockfile(
+    read: ReadFile<'_>,
+    dir: Option<&EntryPath>,
+) -> Result<Option<(EntryPath, Value)>, String> {
+    for name in ["npm-shrinkwrap.json", "package-lock.json"] {
+        let Some(path) = from_root(dir, name) else {
+            continue;
+        };
+        if let Some(bytes) = read(&path)? {
+            let lock = parse_json(&path.to_string(), &bytes)?;
+            return Ok(Some((path, lock)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether `key`, below `dir`, is the workspace's root, which is no [`EntryPath`].
@@ -62,8 +74,8 @@ fn is_root(dir: Option<&EntryPath>, key: &str) -> bool {
 }
 
 /// Where `npm ci` in `dir` may put node_modules.
-pub(crate) fn vendored(root: &Path, dir: Option<&EntryPath>) -> Result<Vec<EntryPath>, String> {
-    let packages = own_packages(root, dir)?;
+pub(crate) fn vendored(read: ReadFile<'_>, dir: Option<&EntryPath>) -> Result<Vec<EntryPath>, String> {
+    let packages = own_packages(read, dir)?;
     Ok(packages
         .iter()
         .filter_map(|package| from_root(package.as_ref(), "node_modules"))
@@ -82,7 +94,7 @@ pub(crate) fn copy_for_production(
         fs::remove_dir_all(to).map_err(|error| CopyError::Io("empty", to.to_path_buf(), error))?;
     }
     copy_dir(root, to, cancel)?;
-    for package in own_packages(root, dir).map_err(CopyError::Package)? {
+    for package in own_packages(&|path| read_from(root, path), dir).map_err(CopyError::Package)? {
         drop_prepare_scripts(&crate::spec::below(to, package.as_ref()).join("package.json"))?;
     }
     Ok(())
@@ -141,9 +153,13 @@ fn drop_prepare_scripts(file: &Path) -> Result<(), CopyError> {
 
 fn read_json(file: &Path) -> Result<Value, String> {
     let bytes = fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    parse_json(&file.display().to_string(), &bytes)
+}
+
+pub(crate) fn parse_json(file: &str, bytes: &[u8]) -> Result<Value, String> {
     // npm takes a byte order mark too.
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-    serde_json::from_slice(bytes).map_err(|error| format!("{} is no JSON: {error}", file.display()))
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    serde_json::from_slice(bytes).map_err(|error| format!("{file} is no JSON: {error}"))
 }
 
 #[cfg(test)]
@@ -170,7 +186,7 @@ mod tests {
             "packages/a/node_modules/x": {}, "..": {}}}"#;
         let tree = tree(&[("web/package-lock.json", lock)]);
         let web = EntryPath::new("web").unwrap();
-        let found = vendored(tree.path(), Some(&web)).unwrap();
+        let found = vendored(&|path| read_from(tree.path(), path), Some(&web)).unwrap();
         assert_eq!(
             names(&found),
             [
@@ -180,13 +196,16 @@ mod tests {
                 "web/packages/a/node_modules"
             ]
         );
-        assert_eq!(names(&vendored(tree.path(), None).unwrap()), ["node_modules"]);
+        assert_eq!(
+            names(&vendored(&|path| read_from(tree.path(), path), None).unwrap()),
+            ["node_modules"]
+        );
     }
 
     #[test]
     fn a_package_out_of_the_tree_is_refused() {
         let tree = tree(&[("package-lock.json", r#"{"packages": {"../lib": {}}}"#)]);
-        let error = vendored(tree.path(), None).unwrap_err();
+        let error = vendored(&|path| read_from(tree.path(), path), None).unwrap_err();
         assert!(
             error.starts_with("package-lock.json names the package ../lib, which lies out of"),
             "{error}"

@@ -1,15 +1,23 @@
 //! The preflight with tools that are scripts on a PATH of the test's own.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use shipit_artifact::DirTree;
+
+use super::ask::{find, version_in};
 use super::*;
 use crate::spec::EnvVar;
 
-struct Tree {
+struct Place {
     dir: tempfile::TempDir,
     workspace: Workspace,
 }
 
 /// A tree with `files` and, on PATH, `programs` with what they do.
-fn tree(files: &[&str], programs: &[(&str, &str)]) -> Tree {
+fn tree(files: &[&str], programs: &[(&str, &str)]) -> Place {
     let dir = tempfile::tempdir().unwrap();
     let (root, bin) = (dir.path().join("root"), dir.path().join("bin"));
     fs::create_dir_all(&root).unwrap();
@@ -39,7 +47,7 @@ fn tree(files: &[&str], programs: &[(&str, &str)]) -> Tree {
         aside: at("aside"),
         base_env,
     };
-    Tree { dir, workspace }
+    Place { dir, workspace }
 }
 
 fn step(tool: Tool, dir: Option<&str>) -> StepSpec {
@@ -56,15 +64,16 @@ fn step(tool: Tool, dir: Option<&str>) -> StepSpec {
     }
 }
 
-fn check(tree: &Tree, steps: &[StepSpec], tracked: &[&str]) -> Result<Vec<ToolVersion>, Error> {
+fn check(tree: &Place, steps: &[StepSpec], tracked: &[&str]) -> Result<Tools, Error> {
     let tracked: Vec<_> = tracked
         .iter()
         .map(|path| EntryPath::new(*path).unwrap())
         .collect();
-    preflight(steps, &tree.workspace, &tracked, &AtomicBool::new(false))
+    let files = DirTree::new(&tree.workspace.root).unwrap();
+    preflight(steps, &files, &tracked, &tree.workspace, &AtomicBool::new(false))
 }
 
-fn message(result: Result<Vec<ToolVersion>, Error>) -> String {
+fn message(result: Result<Tools, Error>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -74,7 +83,7 @@ const BUNDLE: Tool = Tool::Bundle { without: Vec::new() };
 fn all_that_is_missing_is_named_at_once() {
     let tree = tree(
         &["Gemfile", "app/package.json"],
-        &[("ruby", "echo ruby 3.1.2p20")],
+        &[("ruby", "echo ruby 3.1.2p20; echo abi x86_64-linux-gnu 3.1.0")],
     );
     let steps = [
         step(Tool::Carton, None),
@@ -114,6 +123,7 @@ fn versions_are_asked_in_the_steps_environment() {
         secret: false,
     });
     let versions = check(&tree, &[old.clone(), old, new], &[]).unwrap();
+    let versions = versions.all();
     let versions: Vec<_> = versions
         .iter()
         .map(|tool| (tool.name.as_str(), tool.version.as_str()))
@@ -141,7 +151,7 @@ fn a_tool_that_does_not_work_is_named_with_its_reason() {
     );
     assert!(text.contains("no ruby for ***"), "{text}");
     assert!(
-        text.contains("`ruby --version` printed no version: none"),
+        text.contains("`ruby` does not work: asked for its version, it printed no version: none"),
         "{text}"
     );
 }
@@ -160,7 +170,7 @@ fn a_tool_that_leaves_a_daemon_on_its_pipe_is_not_waited_for() {
 
 #[test]
 fn tracked_files_where_a_step_vendors_are_refused_by_name() {
-    let programs = [("bundle", "echo 2.3.15"), ("ruby", "echo 3.1.2")];
+    let programs = [("bundle", "echo 2.3.15"), ("ruby", "echo 3.1.2; echo abi x")];
     let tree = tree(&["Gemfile", "Gemfile.lock"], &programs);
     let tracked = [
         ".bundle/config",
@@ -202,7 +212,7 @@ fn two_steps_that_vendor_into_one_path_are_refused() {
 fn what_a_spec_cannot_ask_is_refused() {
     let tree = tree(
         &["cpanfile", "cpanfile.snapshot"],
-        &[("carton", "echo 1.0"), ("perl", "echo 5.36.0")],
+        &[("carton", "echo 1.0"), ("perl", "echo 5.36.0; echo abi x")],
     );
     let mut carton = step(Tool::Carton, None);
     carton.env.push(EnvVar {

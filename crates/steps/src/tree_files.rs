@@ -1,0 +1,163 @@
+//! The files of a [`Tree`] by their paths, as a program in the exported tree would find them: symlinks inside of the tree
+//! are followed. Nothing is read from a disk here.
+
+use std::collections::VecDeque;
+use std::io::Read as _;
+
+use shipit_artifact::{EntryPath, Kind, Tree, TreeEntry, TreeError};
+
+/// How many symlinks are followed on the way to one file; as many as Linux does.
+const MOST_LINKS: usize = 40;
+
+/// A tree, listed once.
+pub(crate) struct TreeFiles<'a> {
+    tree: &'a dyn Tree,
+    /// Sorted by path.
+    entries: Vec<TreeEntry>,
+}
+
+impl<'a> TreeFiles<'a> {
+    pub(crate) fn new(tree: &'a dyn Tree) -> Result<Self, TreeError> {
+        let entries = tree.entries()?;
+        Ok(Self { tree, entries })
+    }
+
+    /// The file that is read at `path`.
+    pub(crate) fn file(&self, path: &EntryPath) -> Option<&TreeEntry> {
+        let entry = self.find(&self.resolve(path)?)?;
+        matches!(entry.kind, Kind::File { .. }).then_some(entry)
+    }
+
+    /// Whether `path` is a directory, or leads to one; `None` is the tree's root.
+    pub(crate) fn is_dir(&self, path: Option<&EntryPath>) -> bool {
+        let Some(path) = path else { return true };
+        match self.resolve(path).as_deref() {
+            Some([]) => true,
+            Some(real) => self.find(real).is_some_and(|entry| entry.kind == Kind::Directory),
+            None => false,
+        }
+    }
+
+    /// The content of the file at `path`; `None` when there is none.
+    pub(crate) fn read(&self, path: &EntryPath) -> Result<Option<Vec<u8>>, TreeError> {
+        let Some(entry) = self.file(path) else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let read = self.tree.open(&entry.path)?.read_to_end(&mut bytes);
+        match read {
+            Ok(_) => Ok(Some(bytes)),
+            Err(source) => Err(TreeError::Io {
+                action: "read",
+                path: entry.path.to_string(),
+                source,
+            }),
+        }
+    }
+
+    /// Everything beneath a directory, sorted; `None` is the whole tree. Symlinks are not followed.
+    pub(crate) fn beneath(&self, dir: Option<&EntryPath>) -> &[TreeEntry] {
+        let Some(dir) = dir else { return &self.entries };
+        // What lies between `dir/` and `dir0`, which follows it: `0` is the byte after `/`.
+        let bound = |end: u8| {
+            let bound = [dir.as_bytes(), &[end]].concat();
+            self.entries
+                .partition_point(|entry| entry.path.as_bytes() < bound.as_slice())
+        };
+        self.entries.get(bound(b'/')..bound(b'/' + 1)).unwrap_or_default()
+    }
+
+    /// Where `path` leads once all symlinks are followed, without the last slash; empty for the root. `None` when it leaves
+    /// the tree or goes round in circles.
+    fn resolve(&self, path: &EntryPath) -> Option<Vec<u8>> {
+        let mut rest: VecDeque<Vec<u8>> = parts(path.as_bytes()).collect();
+        let mut at: Vec<u8> = Vec::new();
+        let mut links = 0;
+        while let Some(part) = rest.pop_front() {
+            if part == b".." {
+                if at.is_empty() {
+                    return None;
+                }
+                at.truncate(at.iter().rposition(|b| *b == b'/').unwrap_or(0));
+                continue;
+            }
+            let parent = at.len();
+            if !at.is_empty() {
+                at.push(b'/');
+            }
+            at.extend_from_slice(&part);
+            let Some(Kind::Symlink { target }) = self.find(&at).map(|entry| &entry.kind) else {
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS || target.starts_with(b"/") {
+                return None;
+            }
+            for part in parts(target).collect::<Vec<_>>().into_iter().rev() {
+                rest.push_front(part);
+            }
+            at.truncate(parent);
+        }
+        Some(at)
+    }
+
+    fn find(&self, path: &[u8]) -> Option<&TreeEntry> {
+        let at = self
+            .entries
+            .binary_search_by(|entry| entry.path.as_bytes().cmp(path))
+            .ok()?;
+        self.entries.get(at)
+    }
+}
+
+fn parts(path: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    path.split(|b| *b == b'/')
+        .filter(|part| !matches!(*part, b"" | b"."))
+        .map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shipit_artifact::DirTree;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn files_are_found_as_a_program_would_find_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir_all(root.join("app/conf")).unwrap();
+        fs::write(root.join("app/conf/lock"), "l").unwrap();
+        fs::write(root.join("app-x"), "").unwrap();
+        for (target, link) in [
+            ("app/conf", "here"),
+            ("../here/lock", "app/up"),
+            ("../..", "app/out"),
+            ("/etc/hosts", "abs"),
+            ("loop", "loop"),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let tree = DirTree::new(root).unwrap();
+        let files = TreeFiles::new(&tree).unwrap();
+        let path = |text: &str| EntryPath::new(text).unwrap();
+        let real = |text: &str| files.file(&path(text)).map(|entry| entry.path.to_string());
+        assert_eq!(real("here/lock").as_deref(), Some("app/conf/lock"));
+        assert_eq!(real("app/up").as_deref(), Some("app/conf/lock"));
+        assert_eq!(files.read(&path("app/up")).unwrap().as_deref(), Some(&b"l"[..]));
+        for none in ["app", "here", "app/out", "abs", "loop", "loop/x", "nowhere"] {
+            assert_eq!(real(none), None, "{none}");
+            assert_eq!(files.read(&path(none)).unwrap(), None);
+        }
+        assert!(
+            files.is_dir(Some(&path("here"))) && files.is_dir(None) && !files.is_dir(Some(&path("app-x")))
+        );
+        let beneath: Vec<_> = files
+            .beneath(Some(&path("app")))
+            .iter()
+            .map(|e| e.path.to_string())
+            .collect();
+        assert_eq!(beneath, ["app/conf", "app/conf/lock", "app/out", "app/up"]);
+    }
+}
