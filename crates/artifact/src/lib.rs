@@ -56,7 +56,7 @@ pub use index_codec::IndexError;
 pub use layer::{Compression, LayerKind, LayerPlan, Mtime, PackOptions, SealedLayer};
 pub use path::{EntryPath, PathError};
 pub use record::{Record, RecordDraft, RecordError, RecordLayer, RecordStep, Tool};
-pub use seal::seal_layer;
+pub use seal::{seal_layer, seal_layer_reusing};
 pub use selection::Selection;
 pub use tree::{Kind, Tree, TreeEntry, TreeError};
 pub use unpack::{Limits, UnpackOptions, Unpacked, unpack};

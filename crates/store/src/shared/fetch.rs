@@ -127,6 +127,7 @@ async fn get(request: &FetchLayer<'_>, about: SharedLayer) -> Result<FetchedLaye
             kind: LayerKind::Dependencies,
             key: Some(request.key.to_owned()),
             compression: about.compression,
+            level: None,
             frames,
             index,
             index_sha256: about.index_sha256,
