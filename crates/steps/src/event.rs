@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// One thing that happened. `step` is the name of the step or of the test.
+/// One thing that happened. `step` is the name of the step or of the test, `key` that of a layer.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -59,6 +59,27 @@ pub enum Event {
         step: String,
         /// What, and what to do about it.
         message: String,
+    },
+    /// Another builder makes the layer with this key; it is waited for.
+    LayerAwaited {
+        /// The layer's key.
+        key: String,
+    },
+    /// The builder that was waited for is done, one way or another.
+    LayerTurn {
+        /// The layer's key.
+        key: String,
+        /// How long it was waited for, in seconds.
+        seconds: f64,
+    },
+    /// Layers of the cache were checked.
+    LayersChecked {
+        /// How many so far.
+        checked: u64,
+        /// How many in all.
+        total: u64,
+        /// Their bytes so far.
+        bytes: u64,
     },
     /// The step is done.
     Ended {

@@ -10,6 +10,7 @@
 //! Each step has a clean environment, no standard input, umask 022, a session of its own and a log. Secrets are masked
 //! in all that leaves this crate. See `docs/steps.md` for what each preset runs and removes.
 
+mod cache;
 mod command;
 mod error;
 mod event;
@@ -32,6 +33,10 @@ mod test_run;
 mod tree_files;
 mod vendored;
 
+pub use cache::{
+    Bounds, CacheEntry, CacheEntryLayer, CacheError, CacheErrorKind, CacheSize, CachedLayer, DamagedEntry, Found,
+    LayerCache, LayerMeta, LayerTree, MaxAge, Pruned, PrunedEntry, Turn, Verified, Why,
+};
 pub use error::{End, Error, ErrorKind, Problem};
 pub use event::{Event, OnEvent};
 pub use kept::{Distrust, InPlace, Kept, KeptError, PlannedFile, Stand, UpdateError, UpdateRequest, Updated};
