@@ -7,13 +7,18 @@
 )]
 
 mod bad_input;
+mod cached;
+mod edits;
 mod faults;
+mod history;
 mod kicks;
+mod killed;
 mod layers;
 mod plain;
 mod project;
 mod secrets;
 mod small;
 mod stops;
+mod strace;
 mod trees;
 mod whole_job;
