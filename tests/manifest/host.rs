@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shipit_manifest::{Hooks, Layout, RenderInput, Template, render};
+use shipit_manifest::{Hooks, Layout, Link, RenderInput, Template, render};
 use shipit_testbed::{Cmd, Process, Ran, Testbed, Tmp, procs, random_hex, until};
 
 /// What the watch runs: one handler at a time, the leftovers of killed ones removed.
@@ -74,6 +74,7 @@ impl Host {
             revision: "3074f46".to_owned(),
             dest: Some(self.dest().display().to_string()),
             layout: Layout::Releases,
+            link: Link::Auto,
             owner: Some(me()),
             shared: ["log", "tmp/pids", SEEDED].map(ToOwned::to_owned).to_vec(),
             excludes: Vec::new(),

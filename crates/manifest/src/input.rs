@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::model::Layout;
+use crate::model::{Layout, Link};
 
 /// Everything that one role's manifest says about one release.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -33,6 +33,8 @@ pub struct RenderInput {
     pub dest: Option<String>,
     /// How dest is laid out.
     pub layout: Layout,
+    /// How a release gets the files of the layers that a host holds (layout `releases` alone).
+    pub link: Link,
     /// `user`, `user:group` or `:group` that the release's files are given to; `None` leaves the handler's user.
     pub owner: Option<String>,
     /// Paths, relative to the release, that all releases share (layout `releases` alone).

@@ -21,7 +21,7 @@ pub use check::{Problem, check};
 pub use error::{Error, ErrorKind};
 pub use go_template::host_template;
 pub use input::{Hooks, RenderInput};
-pub use model::{Binding, Commands, Layout, Manifest};
+pub use model::{Binding, Commands, Layout, Link, Manifest};
 pub use parse::parse;
 pub use quote::{sh, yaml};
 pub use render::{Template, default_template, render};

@@ -84,6 +84,29 @@ pub struct Binding {
     pub dest: Option<String>,
     /// How the role's dest is laid out.
     pub layout: Layout,
+    /// How a release gets the files of its layers; means something to `shipit apply` alone.
+    #[serde(default, skip_serializing_if = "Link::is_auto")]
+    pub link: Link,
+}
+
+/// How a release gets the files of the dependency layers that a host holds (layout `releases` alone).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    /// By reflink, else by hard link, else by copy. A hard-linked file stays root's.
+    #[default]
+    Auto,
+    /// By reflink, else by copy: the app owns its files and may write in place.
+    Copy,
+    /// The topmost directories of each layer are symlinks to the layer.
+    Symlink,
+}
+
+impl Link {
+    /// Whether it is the default, which a manifest need not name.
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// How a role's dest is laid out on its hosts.

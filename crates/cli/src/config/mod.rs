@@ -36,7 +36,7 @@ pub use reference::reference;
 pub use request::{ConfigRequest, StageChoice};
 pub use schema::published as json_schema;
 pub use setting::{Resolved, Setting};
-pub use settled::{Compression, Exec, Fetch, Layout, Role, Settled, Step, Store, Tool, Transport};
+pub use settled::{Compression, Exec, Fetch, Layout, Link, Role, Settled, Step, Store, Tool, Transport};
 pub use shown::{as_json, as_toml};
 pub use size::Size;
 

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use shipit_manifest::{Hooks, Layout, RenderInput, Template, render};
+use shipit_manifest::{Hooks, Layout, Link, RenderInput, Template, render};
 use shipit_store::{BoxError, RenderContext};
 
 use crate::config::{self, Role, Settled};
@@ -93,6 +93,11 @@ fn input(config: &Settled, role: &Role, revision: &str) -> RenderInput {
             config::Layout::Releases => Layout::Releases,
             config::Layout::Plain => Layout::Plain,
             config::Layout::Commands => Layout::Commands,
+        },
+        link: match role.link {
+            config::Link::Auto => Link::Auto,
+            config::Link::Copy => Link::Copy,
+            config::Link::Symlink => Link::Symlink,
         },
         owner: role.owner.clone(),
         shared: role.shared.clone(),

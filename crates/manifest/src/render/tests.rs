@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::Hooks;
+use crate::{Hooks, Link};
 
 pub(super) fn input() -> RenderInput {
     RenderInput {
@@ -17,6 +17,7 @@ pub(super) fn input() -> RenderInput {
         revision: "3074f46".repeat(6)[..40].to_owned(),
         dest: Some("/srv/shop/".to_owned()),
         layout: Layout::Releases,
+        link: Link::Auto,
         owner: Some("shop:shop".to_owned()),
         shared: vec!["log".to_owned(), "tmp/pids".to_owned()],
         excludes: Vec::new(),
