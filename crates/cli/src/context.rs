@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::Runtime;
 
@@ -25,6 +26,17 @@ pub struct Context {
     /// ctrl-C and SIGTERM.
     pub interrupt: Interrupt,
     runtime: Runtime,
+    // Found once a run; with it the temporary directory, which goes with the run.
+    writable_cache: Mutex<Option<(PathBuf, Option<tempfile::TempDir>)>>,
+}
+
+/// Whether a place is one that cannot be written to, whoever makes room there.
+fn is_closed(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory
+    )
 }
 
 impl Context {
@@ -49,6 +61,7 @@ impl Context {
             output,
             interrupt,
             runtime,
+            writable_cache: Mutex::new(None),
         })
     }
 
@@ -112,6 +125,38 @@ impl Context {
                     .hint("set HOME, or give --cache-dir DIR"),
             ),
         }
+    }
+
+    /// The cache directory, or, where nothing can be written there, a temporary one: the work goes on, and starts from
+    /// nothing the next time.
+    pub fn writable_cache(&self) -> Result<PathBuf> {
+        let mut settled = self.writable_cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((path, _)) = settled.as_ref() {
+            return Ok(path.clone());
+        }
+        let dir = self.cache_directory()?;
+        let probed = std::fs::create_dir_all(&dir).and_then(|()| tempfile::tempfile_in(&dir));
+        let entry = match probed {
+            Err(error) if is_closed(&error) => {
+                let temporary = tempfile::Builder::new()
+                    .prefix("shipit-cache-")
+                    .tempdir()
+                    .map_err(|error| CliError::disk("making a temporary directory", error))?;
+                self.output.warn(format!(
+                    "cannot write to the cache directory {}: {error}; this run goes on with a temporary one, and keeps \
+                     nothing for the next (--cache-dir DIR names another)",
+                    dir.display()
+                ));
+                (temporary.path().to_owned(), Some(temporary))
+            }
+            // A full disk is no reason to fill another one.
+            Err(error) => {
+                let doing = format!("writing to the cache directory {}", dir.display());
+                return Err(CliError::disk(doing, error));
+            }
+            Ok(_) => (dir, None),
+        };
+        Ok(settled.insert(entry).0.clone())
     }
 
     /// How many threads work.

@@ -20,6 +20,7 @@ mod key;
 mod mask;
 mod normalise;
 mod output;
+mod packages;
 mod preflight;
 mod presets;
 mod processes;
@@ -34,16 +35,18 @@ mod tree_files;
 mod vendored;
 
 pub use cache::{
-    Bounds, CacheEntry, CacheEntryLayer, CacheError, CacheErrorKind, CacheSize, CachedLayer, DamagedEntry, Found,
-    LayerCache, LayerMeta, LayerTree, MaxAge, Pruned, PrunedEntry, Turn, Verified, Why,
+    Bounds, CacheEntry, CacheEntryLayer, CacheError, CacheErrorKind, CacheSize, CachedLayer, DamagedEntry,
+    Found, LayerCache, LayerMeta, LayerTree, MaxAge, Pruned, PrunedEntry, Turn, Verified, Why,
 };
 pub use error::{End, Error, ErrorKind, Problem};
 pub use event::{Event, OnEvent};
 pub use kept::{Distrust, InPlace, Kept, KeptError, PlannedFile, Stand, UpdateError, UpdateRequest, Updated};
 pub use key::{
-    Difference, EarlierLayer, KeyPart, KeyRequest, LayerKey, Platform, StepKeys, differences, layer_keys, platform,
+    Difference, EarlierLayer, KeyPart, KeyRequest, LayerKey, Platform, StepKeys, differences, layer_keys,
+    platform,
 };
 pub use mask::Masker;
+pub use packages::packages;
 pub use preflight::{ToolVersion, Tools, preflight};
 pub use presets::{Leftover, Needed, Preset, Program};
 pub use processes::become_subreaper;

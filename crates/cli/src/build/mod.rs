@@ -1,15 +1,21 @@
-//! The order of a build, written once: source, export, preflight, steps with their layers, code, tests, the artifact's name.
+//! The order of a build, written once: source, preflight, steps with their layers, code, tests, the artifact's name. A layer
+//! that is known is not made again, and a tree that nobody needs is not written.
 
+mod cached;
+mod explain;
+mod layers;
 mod pack;
 mod promote;
+mod shared;
 mod test;
+mod verify;
 mod workspace;
 
 use std::path::PathBuf;
 
-use shipit_artifact::{Artifact, RecordDraft, RecordStep, Tool};
+use shipit_artifact::{Artifact, DirTree, EntryPath, RecordDraft, RecordStep, SealedLayer, Tool, Tree};
 use shipit_source::{Commit, CommitTree, Source, TreeOptions};
-use shipit_steps::{StepSpec, ToolVersion};
+use shipit_steps::{StepSpec, TestSpec, Tools, Workspace};
 
 use crate::config::Settled;
 use crate::context::Context;
@@ -18,11 +24,26 @@ use crate::report;
 use crate::settle;
 use crate::state::{BuildState, StateDirectory};
 
-use pack::Packer;
-use workspace::BuildWorkspace;
+use cached::Cache;
+pub use cached::From as LayerFrom;
+use layers::{Given, Steps};
+use pack::{Code, Packer};
+use workspace::{BuildWorkspace, Places};
+
+/// What is built, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildRequest<'a> {
+    /// The revision.
+    pub rev: &'a str,
+    /// From nothing: no cached layer, an empty workspace.
+    pub clean: bool,
+    /// Says of each step why it ran.
+    pub explain: bool,
+    /// Builds from nothing in a second place too, and compares.
+    pub verify: bool,
+}
 
 /// What a build made.
-#[derive(Debug)]
 pub struct Built {
     /// The artifact in `.shipit/artifacts`.
     pub artifact: Artifact,
@@ -30,28 +51,80 @@ pub struct Built {
     pub commit: Commit,
     /// The directory of this build's logs.
     pub logs: PathBuf,
-    workspace: BuildWorkspace,
+    /// Where the dependency layers came from, in the order of the record's layers.
+    pub layers: Vec<LayerFrom>,
+    left: Vec<BuildWorkspace>,
 }
 
 impl Built {
-    /// Removes the workspace's trees, which takes a while: after all that somebody waits for.
+    /// Removes what the next build does not need, which takes a while: after all that somebody waits for.
     pub fn clean(self, context: &Context) {
-        self.workspace.clean(context);
+        for workspace in self.left {
+            workspace.clean(context);
+        }
     }
 }
 
+/// All that a build is made from.
+struct Inputs<'a> {
+    config: &'a Settled,
+    context: &'a Context,
+    state: StateDirectory,
+    specs: Vec<StepSpec>,
+    tests: Vec<TestSpec>,
+    keep: Vec<EntryPath>,
+    commit: Commit,
+    tree: CommitTree,
+    tracked: Vec<EntryPath>,
+    tools: Tools,
+}
+
 /// Builds the artifact of a revision.
-pub fn build(config: &Settled, rev: &str, context: &Context) -> Result<Built> {
+pub fn build(config: &Settled, request: &BuildRequest<'_>, context: &Context) -> Result<Built> {
+    let inputs = inputs(config, request.rev, context)?;
+    let mut cache = Cache::open(config, context)?;
+    let made = make(&inputs, request, false, &mut cache)?;
+    let mut left = Vec::from_iter(made.workspace);
+    if request.verify {
+        context
+            .output
+            .say("building from nothing in a second place, to compare");
+        let from_nothing = BuildRequest {
+            clean: true,
+            ..*request
+        };
+        let second = make(&inputs, &from_nothing, true, &mut Cache::none(config, context))?;
+        verify::compare(&made.artifact, &second.artifact, &context.output)?;
+        left.extend(second.workspace);
+    }
+    let artifact = made.pending.promote(&made.artifact, config.build.keep)?;
+    promote::prune_logs(&inputs.state, config.build.keep)?;
+    inputs.state.save_build(&BuildState {
+        app: config.app.clone(),
+        revision: inputs.commit.id.clone(),
+        artifact: artifact.record.sha256.clone(),
+    })?;
+    cache.prune();
+    Ok(Built {
+        artifact,
+        commit: inputs.commit,
+        logs: made.logs,
+        layers: made.layers,
+        left,
+    })
+}
+
+fn inputs<'a>(config: &'a Settled, rev: &str, context: &'a Context) -> Result<Inputs<'a>> {
     // Before anything is fetched: what the environment or the config lacks is known at once.
     let specs = settle::steps::specs(config, context)?;
+    let tests = settle::steps::tests(config, context)?;
+    let keep = settle::steps::kept(config)?;
     // A daemon that a step leaves becomes our child, so that it is found and ended.
     shipit_steps::become_subreaper()
         .map_err(|error| CliError::from_source(Kind::Internal, error).context("becoming a subreaper"))?;
-    let tests = settle::steps::tests(config, context)?;
     let source = Source::open(settle::source::options(config, context)?)?;
     let state = StateDirectory::beside(&config.dir);
     state.create()?;
-
     let (commit, tree) = resolve(&source, rev, context)?;
     context.output.say(format!(
         "{} {} ({})",
@@ -59,32 +132,19 @@ pub fn build(config: &Settled, rev: &str, context: &Context) -> Result<Built> {
         commit.short(12),
         commit.subject
     ));
-    let workspace = BuildWorkspace::open(config, &commit, &state, context)?;
-    export(&tree, &workspace, context)?;
-
-    let flag = context.interrupt.flag();
-    let tools = shipit_steps::preflight(&specs, &tree, &tree.tracked(), workspace.steps(), flag)?;
-    let mut packer = Packer::new(config, &workspace, context)?;
-    run_steps(&specs, &workspace, &mut packer, context)?;
-
-    let pending = promote::Pending::open(&state)?;
-    let artifact = packer.assemble(&commit, draft(config, &commit, &specs, &tools.all()), &pending)?;
-    for test in &tests {
-        test::run(test, &artifact, &workspace, context)?;
-    }
-    let artifact = pending.promote(&artifact, config.build.keep)?;
-    promote::prune_logs(&state, config.build.keep)?;
-    state.save_build(&BuildState {
-        app: config.app.clone(),
-        revision: commit.id.clone(),
-        artifact: artifact.record.sha256.clone(),
-    })?;
-    let logs = workspace.steps().logs.clone();
-    Ok(Built {
-        artifact,
+    let tracked = tree.tracked();
+    let tools = preflight(&specs, &tree, &tracked, context)?;
+    Ok(Inputs {
+        config,
+        context,
+        state,
+        specs,
+        tests,
+        keep,
         commit,
-        logs,
-        workspace,
+        tree,
+        tracked,
+        tools,
     })
 }
 
@@ -97,34 +157,108 @@ fn resolve(source: &Source, rev: &str, context: &Context) -> Result<(Commit, Com
     Ok((commit, tree))
 }
 
-fn export(tree: &CommitTree, workspace: &BuildWorkspace, context: &Context) -> Result<()> {
-    let reporter = report::Source::new(&context.output);
-    let (root, jobs) = (&workspace.steps().root, context.jobs());
-    tree.export(root, jobs, context.interrupt.flag(), &|event| reporter.event(&event))?;
-    Ok(())
-}
-
-fn run_steps(
+/// Asks for what the steps need, in a directory of its own: no workspace is open yet.
+fn preflight(
     specs: &[StepSpec],
-    workspace: &BuildWorkspace,
-    packer: &mut Packer<'_>,
+    tree: &CommitTree,
+    tracked: &[EntryPath],
     context: &Context,
-) -> Result<()> {
-    let reporter = report::Steps::new(&context.output);
-    for spec in specs {
-        let on_event = |event| reporter.event(&event);
-        let outcome = shipit_steps::run(spec, workspace.steps(), context.interrupt.flag(), &on_event)
-            .map_err(|error| report::step_failed(error, &context.output))?;
-        packer.seal(&outcome)?;
-    }
-    packer.warn_of_changes()
+) -> Result<Tools> {
+    let aside = tempfile::tempdir().map_err(|error| CliError::disk("making a temporary directory", error))?;
+    let directory = |name| aside.path().join(name);
+    let workspace = Workspace {
+        root: directory("tree"),
+        logs: directory("logs"),
+        cache: directory("cache"),
+        aside: directory("aside"),
+        base_env: settle::steps::base_environment(context),
+    };
+    let flag = context.interrupt.flag();
+    Ok(shipit_steps::preflight(specs, tree, tracked, &workspace, flag)?)
 }
 
-fn draft(config: &Settled, commit: &Commit, specs: &[StepSpec], tools: &[ToolVersion]) -> RecordDraft {
+/// An artifact that has no name yet.
+struct Made {
+    artifact: Artifact,
+    pending: promote::Pending,
+    layers: Vec<LayerFrom>,
+    logs: PathBuf,
+    workspace: Option<BuildWorkspace>,
+}
+
+fn make(
+    inputs: &Inputs<'_>,
+    request: &BuildRequest<'_>,
+    second: bool,
+    cache: &mut Cache<'_>,
+) -> Result<Made> {
+    let (config, context) = (inputs.config, inputs.context);
+    let places = Places::new(config, &inputs.commit, &inputs.state, second, context)?;
+    let packer = Packer::new(config, context)?;
+    let mut steps = Steps::new(
+        Given {
+            context,
+            commit: &inputs.commit,
+            tree: &inputs.tree,
+            tracked: &inputs.tracked,
+            places: &places,
+            packer: &packer,
+            tools: &inputs.tools,
+            platform: shipit_steps::platform(),
+            specs: &inputs.specs,
+            keep: inputs.keep.clone(),
+            clean: request.clean,
+            explain: request.explain && !second,
+        },
+        cache,
+    );
+    steps.run()?;
+    let pending = promote::Pending::open(&inputs.state)?;
+    let artifact = assemble(inputs, &packer, &steps, &pending)?;
+    let layers = steps.packed().map(|(_, from)| from).collect();
+    let mut workspace = steps.into_workspace();
+    for test in &inputs.tests {
+        if workspace.is_none() {
+            workspace = Some(BuildWorkspace::open(&places, context)?);
+        }
+        if let Some(workspace) = &workspace {
+            test::run(test, &artifact, workspace, &places.steps, context)?;
+        }
+    }
+    Ok(Made {
+        artifact,
+        pending,
+        layers,
+        logs: places.steps.logs.clone(),
+        workspace,
+    })
+}
+
+/// Packs the code: of the commit, or of the workspace when a step changed it.
+fn assemble(
+    inputs: &Inputs<'_>,
+    packer: &Packer<'_>,
+    steps: &Steps<'_, '_>,
+    pending: &promote::Pending,
+) -> Result<Artifact> {
+    let directory = steps.code_directory().map(DirTree::new).transpose()?;
+    let code = Code {
+        tree: match &directory {
+            Some(directory) => directory,
+            None => &inputs.tree as &dyn Tree,
+        },
+        owned: steps.owned(),
+    };
+    let sealed: Vec<SealedLayer> = steps.packed().map(|(sealed, _)| sealed.clone()).collect();
+    packer.assemble(&sealed, code, &inputs.commit, draft(inputs), pending)
+}
+
+fn draft(inputs: &Inputs<'_>) -> RecordDraft {
     RecordDraft {
-        app: config.app.clone(),
-        revision: commit.id.clone(),
-        steps: specs
+        app: inputs.config.app.clone(),
+        revision: inputs.commit.id.clone(),
+        steps: inputs
+            .specs
             .iter()
             .map(|spec| RecordStep {
                 name: spec.name.clone(),
@@ -136,11 +270,13 @@ fn draft(config: &Settled, commit: &Commit, specs: &[StepSpec], tools: &[ToolVer
                 },
             })
             .collect(),
-        tools: tools
-            .iter()
+        tools: inputs
+            .tools
+            .all()
+            .into_iter()
             .map(|tool| Tool {
-                name: tool.name.clone(),
-                version: tool.version.clone(),
+                name: tool.name,
+                version: tool.version,
             })
             .collect(),
     }

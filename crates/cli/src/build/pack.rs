@@ -1,14 +1,15 @@
-//! What of the workspace goes into which layer: each dependency step's files when the step ends, the rest as code at the end.
+//! What goes into which layer, and how it is packed: each dependency step's files when the step ends, the code at the end.
+
+use std::path::Path;
 
 use shipit_artifact::{
-    Artifact, Compression, DirTree, EntryPath, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft,
-    SealedLayer, assemble, seal_layer,
+    Artifact, Compression, DirTree, EntryPath, FORMAT_VERSION, LayerKind, LayerPlan, Mtime, PackOptions,
+    RecordDraft, SealedLayer, Selection, Tree, assemble, seal_layer_reusing,
 };
 use shipit_source::Commit;
-use shipit_steps::{SealedTree, StepOutcome, Vendored};
+use shipit_steps::Vendored;
 
 use super::promote::Pending;
-use super::workspace::BuildWorkspace;
 use crate::config::{self, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -17,22 +18,39 @@ use crate::report;
 /// Dependency layers are packed once for many builds, the code for each.
 const DEPENDENCY_LEVEL: i32 = 9;
 const CODE_LEVEL: i32 = 3;
+/// What later steps alone see is in nobody's artifact: packed for the local cache, where speed counts.
+const FULL_LEVEL: i32 = 1;
 
-/// Packs one build's workspace.
+/// How this config packs.
 pub struct Packer<'a> {
     config: &'a Settled,
     context: &'a Context,
-    workspace: &'a BuildWorkspace,
     root: Option<EntryPath>,
-    sealed: Vec<SealedLayer>,
-    // A layer's name, and its files as they were when it was sealed.
-    watched: Vec<(String, SealedTree)>,
-    owned: Vec<EntryPath>,
+}
+
+/// A layer to be sealed.
+pub struct Sealing<'a> {
+    /// The step's name.
+    pub step: &'a str,
+    /// The layer's key, where it has one.
+    pub key: Option<String>,
+    /// Where its files go.
+    pub dir: &'a Path,
+    /// Older layers of the same step, whose unchanged frames are taken over.
+    pub older: &'a [&'a SealedLayer],
+}
+
+/// The code: a tree without what layers own.
+pub struct Code<'a> {
+    /// The commit's, or the workspace as the steps left it.
+    pub tree: &'a dyn Tree,
+    /// The paths that are layers' alone, from the tree's root.
+    pub owned: Vec<EntryPath>,
 }
 
 impl<'a> Packer<'a> {
-    /// Nothing is sealed yet.
-    pub fn new(config: &'a Settled, workspace: &'a BuildWorkspace, context: &'a Context) -> Result<Self> {
+    /// By `[build]`.
+    pub fn new(config: &'a Settled, context: &'a Context) -> Result<Self> {
         let root = config
             .build
             .root
@@ -43,80 +61,83 @@ impl<'a> Packer<'a> {
         Ok(Packer {
             config,
             context,
-            workspace,
             root,
-            sealed: Vec::new(),
-            watched: Vec::new(),
-            owned: Vec::new(),
         })
     }
 
-    /// Seals what a step vendored, if it vendored anything.
-    pub fn seal(&mut self, outcome: &StepOutcome) -> Result<()> {
-        let Some(vendored) = &outcome.vendored else {
-            return Ok(());
+    /// The directory that is packed alone.
+    pub fn root(&self) -> Option<&EntryPath> {
+        self.root.as_ref()
+    }
+
+    /// What of a dependency layer's bytes follows from how it is packed: a part of its key.
+    pub fn format(&self) -> String {
+        let name = match self.compression() {
+            Compression::Zstd => "zstd",
+            Compression::Gzip => "gzip",
         };
-        // Also when nothing of it is packed: development dependencies in the workspace are no code.
-        self.owned.extend(vendored.owned.iter().cloned());
-        let paths = self.packed_paths(&outcome.name, vendored);
-        if paths.is_empty() {
-            return Ok(());
-        }
-        let watch = SealedTree::take(vendored).map_err(|error| {
-            CliError::disk(
-                format!("looking at what the step {} vendored", outcome.name),
-                error,
-            )
-        })?;
-        let tree = self.rooted(DirTree::new(&vendored.root)?.only(paths))?;
+        format!("{FORMAT_VERSION} {name} {DEPENDENCY_LEVEL}")
+    }
+
+    /// What of a step's paths lies in `build.root`, and is packed.
+    pub fn packed(&self, paths: &[EntryPath]) -> Vec<EntryPath> {
+        let inside = |path: &&EntryPath| self.root.as_ref().is_none_or(|root| path.starts_with(root));
+        paths.iter().filter(inside).cloned().collect()
+    }
+
+    /// Seals what of the vendored files is packed.
+    pub fn seal(&self, sealing: &Sealing<'_>, vendored: &Vendored) -> Result<SealedLayer> {
+        let tree = DirTree::new(&vendored.root)?.only(self.packed(&vendored.paths));
+        let tree = match &self.root {
+            Some(root) => tree.rooted(root.clone())?,
+            None => tree,
+        };
+        self.seal_tree(sealing, &tree, DEPENDENCY_LEVEL)
+    }
+
+    /// Seals the tree that later steps see, for builds that need it again.
+    pub fn seal_full(&self, sealing: &Sealing<'_>, vendored: &Vendored) -> Result<SealedLayer> {
+        let tree = DirTree::new(&vendored.workspace)?.only(vendored.owned.clone());
+        self.seal_tree(sealing, &tree, FULL_LEVEL)
+    }
+
+    fn seal_tree(&self, sealing: &Sealing<'_>, tree: &dyn Tree, level: i32) -> Result<SealedLayer> {
         let plan = LayerPlan {
-            name: outcome.name.clone(),
+            name: sealing.step.to_owned(),
             kind: LayerKind::Dependencies,
-            key: None,
-            tree: &tree,
+            key: sealing.key.clone(),
+            tree,
             mtime: Mtime::FromContent,
-            level: DEPENDENCY_LEVEL,
+            level,
         };
         let reporter = report::Artifact::new(&self.context.output);
         let on_event = |event| reporter.event(&event);
-        let sealed = seal_layer(&plan, &self.workspace.layers(), &self.options(&on_event))?;
-        self.sealed.push(sealed);
-        self.watched.push((outcome.name.clone(), watch));
-        Ok(())
-    }
-
-    /// Says what later steps changed in sealed layers.
-    pub fn warn_of_changes(&self) -> Result<()> {
-        for (layer, watch) in &self.watched {
-            let changes = watch
-                .changes()
-                .map_err(|error| CliError::disk(format!("looking at the layer {layer}"), error))?;
-            let Some(first) = changes.first() else { continue };
-            let more = if changes.len() > 1 {
-                format!(" and {} more", changes.len() - 1)
-            } else {
-                String::new()
-            };
-            self.context.output.warn(format!(
-                "a later step changed {first}{more} in the layer {layer}, which was sealed when its step ended: the change \
-                 is not packed; write elsewhere, or set `layer = false` on the step"
-            ));
-        }
-        Ok(())
+        Ok(seal_layer_reusing(
+            &plan,
+            sealing.dir,
+            sealing.older,
+            &self.options(&on_event),
+        )?)
     }
 
     /// Packs the code behind the sealed layers.
-    pub fn assemble(self, commit: &Commit, draft: RecordDraft, pending: &Pending) -> Result<Artifact> {
+    pub fn assemble(
+        &self,
+        sealed: &[SealedLayer],
+        code: Code<'_>,
+        commit: &Commit,
+        draft: RecordDraft,
+        pending: &Pending,
+    ) -> Result<Artifact> {
         let mut exclude = self.config.build.exclude.clone();
         // A repository that a step cloned: the artifact is no place for one, and no two clones are the same.
         exclude.push(".git".to_owned());
-        self.revision_into_root(commit)?;
-        let tree = DirTree::new(&self.workspace.steps().root)?
-            .without(self.owned.clone())
+        let tree = Selection::of(code.tree)
+            .without(code.owned)
             .exclude(&exclude)
             .map_err(|error| CliError::from_source(Kind::Usage, error).context("build.exclude"))?;
-        let tree = self.rooted(tree)?;
-        let code = LayerPlan {
+        let tree = self.rooted(tree, commit)?;
+        let plan = LayerPlan {
             name: "code".to_owned(),
             kind: LayerKind::Code,
             key: None,
@@ -127,58 +148,35 @@ impl<'a> Packer<'a> {
         let reporter = report::Artifact::new(&self.context.output);
         let on_event = |event| reporter.event(&event);
         let options = self.options(&on_event);
-        Ok(assemble(
-            &self.sealed,
-            &code,
-            draft,
-            pending.directory(),
-            &options,
-        )?)
+        Ok(assemble(sealed, &plan, draft, pending.directory(), &options)?)
     }
 
-    /// What of the step's files lies in `build.root`; what does not is said, for it is packed nowhere.
-    fn packed_paths(&self, step: &str, vendored: &Vendored) -> Vec<EntryPath> {
-        let Some(root) = &self.root else {
-            return vendored.paths.clone();
-        };
-        let (inside, outside): (Vec<_>, Vec<_>) = vendored
-            .paths
-            .iter()
-            .cloned()
-            .partition(|path| path.starts_with(root));
-        if let Some(first) = outside.first() {
-            self.context.output.say(format!(
-                "{step}: {first} lies outside of build.root = \"{root}\" and is not packed"
-            ));
-        }
-        inside
-    }
-
-    fn rooted(&self, tree: DirTree) -> Result<DirTree> {
-        match &self.root {
-            Some(root) => Ok(tree.rooted(root.clone())?),
-            None => Ok(tree),
-        }
-    }
-
-    /// The export's REVISION stands at the tree's top; with a root, the packed top is another one.
-    fn revision_into_root(&self, commit: &Commit) -> Result<()> {
-        let Some(root) = &self.root else { return Ok(()) };
-        let top = self.workspace.steps().root.join(root.as_path());
-        if !top.is_dir() {
+    /// The tree's REVISION stands at its top; with a root, the packed top is another one.
+    fn rooted<'t>(&self, tree: Selection<'t>, commit: &Commit) -> Result<Selection<'t>> {
+        let Some(root) = &self.root else { return Ok(tree) };
+        let revision = EntryPath::new("REVISION")
+            .map_err(|error| CliError::from_source(Kind::Internal, error).context("naming REVISION"))?;
+        let tree = tree.rooted(root.clone()).map_err(|error| {
             let message =
                 format!("build.root = \"{root}\" is no directory of the tree, nor did a step make it");
-            return Err(CliError::new(Kind::Usage, message).hint("correct build.root in the config"));
+            CliError::from_source(Kind::Usage, error)
+                .context(message)
+                .hint("correct build.root in the config")
+        })?;
+        Ok(tree.with_file(revision, format!("{}\n", commit.id).into_bytes()))
+    }
+
+    /// The artifact's compression.
+    pub fn compression(&self) -> Compression {
+        match self.config.build.compression {
+            config::Compression::Zstd => Compression::Zstd,
+            config::Compression::Gzip => Compression::Gzip,
         }
-        crate::state::write_aside(&top.join("REVISION"), format!("{}\n", commit.id).as_bytes())
     }
 
     fn options<'b>(&'b self, on_event: &'b (dyn Fn(shipit_artifact::Event) + Sync)) -> PackOptions<'b> {
         PackOptions {
-            compression: match self.config.build.compression {
-                config::Compression::Zstd => Compression::Zstd,
-                config::Compression::Gzip => Compression::Gzip,
-            },
+            compression: self.compression(),
             jobs: self.context.jobs(),
             cancel: self.context.interrupt.flag(),
             on_event,

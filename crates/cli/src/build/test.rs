@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use shipit_artifact::{Artifact, Limits, UnpackOptions, unpack};
-use shipit_steps::TestSpec;
+use shipit_steps::{TestSpec, Workspace};
 
 use super::workspace::BuildWorkspace;
 use crate::context::Context;
@@ -16,6 +16,7 @@ pub fn run(
     test: &TestSpec,
     artifact: &Artifact,
     workspace: &BuildWorkspace,
+    steps: &Workspace,
     context: &Context,
 ) -> Result<()> {
     let directory = workspace.test_directory();
@@ -38,13 +39,7 @@ pub fn run(
     }
     let reporter = report::Steps::new(&context.output);
     let on_event = |event| reporter.event(&event);
-    shipit_steps::run_test(
-        test,
-        &directory,
-        workspace.steps(),
-        context.interrupt.flag(),
-        &on_event,
-    )
-    .map_err(|error| report::step_failed(error, &context.output).context("the artifact is not kept"))?;
+    shipit_steps::run_test(test, &directory, steps, context.interrupt.flag(), &on_event)
+        .map_err(|error| report::step_failed(error, &context.output).context("the artifact is not kept"))?;
     Ok(())
 }

@@ -1,99 +1,171 @@
 //! The directory that a build works in: one fixed path per app, since native extensions record where they were built. A lock
-//! lets one build at a time use it. Old trees are moved aside and removed at the end: removing first slows what follows.
+//! lets one build at a time use it. The tree in it is kept from build to build; all else is moved aside and removed at the
+//! end: removing first slows what follows.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use shipit_source::Commit;
-use shipit_steps::Workspace;
+use shipit_artifact::EntryPath;
+use shipit_source::{Commit, Planned, WriteOptions};
+use shipit_steps::{Distrust, InPlace, Kept, LayerKey, PlannedFile, UpdateRequest, Workspace};
 
+use super::layers::Given;
 use crate::config::Settled;
 use crate::context::Context;
 use crate::errors::{CliError, Result};
+use crate::report;
 use crate::settle;
 use crate::state::{StateDirectory, create_directory};
+
+/// What names of directories that are to be removed begin with.
+const TRASH: &str = "trash-";
 
 /// How often a waiting build looks whether it was interrupted.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Where a build's things lie; nothing of it is made or locked yet.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The app's directory.
+    root: PathBuf,
+    /// The directories as the steps are given them.
+    pub steps: Workspace,
+}
+
+impl Places {
+    /// Those of the app: its own, or, for a build that is compared with it, a second one.
+    pub fn new(
+        config: &Settled,
+        commit: &Commit,
+        state: &StateDirectory,
+        second: bool,
+        context: &Context,
+    ) -> Result<Self> {
+        let cache = context.writable_cache()?;
+        let tag = settle::source::tag(&config.repo.join("\n"));
+        let suffix = if second { "-verify" } else { "" };
+        let root = cache.join("work").join(format!("{}-{tag}{suffix}", config.app));
+        let steps = Workspace {
+            root: root.join("tree"),
+            logs: state.logs(&format!("{}{suffix}", logs_name(commit))),
+            cache: cache.join("tools"),
+            aside: root.join("aside"),
+            base_env: settle::steps::base_environment(context),
+        };
+        create_directory(&steps.logs)?;
+        Ok(Places { root, steps })
+    }
+}
+
 /// The app's workspace, held for one build.
 #[derive(Debug)]
 pub struct BuildWorkspace {
-    root: PathBuf,
-    steps: Workspace,
+    places: Places,
+    /// The tree, kept from build to build.
+    pub kept: Kept,
     // Held until the build is over; the kernel lets go of it when the process ends, however that is.
     _lock: File,
 }
 
 impl BuildWorkspace {
-    /// Waits for the workspace and empties it.
-    pub fn open(
-        config: &Settled,
-        commit: &Commit,
-        state: &StateDirectory,
-        context: &Context,
-    ) -> Result<Self> {
-        let cache = context.cache_directory()?;
-        let root = cache.join("work").join(format!(
-            "{}-{}",
-            config.app,
-            settle::source::tag(&config.repo.join("\n"))
-        ));
-        create_directory(&root)?;
-        let lock = lock(&root.join("lock"), context)?;
-        let steps = Workspace {
-            root: root.join("tree"),
-            logs: state.logs(&logs_name(commit)),
-            cache: cache.join("tools"),
-            aside: root.join("aside"),
-            base_env: settle::steps::base_environment(context),
-        };
+    /// Waits for the workspace, and empties what is no build's but the one's that made it.
+    pub fn open(places: &Places, context: &Context) -> Result<Self> {
+        create_directory(&places.root)?;
+        let lock = lock(&places.root.join("lock"), context)?;
+        let kept = Kept::open(&places.root, context.jobs())?;
         let workspace = BuildWorkspace {
-            root,
-            steps,
+            places: places.clone(),
+            kept,
             _lock: lock,
         };
         // What builds that failed or were killed left: without this each of them would leave its trees for ever.
         workspace.remove_trash(context);
         workspace.set_aside()?;
-        for path in [
-            &workspace.steps.root,
-            &workspace.steps.aside,
-            &workspace.layers(),
-            &workspace.steps.logs,
-        ] {
+        for path in [&workspace.places.steps.aside, &workspace.layers()] {
             create_directory(path)?;
         }
         Ok(workspace)
     }
 
-    /// The directories as the steps are given them.
-    pub fn steps(&self) -> &Workspace {
-        &self.steps
-    }
-
-    /// Where sealed layers lie until the artifact is assembled.
+    /// Where layers that are not cached lie until the artifact is assembled.
     pub fn layers(&self) -> PathBuf {
-        self.root.join("layers")
+        self.places.root.join("layers")
     }
 
     /// A fresh directory for the tests' copy of the artifact.
     pub fn test_directory(&self) -> PathBuf {
-        self.root.join("test")
+        self.places.root.join("test")
     }
 
-    /// Removes what the build no longer needs. What cannot be removed is in the way of nobody, and said.
+    /// Brings the tree to the revision; says which of these layers (keys, and what is theirs alone) stand in place.
+    pub fn update(
+        &mut self,
+        given: &Given<'_>,
+        layers: &[(LayerKey, Vec<EntryPath>)],
+    ) -> Result<Vec<String>> {
+        let context = given.context;
+        if let Some(why) = self.kept.distrust() {
+            context
+                .output
+                .say(format!("the workspace is made anew: {}", distrust(why)));
+        }
+        let planned: Vec<PlannedFile> = given.tree.planned().into_iter().map(planned).collect();
+        let layers: Vec<InPlace> = layers.iter().map(|(key, owned)| in_place(key, owned)).collect();
+        let mtime = given.keep.is_empty().then_some(given.commit.time);
+        let reporter = report::Source::new(&context.output);
+        let flag = context.interrupt.flag();
+        let root = self.kept.root().to_owned();
+        let write = |paths: &[EntryPath]| {
+            let options = WriteOptions {
+                jobs: context.jobs(),
+                mtime,
+            };
+            let on_event = |event| reporter.event(&event);
+            given
+                .tree
+                .write(&root, paths, options, flag, &on_event)
+                .map(|_| ())
+        };
+        let request = UpdateRequest {
+            planned: &planned,
+            layers: &layers,
+            keep: &given.keep,
+            mtime,
+            write: &write,
+        };
+        let updated = self.kept.update(&request, flag)?;
+        Ok(updated.in_place)
+    }
+
+    /// Notes that a layer stands in the tree now.
+    pub fn placed(&mut self, key: &LayerKey, owned: &[EntryPath]) -> Result<()> {
+        Ok(self.kept.placed(&in_place(key, owned))?)
+    }
+
+    /// Moves what lies at these paths of the tree out of it.
+    pub fn clear(&self, owned: &[EntryPath]) -> Result<()> {
+        for path in owned {
+            let path = self.kept.root().join(path.as_path());
+            if path.symlink_metadata().is_ok() {
+                self.move_aside(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what the next build does not need. What cannot be removed is in the way of nobody, and said.
     pub fn clean(&self, context: &Context) {
-        if let Err(error) = self.set_aside() {
+        let removed = self.set_aside().and_then(|()| Ok(self.kept.remove_old()?));
+        if let Err(error) = removed {
             context.output.error(&error);
         }
         self.remove_trash(context);
     }
 
     fn remove_trash(&self, context: &Context) {
-        for path in trash(&self.root) {
+        for path in trash(&self.places.root) {
             if let Err(error) = remove_tree(&path) {
                 context
                     .output
@@ -103,28 +175,56 @@ impl BuildWorkspace {
     }
 
     fn set_aside(&self) -> Result<()> {
-        for path in [
-            &self.steps.root,
-            &self.steps.aside,
-            &self.layers(),
-            &self.test_directory(),
-        ] {
+        for path in [&self.places.steps.aside, &self.layers(), &self.test_directory()] {
             if !path.exists() {
                 continue;
             }
-            let aside = tempfile::Builder::new()
-                .prefix("old-")
-                .tempdir_in(&self.root)
-                .map_err(|error| {
-                    CliError::disk(format!("creating a directory in {}", self.root.display()), error)
-                })?
-                .keep();
-            // A directory that its owner may not write to cannot be moved. When this fails, the rename says why.
-            let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
-            std::fs::rename(path, aside.join("tree"))
-                .map_err(|error| CliError::disk(format!("moving {} aside", path.display()), error))?;
+            self.move_aside(path)?;
         }
         Ok(())
+    }
+
+    fn move_aside(&self, path: &Path) -> Result<()> {
+        let aside = tempfile::Builder::new()
+            .prefix(TRASH)
+            .tempdir_in(&self.places.root)
+            .map_err(|error| {
+                let doing = format!("creating a directory in {}", self.places.root.display());
+                CliError::disk(doing, error)
+            })?
+            .keep();
+        // A directory that its owner may not write to cannot be moved. When this fails, the rename says why.
+        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
+        }
+        std::fs::rename(path, aside.join("tree"))
+            .map_err(|error| CliError::disk(format!("moving {} aside", path.display()), error))
+    }
+}
+
+fn planned(planned: Planned) -> PlannedFile {
+    let Planned { entry, identity } = planned;
+    PlannedFile {
+        path: entry.path,
+        kind: entry.kind,
+        size: entry.size,
+        identity,
+    }
+}
+
+fn in_place(key: &LayerKey, owned: &[EntryPath]) -> InPlace {
+    InPlace {
+        key: key.key.clone(),
+        owned: owned.to_vec(),
+    }
+}
+
+fn distrust(why: &Distrust) -> String {
+    match why {
+        Distrust::Interrupted => "the last build did not finish bringing it up to date".to_owned(),
+        Distrust::Rebooted => "the machine was started since".to_owned(),
+        Distrust::Damaged(why) => why.clone(),
+        _ => "it is not to be relied on".to_owned(),
     }
 }
 
@@ -153,7 +253,7 @@ fn make_writable(path: &Path) -> std::io::Result<()> {
 fn trash(root: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("old-"))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(TRASH))
         .map(|entry| entry.path())
         .collect()
 }

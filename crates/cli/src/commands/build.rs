@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use shipit_artifact::{Artifact, LayerKind};
 
-use crate::build;
+use crate::build::{self, BuildRequest};
 use crate::config::StageChoice;
 use crate::context::Context;
 use crate::errors::Result;
@@ -21,6 +21,15 @@ pub struct BuildArgs {
     /// the config's `repo` names, else of the one that the config lies in
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     rev: String,
+    /// Say of each layer whether it was found, and if not, which part of its key changed since its step ran last
+    #[arg(long)]
+    explain: bool,
+    /// Build from nothing: no cached layer is taken, and the workspace is emptied; the bytes are the same
+    #[arg(long)]
+    clean: bool,
+    /// Build from nothing in a second place too, and compare: what differs is named file by file
+    #[arg(long)]
+    verify: bool,
 }
 
 /// The document of `--output json`.
@@ -47,12 +56,25 @@ struct Layer<'a> {
     size: u64,
     unpacked_size: u64,
     sha256: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<build::LayerFrom>,
 }
 
 pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
     let started = std::time::Instant::now();
     let config = settle::config(context, StageChoice::Base)?;
-    let built = build::build(&config, &args.rev, context)?;
+    let built = build::build(
+        &config,
+        &BuildRequest {
+            rev: &args.rev,
+            clean: args.clean,
+            explain: args.explain,
+            verify: args.verify,
+        },
+        context,
+    )?;
     let Artifact {
         path,
         record,
@@ -89,13 +111,16 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
         layers: record
             .layers
             .iter()
-            .map(|layer| Layer {
+            .enumerate()
+            .map(|(number, layer)| Layer {
                 name: &layer.name,
                 kind: layer.kind,
                 entries: layer.entries,
                 size: layer.size,
                 unpacked_size: layer.unpacked_size,
                 sha256: &layer.sha256,
+                key: layer.key.as_deref(),
+                from: built.layers.get(number).copied(),
             })
             .collect(),
         logs: &built.logs.display().to_string(),

@@ -30,6 +30,45 @@ impl From<shipit_steps::Error> for CliError {
     }
 }
 
+impl From<shipit_steps::KeptError> for CliError {
+    fn from(error: shipit_steps::KeptError) -> Self {
+        use shipit_steps::ErrorKind;
+        let kind = match error.kind() {
+            ErrorKind::Cancelled => Kind::Interrupted,
+            ErrorKind::Local => Kind::Disk,
+            _ => Kind::Internal,
+        };
+        CliError::from_source(kind, error)
+    }
+}
+
+impl<E> From<shipit_steps::UpdateError<E>> for CliError
+where
+    E: std::error::Error + 'static,
+    CliError: From<E>,
+{
+    fn from(error: shipit_steps::UpdateError<E>) -> Self {
+        match error {
+            shipit_steps::UpdateError::Kept(error) => error.into(),
+            shipit_steps::UpdateError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<shipit_steps::CacheError> for CliError {
+    fn from(error: shipit_steps::CacheError) -> Self {
+        use shipit_steps::CacheErrorKind;
+        let kind = match error.kind() {
+            CacheErrorKind::Unusable | CacheErrorKind::Disk => Kind::Disk,
+            CacheErrorKind::Damaged => Kind::Verification,
+            CacheErrorKind::Cancelled => Kind::Interrupted,
+            _ => Kind::Internal,
+        };
+        let hint = error.hint();
+        CliError::from_source(kind, error).maybe_hint(hint)
+    }
+}
+
 impl From<shipit_artifact::Error> for CliError {
     fn from(error: shipit_artifact::Error) -> Self {
         use shipit_artifact::ErrorKind;

@@ -43,6 +43,13 @@ impl Steps {
                 self.output
                     .say(format!("{step}: {} JUnit files kept", files.len()));
             }
+            Event::LayerAwaited { key } => self.output.say(format!(
+                "waiting for another build, which makes the layer {}",
+                key.get(..7).unwrap_or(key)
+            )),
+            Event::LayerTurn { seconds, .. } => {
+                self.output.say(format!("waited {seconds:.1} s for it"));
+            }
             Event::Warning { step, message } => self.output.warn(format!("{step}: {message}")),
             Event::Ended { step, seconds } => self.output.say(format!("{step}: done in {seconds:.1} s")),
             _ => {}

@@ -12,7 +12,7 @@ use crate::errors::{CliError, Kind, Result};
 /// Everything that `Source::open` wants.
 pub fn options(config: &Settled, context: &Context) -> Result<SourceOptions> {
     let remotes = remotes(config)?;
-    let mirror = mirror(config, &remotes, &context.cache_directory()?);
+    let mirror = mirror(config, &remotes, &context.writable_cache()?);
     let home = context.environment.path("HOME");
     let mut options = SourceOptions::new(remotes, mirror);
     options.fetch = match config.source.fetch {

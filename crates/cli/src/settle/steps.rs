@@ -39,6 +39,21 @@ pub fn tests(config: &Settled, context: &Context) -> Result<Vec<TestSpec>> {
         .collect()
 }
 
+/// What the steps may keep in the workspace, from its root.
+pub fn kept(config: &Settled) -> Result<Vec<EntryPath>> {
+    let mut all = Vec::new();
+    for step in &config.build.steps {
+        for keep in &step.keep {
+            let kept = match &step.dir {
+                Some(dir) => format!("{}/{keep}", dir.trim_end_matches('/')),
+                None => keep.clone(),
+            };
+            all.push(path(&step.name, "keep", &kept)?);
+        }
+    }
+    Ok(all)
+}
+
 /// What every step starts with: PATH and HOME of this process, and a LANG that is the same everywhere, since tools sort and
 /// format by it.
 pub fn base_environment(context: &Context) -> Vec<(OsString, OsString)> {

@@ -1,0 +1,383 @@
+//! Layers under their keys, for one build: found in the cache of this machine, else in the store; kept there when a step made
+//! them. What cannot be had is said and costs time, never the build.
+
+use std::path::Path;
+
+use serde::Serialize;
+use shipit_artifact::{EntryPath, SealedLayer, sha256};
+use shipit_steps::{
+    Bounds, CacheError, CacheErrorKind, CachedLayer, Found, KeyPart, LayerCache, LayerKey, LayerMeta,
+    LayerTree, MaxAge, StepKeys, Turn, Vendored,
+};
+
+use super::layers::Layer;
+use super::pack::{Packer, Sealing};
+use super::shared::Shared;
+use crate::config::Settled;
+use crate::context::Context;
+use crate::errors::Result;
+use crate::output::bytes;
+use crate::report;
+
+/// Where a layer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// Its step ran.
+    Step,
+    /// The cache of this machine.
+    Cache,
+    /// The store.
+    Store,
+}
+
+/// The layers that a build finds and keeps.
+pub struct Cache<'a> {
+    config: &'a Settled,
+    context: &'a Context,
+    local: Option<LayerCache>,
+    shared: Shared<'a>,
+    now: i64,
+    // What this build uses must not be pruned before it ends.
+    held: Vec<CachedLayer>,
+}
+
+/// The right to build a step's layer, one for each of its trees.
+#[derive(Default)]
+pub struct Turns {
+    /// Whether another build had it before: then it may be there now.
+    pub waited: bool,
+    packed: Option<Turn>,
+    full: Option<Turn>,
+}
+
+impl<'a> Cache<'a> {
+    /// Opens the cache of this machine. Where it cannot be had, the build goes on without it.
+    pub fn open(config: &'a Settled, context: &'a Context) -> Result<Self> {
+        let local = match LayerCache::open(&context.writable_cache()?.join("layers")) {
+            Ok(cache) => Some(cache),
+            Err(error) if error.kind() == CacheErrorKind::Unusable => {
+                context.output.warn(format!(
+                    "{}; the build goes on without cached layers",
+                    chain(&error)
+                ));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Cache {
+            config,
+            context,
+            local,
+            shared: Shared::new(config, context),
+            now: jiff::Timestamp::now().as_second(),
+            held: Vec::new(),
+        })
+    }
+
+    /// For a build that looks for nothing and keeps nothing.
+    pub fn none(config: &'a Settled, context: &'a Context) -> Self {
+        Cache {
+            config,
+            context,
+            local: None,
+            shared: Shared::off(config, context),
+            now: 0,
+            held: Vec::new(),
+        }
+    }
+
+    /// Takes the layer from the cache, else from the store, if one of them has it.
+    pub fn find(&mut self, layer: &mut Layer<'_>, packer: &Packer<'_>) -> Result<bool> {
+        let Some(local) = self.local.clone() else {
+            return Ok(false);
+        };
+        let (key, tree) = main_key(&layer.keys, packer);
+        let step = &layer.spec.name;
+        if let Some(found) = self.look(&local, &key, step)? {
+            self.say_hit(step, &found, "cached");
+            self.take(layer, found, tree, From::Cache);
+            return Ok(true);
+        }
+        if tree == LayerTree::Packed
+            && let Some(found) = self.shared.fetch(&local, layer, &key, packer, self.now)?
+        {
+            self.say_hit(step, &found, "from the store");
+            self.take(layer, found, tree, From::Store);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The turns to make a step's layer; waits for other builds of it.
+    pub fn turns(&self, keys: &StepKeys, packer: &Packer<'_>) -> Result<Turns> {
+        let Some(local) = &self.local else {
+            return Ok(Turns::default());
+        };
+        let reporter = report::Steps::new(&self.context.output);
+        let on_event = |event| reporter.event(&event);
+        let turn = |key: &LayerKey| local.turn(key, self.context.interrupt.flag(), &on_event);
+        let packed = match packs(keys, packer) {
+            true => Some(turn(&keys.packed)?),
+            false => None,
+        };
+        let full = full_key(keys, packer).map(|key| turn(&key)).transpose()?;
+        let waited = packed.as_ref().or(full.as_ref()).is_some_and(Turn::waited);
+        Ok(Turns { waited, packed, full })
+    }
+
+    /// Seals what a step vendored, and keeps it. Without a cache the layer goes to `dir`.
+    pub fn keep(
+        &mut self,
+        layer: &mut Layer<'_>,
+        turns: Turns,
+        vendored: &Vendored,
+        packer: &Packer<'_>,
+        dir: &Path,
+    ) -> Result<()> {
+        if packs(&layer.keys, packer) {
+            let older = self.latest(&layer.spec.name, LayerTree::Packed);
+            let older: Vec<&SealedLayer> = older.iter().map(|layer| &layer.meta.sealed).collect();
+            let sealing = Sealing {
+                step: &layer.spec.name,
+                key: Some(layer.keys.packed.key.clone()),
+                dir: turns.packed.as_ref().map_or(dir, Turn::dir),
+                older: &older,
+            };
+            let mut sealed = packer.seal(&sealing, vendored)?;
+            if let Some(turn) = turns.packed {
+                let meta = self.meta(
+                    layer,
+                    LayerTree::Packed,
+                    layer.keys.packed.clone(),
+                    sealed,
+                    vendored,
+                );
+                let kept = turn.keep(meta)?;
+                sealed = kept.meta.sealed.clone();
+                self.held.push(kept);
+            }
+            layer.sealed = Some(sealed);
+        }
+        match (full_key(&layer.keys, packer), turns.full) {
+            (Some(key), Some(turn)) => self.keep_in(turn, key, layer, vendored, packer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps the tree that later steps see, for a layer whose packed files were found.
+    pub fn keep_full(&mut self, layer: &Layer<'_>, vendored: &Vendored, packer: &Packer<'_>) -> Result<()> {
+        let (Some(local), Some(key)) = (&self.local, full_key(&layer.keys, packer)) else {
+            return Ok(());
+        };
+        let turn = local.turn(&key, self.context.interrupt.flag(), &|_| {})?;
+        self.keep_in(turn, key, layer, vendored, packer)
+    }
+
+    fn keep_in(
+        &mut self,
+        turn: Turn,
+        key: LayerKey,
+        layer: &Layer<'_>,
+        vendored: &Vendored,
+        packer: &Packer<'_>,
+    ) -> Result<()> {
+        let older = self.latest(&layer.spec.name, LayerTree::Full);
+        let older: Vec<&SealedLayer> = older.iter().map(|layer| &layer.meta.sealed).collect();
+        let sealing = Sealing {
+            step: &layer.spec.name,
+            key: Some(key.key.clone()),
+            dir: turn.dir(),
+            older: &older,
+        };
+        let sealed = packer.seal_full(&sealing, vendored)?;
+        let meta = self.meta(layer, LayerTree::Full, key, sealed, vendored);
+        self.held.push(turn.keep(meta)?);
+        Ok(())
+    }
+
+    /// Puts the tree that later steps see below `root`; false when it is not there.
+    pub fn place(&self, layer: &Layer<'_>, root: &Path, packer: &Packer<'_>) -> Result<bool> {
+        let Some(local) = &self.local else {
+            return Ok(false);
+        };
+        let full = full_key(&layer.keys, packer);
+        let key = full.as_ref().unwrap_or(&layer.keys.packed);
+        let Some(found) = self.look(local, key, &layer.spec.name)? else {
+            return Ok(false);
+        };
+        let dest = match packer.root() {
+            Some(base) if full.is_none() => root.join(base.as_path()),
+            _ => root.to_owned(),
+        };
+        crate::state::create_directory(&dest)?;
+        let meter = self
+            .context
+            .output
+            .meter(format!("putting {} into the workspace", layer.spec.name), None);
+        let on_event = |event| {
+            if let shipit_artifact::Event::UnpackProgress { bytes, .. } = event {
+                meter.set(bytes, None);
+            }
+        };
+        let flag = self.context.interrupt.flag();
+        match found.place(&dest, self.context.jobs(), flag, &on_event) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == CacheErrorKind::Damaged => {
+                self.say_unusable(&layer.spec.name, &chain(&error));
+                found.discard()?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the newest layer of a step followed from.
+    pub fn latest_key(&self, layer: &Layer<'_>, packer: &Packer<'_>) -> Option<LayerKey> {
+        let (_, tree) = main_key(&layer.keys, packer);
+        self.latest(&layer.spec.name, tree).map(|layer| layer.meta.key)
+    }
+
+    /// Removes what is too much or too old, after the build.
+    pub fn prune(self) {
+        let Some(local) = self.local else { return };
+        drop(self.held);
+        let bounds = Bounds {
+            max_size: Some(self.config.cache.max_size.get()),
+            max_age: Some(self.config.cache.max_age.get()),
+        };
+        if let Err(error) = local.prune(bounds, self.now) {
+            self.context
+                .output
+                .warn(format!("{}; the cache is not pruned", chain(&error)));
+        }
+    }
+
+    fn look(&self, local: &LayerCache, key: &LayerKey, step: &str) -> Result<Option<CachedLayer>> {
+        let age = MaxAge {
+            limit: Some(self.config.cache.max_age.get()),
+            now: self.now,
+        };
+        match local.find(key, age) {
+            Ok(Found::Hit(found)) => Ok(Some(*found)),
+            Ok(Found::Miss) => Ok(None),
+            Ok(Found::Removed { why }) => {
+                self.say_unusable(step, &why);
+                Ok(None)
+            }
+            Err(error) if error.kind() == CacheErrorKind::Cancelled => Err(error.into()),
+            Err(error) => {
+                self.say_unusable(step, &chain(&error));
+                Ok(None)
+            }
+        }
+    }
+
+    fn take(&mut self, layer: &mut Layer<'_>, found: CachedLayer, tree: LayerTree, from: From) {
+        layer.owned.clone_from(&found.meta.owned);
+        layer.from = from;
+        if tree == LayerTree::Packed {
+            layer.sealed = Some(SealedLayer {
+                // Another step of another name may have made it.
+                name: layer.spec.name.clone(),
+                ..found.meta.sealed.clone()
+            });
+        }
+        self.held.push(found);
+    }
+
+    fn latest(&self, step: &str, tree: LayerTree) -> Option<CachedLayer> {
+        // What cannot be read here costs time and nothing else; the look before said it.
+        let local = self.local.as_ref()?;
+        local.latest(&self.config.app, step, tree).ok()?
+    }
+
+    fn meta(
+        &self,
+        layer: &Layer<'_>,
+        tree: LayerTree,
+        key: LayerKey,
+        sealed: SealedLayer,
+        vendored: &Vendored,
+    ) -> LayerMeta {
+        LayerMeta {
+            app: self.config.app.clone(),
+            step: layer.spec.name.clone(),
+            tree,
+            sealed,
+            key,
+            paths: vendored.paths.clone(),
+            owned: vendored.owned.clone(),
+            packages: layer.packages,
+            made: self.now,
+        }
+    }
+
+    fn say_hit(&self, step: &str, found: &CachedLayer, how: &str) {
+        let what = match found.meta.packages {
+            Some(1) => "1 package".to_owned(),
+            Some(count) => format!("{count} packages"),
+            None => bytes(found.meta.sealed.size),
+        };
+        let key = short(&found.meta.key);
+        self.context
+            .output
+            .say(format!("{step}: {how} (layer {key}, {what})"));
+    }
+
+    fn say_unusable(&self, step: &str, why: &str) {
+        self.context
+            .output
+            .warn(format!("{step}: the cached layer is not used: {why}"));
+    }
+}
+
+/// A key as people see it.
+pub fn short(key: &LayerKey) -> &str {
+    key.key.get(..7).unwrap_or(&key.key)
+}
+
+/// Whether any of the layer's files are packed.
+fn packs(keys: &StepKeys, packer: &Packer<'_>) -> bool {
+    !packer.packed(&keys.paths).is_empty()
+}
+
+/// The key that says whether the step has to run.
+fn main_key(keys: &StepKeys, packer: &Packer<'_>) -> (LayerKey, LayerTree) {
+    match full_key(keys, packer) {
+        Some(full) if !packs(keys, packer) => (full, LayerTree::Full),
+        _ => (keys.packed.clone(), LayerTree::Packed),
+    }
+}
+
+/// The key of the tree that later steps see, where it is not the packed one: also when a part of it lies outside of
+/// `build.root`.
+fn full_key(keys: &StepKeys, packer: &Packer<'_>) -> Option<LayerKey> {
+    if keys.full.is_some() {
+        return keys.full.clone();
+    }
+    let outside = |path: &EntryPath| packer.root().is_some_and(|root| !path.starts_with(root));
+    if !keys.owned.iter().any(outside) {
+        return None;
+    }
+    let mut parts = keys.packed.parts.clone();
+    parts.push(KeyPart {
+        name: "tree".to_owned(),
+        value: "whole".to_owned(),
+    });
+    Some(LayerKey {
+        key: sha256(format!("{} whole", keys.packed.key).as_bytes()).to_string(),
+        parts,
+    })
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &CacheError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,409 @@
+//! The steps of one build in their order, and the layer of each: found under its key, or made by its step. The workspace is
+//! opened when the first step has to run; before any step runs, it holds the layers of all steps before.
+
+use std::path::{Path, PathBuf};
+
+use shipit_artifact::{DirTree, EntryPath, SealedLayer, Tree};
+use shipit_source::{Commit, CommitTree};
+use shipit_steps::{
+    EarlierLayer, KeyRequest, LayerKey, Platform, SealedTree, StepKeys, StepOutcome, StepSpec, Tools,
+    Vendored,
+};
+
+use super::cached::{Cache, From};
+use super::explain;
+use super::pack::{Packer, Sealing};
+use super::workspace::{BuildWorkspace, Places};
+use crate::context::Context;
+use crate::errors::{CliError, Result};
+use crate::report;
+
+/// What the steps of a build are given.
+pub struct Given<'a> {
+    /// The run.
+    pub context: &'a Context,
+    /// The commit.
+    pub commit: &'a Commit,
+    /// Its tree.
+    pub tree: &'a CommitTree,
+    /// All that git tracks in it.
+    pub tracked: &'a [EntryPath],
+    /// The directories.
+    pub places: &'a Places,
+    /// How it is packed.
+    pub packer: &'a Packer<'a>,
+    /// The tools and their versions.
+    pub tools: &'a Tools,
+    /// The machine.
+    pub platform: Platform,
+    /// The steps.
+    pub specs: &'a [StepSpec],
+    /// What steps may keep in the workspace.
+    pub keep: Vec<EntryPath>,
+    /// From nothing: no layer is looked for, and the workspace is emptied.
+    pub clean: bool,
+    /// Says which part of a missed layer's key changed.
+    pub explain: bool,
+}
+
+/// One step's layer.
+pub struct Layer<'a> {
+    pub(super) spec: &'a StepSpec,
+    pub(super) keys: StepKeys,
+    /// The packed files; nothing when none of them lies in `build.root`.
+    pub(super) sealed: Option<SealedLayer>,
+    /// Where it came from.
+    pub(super) from: From,
+    /// How many packages its lockfile names.
+    pub(super) packages: Option<u64>,
+    /// The paths that are its alone, as far as it is known by now.
+    pub(super) owned: Vec<EntryPath>,
+    // Whether the workspace holds it, and how it stood there when it was put there.
+    in_workspace: Option<SealedTree>,
+}
+
+/// The steps of one build.
+pub struct Steps<'a, 'c> {
+    given: Given<'a>,
+    cache: &'a mut Cache<'c>,
+    workspace: Option<BuildWorkspace>,
+    layers: Vec<Layer<'a>>,
+    /// Whether a step ran whose result is code, so that the code is the workspace's and no more the commit's.
+    code_changed: bool,
+}
+
+impl<'a, 'c> Steps<'a, 'c> {
+    /// Nothing has run yet.
+    pub fn new(given: Given<'a>, cache: &'a mut Cache<'c>) -> Self {
+        Steps {
+            given,
+            cache,
+            workspace: None,
+            layers: Vec::new(),
+            code_changed: false,
+        }
+    }
+
+    /// Runs the steps, or finds what they would make.
+    pub fn run(&mut self) -> Result<()> {
+        for spec in self.given.specs {
+            match self.keys(spec)? {
+                Some(keys) => self.layer(spec, keys)?,
+                None => self.code_step(spec)?,
+            }
+        }
+        self.warn_of_changes()
+    }
+
+    /// The layers that are packed, in the order of their steps, and where each came from.
+    pub fn packed(&self) -> impl Iterator<Item = (&SealedLayer, From)> {
+        self.layers
+            .iter()
+            .filter_map(|layer| Some((layer.sealed.as_ref()?, layer.from)))
+    }
+
+    /// The paths that are no code.
+    pub fn owned(&self) -> Vec<EntryPath> {
+        let owned = self.layers.iter().flat_map(|layer| layer.owned.iter().cloned());
+        owned.chain(self.given.keep.iter().cloned()).collect()
+    }
+
+    /// The workspace, when the code is there and no more in the commit alone.
+    pub fn code_directory(&self) -> Option<&Path> {
+        self.workspace
+            .as_ref()
+            .filter(|_| self.code_changed)
+            .map(|workspace| workspace.kept.root())
+    }
+
+    /// The workspace, if a step needed it.
+    pub fn into_workspace(self) -> Option<BuildWorkspace> {
+        self.workspace
+    }
+
+    fn keys(&self, spec: &StepSpec) -> Result<Option<StepKeys>> {
+        let earlier: Vec<EarlierLayer> = self
+            .layers
+            .iter()
+            .map(|layer| EarlierLayer {
+                key: layer.keys.seen().clone(),
+                owned: layer.owned.clone(),
+            })
+            .collect();
+        let directory = match self.code_directory() {
+            Some(root) => Some(DirTree::new(root)?.without(self.owned())),
+            None => None,
+        };
+        let format = self.given.packer.format();
+        let request = KeyRequest {
+            spec,
+            tree: directory
+                .as_ref()
+                .map_or(self.given.tree as &dyn Tree, |tree| tree),
+            tracked: self.given.tracked,
+            tools: self.given.tools.of(&spec.name),
+            platform: &self.given.platform,
+            format: &format,
+            root: self.given.packer.root(),
+            earlier: &earlier,
+        };
+        Ok(shipit_steps::layer_keys(&request)?)
+    }
+
+    fn layer(&mut self, spec: &'a StepSpec, keys: StepKeys) -> Result<()> {
+        let mut layer = Layer {
+            spec,
+            owned: keys.owned.clone(),
+            packages: shipit_steps::packages(spec, self.given.tree),
+            keys,
+            sealed: None,
+            from: From::Step,
+            in_workspace: None,
+        };
+        let found = !self.given.clean && self.cache.find(&mut layer, self.given.packer)?;
+        if !found {
+            if self.given.explain {
+                let (clean, output) = (self.given.clean, &self.given.context.output);
+                explain::miss(&layer, self.cache, self.given.packer, clean, output);
+            }
+            self.make(&mut layer)?;
+        }
+        self.layers.push(layer);
+        Ok(())
+    }
+
+    /// Makes a layer, in this key's turn: who waited for another build of it takes what that one made.
+    fn make(&mut self, layer: &mut Layer<'a>) -> Result<()> {
+        let turns = self.cache.turns(&layer.keys, self.given.packer)?;
+        if turns.waited && !self.given.clean && self.cache.find(layer, self.given.packer)? {
+            return Ok(());
+        }
+        let (outcome, outside) = self.run_step(layer.spec)?;
+        let Some(vendored) = outcome.vendored else {
+            return Ok(());
+        };
+        layer.owned.clone_from(&vendored.owned);
+        self.say_unpacked(layer.spec, &vendored);
+        let outside = self.not_of_layers(outside, &vendored.owned);
+        if let Some(first) = outside.first() {
+            self.code_changed = true;
+            let more = match outside.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            self.given.context.output.warn(format!(
+                "{}: the step changed {first}{more} outside of what it vendors, so its layer is not kept for other builds, \
+                 and the step runs each time; move that work into a `run` step of its own",
+                layer.spec.name
+            ));
+        }
+        let workspace = opened(&self.workspace)?;
+        if outside.is_empty() {
+            self.cache
+                .keep(layer, turns, &vendored, self.given.packer, &workspace.layers())?;
+        } else if !self.given.packer.packed(&vendored.paths).is_empty() {
+            let layers = workspace.layers();
+            let sealing = Sealing {
+                step: &layer.spec.name,
+                key: None,
+                dir: &layers,
+                older: &[],
+            };
+            layer.sealed = Some(self.given.packer.seal(&sealing, &vendored)?);
+        }
+        self.now_in_workspace(layer, &vendored)
+    }
+
+    /// A step whose result is code.
+    fn code_step(&mut self, spec: &'a StepSpec) -> Result<()> {
+        if self.given.explain {
+            explain::code(spec, &self.given.context.output);
+        }
+        self.run_step(spec)?;
+        self.code_changed = true;
+        Ok(())
+    }
+
+    /// Runs a step in the workspace, with all earlier layers there; says what it changed outside of its own paths.
+    fn run_step(&mut self, spec: &StepSpec) -> Result<(StepOutcome, Vec<EntryPath>)> {
+        self.ready()?;
+        let workspace = opened(&self.workspace)?;
+        let context = self.given.context;
+        let before = workspace.kept.stand(&self.given.keep)?;
+        let reporter = report::Steps::new(&context.output);
+        let on_event = |event| reporter.event(&event);
+        let steps = &self.given.places.steps;
+        let outcome = shipit_steps::run(spec, steps, context.interrupt.flag(), &on_event)
+            .map_err(|error| report::step_failed(error, &context.output))?;
+        let owned = outcome
+            .vendored
+            .as_ref()
+            .map(|vendored| vendored.owned.clone())
+            .unwrap_or_default();
+        let outside = match outcome.vendored {
+            Some(_) => workspace.kept.changed_outside(&before, &owned)?,
+            None => Vec::new(),
+        };
+        Ok((outcome, outside))
+    }
+
+    /// Brings the workspace to the revision, and every layer so far into it.
+    fn ready(&mut self) -> Result<()> {
+        if self.workspace.is_none() {
+            self.open_workspace()?;
+        }
+        for number in 0..self.layers.len() {
+            let Some(layer) = self.layers.get(number) else {
+                break;
+            };
+            if layer.in_workspace.is_none() {
+                self.bring(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_workspace(&mut self) -> Result<()> {
+        let mut workspace = BuildWorkspace::open(self.given.places, self.given.context)?;
+        if self.given.clean {
+            workspace.kept.forget_all()?;
+        }
+        let seen: Vec<(LayerKey, Vec<EntryPath>)> = self
+            .layers
+            .iter()
+            .map(|layer| (layer.keys.seen().clone(), layer.owned.clone()))
+            .collect();
+        let in_place = workspace.update(&self.given, &seen)?;
+        for layer in &mut self.layers {
+            if in_place.contains(&layer.keys.seen().key) {
+                let vendored = as_vendored(&workspace, &layer.owned);
+                layer.in_workspace = Some(watch(&layer.spec.name, &vendored)?);
+            }
+        }
+        self.workspace = Some(workspace);
+        Ok(())
+    }
+
+    /// Puts a found layer into the workspace: from the cache, else by its step.
+    fn bring(&mut self, number: usize) -> Result<()> {
+        let root = opened(&self.workspace)?.kept.root().to_owned();
+        let Some(layer) = self.layers.get(number) else {
+            return Ok(());
+        };
+        let spec = layer.spec;
+        if self.cache.place(layer, &root, self.given.packer)? {
+            let vendored = as_vendored(opened(&self.workspace)?, &layer.owned.clone());
+            return self.noted(number, &vendored);
+        }
+        // Its packed files are known, but not the tree that later steps see.
+        opened(&self.workspace)?.clear(&layer.owned)?;
+        let context = self.given.context;
+        let reporter = report::Steps::new(&context.output);
+        let on_event = |event| reporter.event(&event);
+        let outcome = shipit_steps::run(
+            spec,
+            &self.given.places.steps,
+            context.interrupt.flag(),
+            &on_event,
+        )
+        .map_err(|error| report::step_failed(error, &context.output))?;
+        let Some(vendored) = outcome.vendored else {
+            return Ok(());
+        };
+        if let Some(layer) = self.layers.get(number) {
+            self.cache.keep_full(layer, &vendored, self.given.packer)?;
+        }
+        self.noted(number, &vendored)
+    }
+
+    fn noted(&mut self, number: usize, vendored: &Vendored) -> Result<()> {
+        let Some(workspace) = self.workspace.as_mut() else {
+            return Ok(());
+        };
+        if let Some(layer) = self.layers.get_mut(number) {
+            workspace.placed(layer.keys.seen(), &vendored.owned)?;
+            layer.in_workspace = Some(watch(&layer.spec.name, vendored)?);
+        }
+        Ok(())
+    }
+
+    fn now_in_workspace(&mut self, layer: &mut Layer<'a>, vendored: &Vendored) -> Result<()> {
+        if let Some(workspace) = self.workspace.as_mut() {
+            workspace.placed(layer.keys.seen(), &vendored.owned)?;
+        }
+        layer.in_workspace = Some(watch(&layer.spec.name, vendored)?);
+        Ok(())
+    }
+
+    /// What changed, without what lies in a layer: that is not packed, and said at the end.
+    fn not_of_layers(&self, changed: Vec<EntryPath>, owned: &[EntryPath]) -> Vec<EntryPath> {
+        let layers: Vec<&EntryPath> = self
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.owned)
+            .chain(owned)
+            .collect();
+        let mut changed = changed;
+        changed.retain(|path| !layers.iter().any(|owned| path.starts_with(owned)));
+        changed
+    }
+
+    fn say_unpacked(&self, spec: &StepSpec, vendored: &Vendored) {
+        let packed = self.given.packer.packed(&vendored.paths);
+        let left = vendored.paths.iter().find(|path| !packed.contains(path));
+        if let (Some(path), Some(root)) = (left, self.given.packer.root()) {
+            self.given.context.output.say(format!(
+                "{}: {path} lies outside of build.root = \"{root}\" and is not packed",
+                spec.name
+            ));
+        }
+    }
+
+    /// Says what later steps changed in sealed layers.
+    fn warn_of_changes(&self) -> Result<()> {
+        for layer in &self.layers {
+            let Some(watch) = &layer.in_workspace else {
+                continue;
+            };
+            let name = &layer.spec.name;
+            let changes = watch
+                .changes()
+                .map_err(|error| CliError::disk(format!("looking at the layer {name}"), error))?;
+            let Some(first) = changes.first() else { continue };
+            let more = if changes.len() > 1 {
+                format!(" and {} more", changes.len() - 1)
+            } else {
+                String::new()
+            };
+            self.given.context.output.warn(format!(
+                "a later step changed {first}{more} in the layer {name}, which was sealed when its step ended: the change \
+                 is not packed; write elsewhere, or set `layer = false` on the step"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn opened(workspace: &Option<BuildWorkspace>) -> Result<&BuildWorkspace> {
+    workspace
+        .as_ref()
+        .ok_or_else(|| CliError::new(crate::errors::Kind::Internal, "a step ran without a workspace"))
+}
+
+/// A layer that stands in the workspace, as its step would have said it.
+fn as_vendored(workspace: &BuildWorkspace, owned: &[EntryPath]) -> Vendored {
+    let root: PathBuf = workspace.kept.root().to_owned();
+    Vendored {
+        root: root.clone(),
+        workspace: root,
+        paths: owned.to_vec(),
+        owned: owned.to_vec(),
+        lockfiles: Vec::new(),
+        removed: Vec::new(),
+    }
+}
+
+fn watch(step: &str, vendored: &Vendored) -> Result<SealedTree> {
+    SealedTree::take(vendored)
+        .map_err(|error| CliError::disk(format!("looking at what the step {step} vendored"), error))
+}

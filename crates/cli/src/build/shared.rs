@@ -1,0 +1,160 @@
+//! Layers that other builders published: asked for when this machine has none, before the step runs. A store that cannot be
+//! read costs the time of one try, never the build.
+
+use std::time::Duration;
+
+use shipit_artifact::EntryPath;
+use shipit_steps::{CachedLayer, LayerCache, LayerKey, LayerMeta, LayerTree};
+use shipit_store::Store;
+use shipit_store::shared::{FetchLayer, FetchedLayer};
+
+use super::layers::Layer;
+use super::pack::Packer;
+use crate::config::Settled;
+use crate::context::Context;
+use crate::errors::{CliError, Kind, Result};
+use crate::report;
+use crate::settle;
+
+/// How long the store may take to say whether it has a layer, its credentials' search included. To fetch one may take longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The store as builds ask it.
+pub struct Shared<'a> {
+    config: &'a Settled,
+    context: &'a Context,
+    state: State,
+}
+
+enum State {
+    /// Not opened yet.
+    Closed,
+    Open(Store),
+    /// There is none, it is not asked, or it could not be read.
+    Off,
+}
+
+impl<'a> Shared<'a> {
+    /// The config's store, unless `cache.shared` is off; opened when it is asked first.
+    pub fn new(config: &'a Settled, context: &'a Context) -> Self {
+        let state = if config.cache.shared && config.store.is_some() {
+            State::Closed
+        } else {
+            State::Off
+        };
+        Shared {
+            config,
+            context,
+            state,
+        }
+    }
+
+    /// Never asks.
+    pub fn off(config: &'a Settled, context: &'a Context) -> Self {
+        Shared {
+            config,
+            context,
+            state: State::Off,
+        }
+    }
+
+    /// Fetches a layer into the cache, if the store has it.
+    pub fn fetch(
+        &mut self,
+        local: &LayerCache,
+        layer: &Layer<'_>,
+        key: &LayerKey,
+        packer: &Packer<'_>,
+        now: i64,
+    ) -> Result<Option<CachedLayer>> {
+        let Some(store) = self.store() else {
+            return Ok(None);
+        };
+        let flag = self.context.interrupt.flag();
+        let turn = local.turn(key, flag, &|_| {})?;
+        let paths = packed_from_root(layer, packer);
+        let request = FetchLayer {
+            store: &store,
+            app: &self.config.app,
+            key: &key.key,
+            name: &layer.spec.name,
+            compression: packer.compression(),
+            paths: &paths,
+            dir: turn.dir(),
+            jobs: self.context.jobs(),
+        };
+        let fetched = self
+            .context
+            .block_on(async { Ok(shipit_store::shared::fetch(request).await?) });
+        let fetched = match fetched {
+            Ok(Some(fetched)) => fetched,
+            Ok(None) => return Ok(None),
+            Err(error) if matches!(error.kind(), Kind::Store | Kind::Usage) => {
+                self.give_up(&error);
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let FetchedLayer { sealed, packages, .. } = fetched;
+        let meta = LayerMeta {
+            app: self.config.app.clone(),
+            step: layer.spec.name.clone(),
+            tree: LayerTree::Packed,
+            sealed,
+            key: key.clone(),
+            paths: layer.keys.paths.clone(),
+            owned: layer.keys.owned.clone(),
+            packages,
+            made: now,
+        };
+        Ok(Some(turn.keep(meta)?))
+    }
+
+    fn store(&mut self) -> Option<Store> {
+        if matches!(self.state, State::Closed) {
+            match self.open() {
+                Ok(store) => self.state = State::Open(store),
+                Err(error) => self.give_up(&error),
+            }
+        }
+        match &self.state {
+            State::Open(store) => Some(store.clone()),
+            _ => None,
+        }
+    }
+
+    fn open(&self) -> Result<Store> {
+        let reporter = report::Store::new(&self.context.output);
+        let on_event = shipit_store::OnEvent::new(move |event| reporter.event(&event));
+        let store = settle::store::open(self.config, self.context, on_event)?;
+        // One look, within bounds: the store's own retries are meant for uploads that somebody waits for.
+        let look = store.clone();
+        self.context.block_on(async move {
+            match tokio::time::timeout(PATIENCE, look.head("layers")).await {
+                Ok(answer) => Ok(answer.map(|_| ())?),
+                Err(_) => Err(CliError::new(
+                    Kind::Store,
+                    format!("{} did not answer within {} s", look.url(), PATIENCE.as_secs()),
+                )),
+            }
+        })?;
+        Ok(store)
+    }
+
+    fn give_up(&mut self, error: &CliError) {
+        self.state = State::Off;
+        self.context.output.warn(format!(
+            "the store cannot be asked for layers, so the steps run: {}",
+            error.chain().join(": ")
+        ));
+    }
+}
+
+/// Where the layer's entries may lie, from the packed root.
+fn packed_from_root(layer: &Layer<'_>, packer: &Packer<'_>) -> Vec<EntryPath> {
+    let packed = packer.packed(&layer.keys.paths);
+    match packer.root() {
+        None => packed,
+        Some(root) => packed.iter().filter_map(|path| path.strip_prefix(root)).collect(),
+    }
+}
