@@ -45,7 +45,7 @@ pub struct Global {
     /// Say less: warnings and errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-    /// Where mirrors and build workspaces are kept [default: $SHIPIT_CACHE_DIR, else $XDG_CACHE_HOME/shipit, else
+    /// Where mirrors, build workspaces and layers are kept [default: $SHIPIT_CACHE_DIR, else $XDG_CACHE_HOME/shipit, else
     /// ~/.cache/shipit]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -102,6 +102,7 @@ pub enum Command {
     Publish(commands::publish::PublishArgs),
     Kick(commands::kick::KickArgs),
     Apply(commands::apply::ApplyArgs),
+    Cache(commands::cache::CacheArgs),
     Completions(commands::completions::CompletionsArgs),
     Man(commands::man::ManArgs),
 }

@@ -31,6 +31,17 @@ impl Tmpfs {
         Self { dir }
     }
 
+    /// Lets nobody write to it any more, root neither.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[track_caller]
+    pub fn read_only(&self) {
+        if let Err(why) = as_root(&["mount", "-o", "remount,ro"], self.path()) {
+            panic!("cannot make {} read-only\n{why}", self.path().display());
+        }
+    }
+
     /// Its root directory, which anybody may write to.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod cache;
 pub mod completions;
 pub mod config;
 pub mod init;
@@ -24,6 +25,7 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Publish(args) => publish::run(args, context),
         Command::Kick(args) => kick::run(args, context),
         Command::Apply(args) => apply::run(args, context),
+        Command::Cache(args) => cache::run(args, context),
         Command::Completions(args) => completions::run(args, context),
         Command::Man(args) => man::run(args, context),
     };

@@ -9,12 +9,25 @@ mod who;
 
 pub use who::who;
 
-use crate::config::{Config, ConfigRequest, Settled, StageChoice};
+use crate::config::{Config, ConfigError, ConfigRequest, Settled, StageChoice};
 use crate::context::Context;
 use crate::errors::Result;
 
 /// Loads the config with the stage that the command asks for, and shows its warnings.
 pub fn config(context: &Context, stage: StageChoice<'_>) -> Result<Settled> {
+    load(context, stage)?.map_err(|error| crate::errors::config(&error, context.output.colors()))
+}
+
+/// As `config`, for a command that can do without one: `None` when none was named, and none is found.
+pub fn config_if_any(context: &Context, stage: StageChoice<'_>) -> Result<Option<Settled>> {
+    match load(context, stage)? {
+        Ok(config) => Ok(Some(config)),
+        Err(ConfigError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(crate::errors::config(&error, context.output.colors())),
+    }
+}
+
+fn load(context: &Context, stage: StageChoice<'_>) -> Result<std::result::Result<Settled, ConfigError>> {
     let cwd = context.working_directory()?;
     let named = context
         .global
@@ -28,13 +41,14 @@ pub fn config(context: &Context, stage: StageChoice<'_>) -> Result<Settled> {
         cwd,
         stage,
         env: &env,
-    })
-    .map_err(|error| crate::errors::config(&error, context.output.colors()))?;
-    for lint in &settled.lints {
-        let file = settled.file.display();
-        context
-            .output
-            .warn(format!("{file}:{}: {}; {}", lint.line, lint.message, lint.help));
+    });
+    if let Ok(settled) = &settled {
+        for lint in &settled.lints {
+            let file = settled.file.display();
+            context
+                .output
+                .warn(format!("{file}:{}: {}; {}", lint.line, lint.message, lint.help));
+        }
     }
     Ok(settled)
 }

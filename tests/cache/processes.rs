@@ -1,0 +1,81 @@
+//! Locks between processes: flock(1) stands for a builder, which is killed.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use shipit_steps::{Bounds, LayerCache};
+use shipit_testbed::{Cmd, Process, Tmp};
+
+use crate::setup::{MADE, build, key, names_in};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Another process that has the lock of a path until it is killed.
+fn locked(tmp: &Tmp, how: &str, path: &Path) -> Process {
+    let log = tmp.join("flock.log");
+    let mut process = Cmd::new("flock")
+        .args([how, "--no-fork"])
+        .arg(path)
+        .args(["sh", "-c", "echo locked; exec sleep 60"])
+        .start("flock", log);
+    process.wait_log(SOON, "locked");
+    process
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_killed_builders_turn_and_files_are_the_next_ones() {
+    let tmp = Tmp::new("cache");
+    let dir = tmp.join("layers");
+    let cache = LayerCache::open(&dir).unwrap();
+    let aside = tmp.mkdir("layers/aside/killed");
+    tmp.write("layers/aside/killed/x.frames", "half");
+    let path = dir.join("turns").join(key("one").key);
+    let mut turn = locked(&tmp, "--exclusive", &path);
+    let mut writer = locked(&tmp, "--exclusive", &aside);
+    // What it writes is not taken from it.
+    assert_eq!(cache.prune(Bounds::default(), MADE).unwrap().leftovers, 0);
+    drop(build(&cache, "two", 1_000));
+    assert!(aside.exists());
+    let begun = Instant::now();
+    let waited = std::thread::scope(|scope| {
+        let next = scope.spawn(|| {
+            cache
+                .turn(&key("one"), &AtomicBool::new(false), &|_| {})
+                .unwrap()
+                .waited()
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!next.is_finished());
+        let _ = writer.kill9();
+        let _ = turn.kill9();
+        next.join().unwrap()
+    });
+    assert!(waited && begun.elapsed() < SOON);
+    assert_eq!(
+        (names_in(&dir.join("aside")), names_in(&dir.join("turns"))),
+        (0, 0)
+    );
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn what_another_process_holds_is_not_pruned_until_that_is_gone() {
+    let tmp = Tmp::new("cache");
+    let cache = LayerCache::open(&tmp.join("layers")).unwrap();
+    let layer = build(&cache, "one", 1_000);
+    let entry = layer.dir().to_path_buf();
+    drop(layer);
+    let mut holder = locked(&tmp, "--shared", &entry);
+    let everything = Bounds {
+        max_size: Some(0),
+        max_age: None,
+    };
+    let pruned = cache.prune(everything, MADE).unwrap();
+    assert_eq!((pruned.in_use, pruned.layers), (1, 1));
+    let _ = holder.kill9();
+    let pruned = cache.prune(everything, MADE).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.layers), (1, 0));
+    assert!(!entry.exists());
+}
