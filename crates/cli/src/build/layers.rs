@@ -178,7 +178,7 @@ impl<'a, 'c> Steps<'a, 'c> {
         if turns.waited && !self.given.clean && self.cache.find(layer, self.given.packer)? {
             return Ok(());
         }
-        let (outcome, outside) = self.run_step(layer.spec)?;
+        let (outcome, outside) = self.run_watched(layer.spec)?;
         let Some(vendored) = outcome.vendored else {
             return Ok(());
         };
@@ -224,27 +224,33 @@ impl<'a, 'c> Steps<'a, 'c> {
         Ok(())
     }
 
-    /// Runs a step in the workspace, with all earlier layers there; says what it changed outside of its own paths.
-    fn run_step(&mut self, spec: &StepSpec) -> Result<(StepOutcome, Vec<EntryPath>)> {
+    /// As `run_step`; says too what the step changed outside of what is its alone.
+    fn run_watched(&mut self, spec: &StepSpec) -> Result<(StepOutcome, Vec<EntryPath>)> {
         self.ready()?;
-        let workspace = opened(&self.workspace)?;
+        let before = opened(&self.workspace)?.kept.stand(&self.given.keep)?;
+        let outcome = self.run_step(spec)?;
+        let Some(vendored) = &outcome.vendored else {
+            return Ok((outcome, Vec::new()));
+        };
+        let outside = opened(&self.workspace)?
+            .kept
+            .changed_outside(&before, &vendored.owned)?;
+        Ok((outcome, outside))
+    }
+
+    /// Runs a step in the workspace, with all earlier layers there.
+    fn run_step(&mut self, spec: &StepSpec) -> Result<StepOutcome> {
+        self.ready()?;
+        self.run_here(spec)
+    }
+
+    fn run_here(&self, spec: &StepSpec) -> Result<StepOutcome> {
         let context = self.given.context;
-        let before = workspace.kept.stand(&self.given.keep)?;
         let reporter = report::Steps::new(&context.output);
         let on_event = |event| reporter.event(&event);
         let steps = &self.given.places.steps;
-        let outcome = shipit_steps::run(spec, steps, context.interrupt.flag(), &on_event)
-            .map_err(|error| report::step_failed(error, &context.output))?;
-        let owned = outcome
-            .vendored
-            .as_ref()
-            .map(|vendored| vendored.owned.clone())
-            .unwrap_or_default();
-        let outside = match outcome.vendored {
-            Some(_) => workspace.kept.changed_outside(&before, &owned)?,
-            None => Vec::new(),
-        };
-        Ok((outcome, outside))
+        shipit_steps::run(spec, steps, context.interrupt.flag(), &on_event)
+            .map_err(|error| report::step_failed(error, &context.output))
     }
 
     /// Brings the workspace to the revision, and every layer so far into it.

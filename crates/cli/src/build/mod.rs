@@ -94,8 +94,16 @@ pub fn build(config: &Settled, request: &BuildRequest<'_>, context: &Context) ->
             ..*request
         };
         let second = make(&inputs, &from_nothing, true, &mut Cache::none(config, context))?;
-        verify::compare(&made.artifact, &second.artifact, &context.output)?;
-        left.extend(second.workspace);
+        let compared = verify::compare(&made.artifact, &second.artifact, &context.output);
+        match (compared, second.workspace) {
+            (Ok(()), workspace) => left.extend(workspace),
+            (Err(error), workspace) => {
+                if let Some(workspace) = workspace {
+                    workspace.clean(context);
+                }
+                return Err(error);
+            }
+        }
     }
     let artifact = made.pending.promote(&made.artifact, config.build.keep)?;
     promote::prune_logs(&inputs.state, config.build.keep)?;
@@ -133,6 +141,7 @@ fn inputs<'a>(config: &'a Settled, rev: &str, context: &'a Context) -> Result<In
         commit.subject
     ));
     let tracked = tree.tracked();
+    refuse_tracked(&keep, &tracked)?;
     let tools = preflight(&specs, &tree, &tracked, context)?;
     Ok(Inputs {
         config,
@@ -155,6 +164,18 @@ fn resolve(source: &Source, rev: &str, context: &Context) -> Result<(Commit, Com
     let commit = source.resolve(rev, cancel, &on_event)?;
     let tree = source.tree(&commit, TreeOptions::default(), cancel, &on_event)?;
     Ok((commit, tree))
+}
+
+/// What a step may keep is not packed, for it is not the same in each build; what git tracks is.
+fn refuse_tracked(keep: &[EntryPath], tracked: &[EntryPath]) -> Result<()> {
+    let both = |kept: &&EntryPath| tracked.iter().any(|path| path.starts_with(kept));
+    let Some(kept) = keep.iter().find(both) else {
+        return Ok(());
+    };
+    let message = format!("git tracks files in {kept}, which a step's `keep` names");
+    Err(CliError::new(Kind::Usage, message).hint(
+        "`keep` is for what a step makes and needs again, such as a compiler's output; it is not packed",
+    ))
 }
 
 /// Asks for what the steps need, in a directory of its own: no workspace is open yet.

@@ -30,6 +30,8 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 pub struct Places {
     /// The app's directory.
     root: PathBuf,
+    /// Whether it is one for a single build, of which nothing is kept.
+    second: bool,
     /// The directories as the steps are given them.
     pub steps: Workspace,
 }
@@ -55,7 +57,7 @@ impl Places {
             base_env: settle::steps::base_environment(context),
         };
         create_directory(&steps.logs)?;
-        Ok(Places { root, steps })
+        Ok(Places { root, second, steps })
     }
 }
 
