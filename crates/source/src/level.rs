@@ -1,11 +1,12 @@
 //! One commit of a walk: its paths checked and mounted, its objects read, with errors that name them.
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, Repository, Tree};
 use shipit_artifact::EntryPath;
 
 use crate::attributes::Stack;
 use crate::commit::Commit;
 use crate::error::Error;
+use crate::object;
 
 /// One commit being walked, and where its tree is mounted.
 pub(crate) struct Level<'a> {
@@ -55,7 +56,10 @@ pub(crate) fn unsafe_path(commit: &str, path: &[u8], reason: &'static str) -> Er
 }
 
 pub(crate) fn read_blob(level: &Level<'_>, id: Oid, path: &EntryPath) -> Result<Vec<u8>, Error> {
-    let read = || Ok(level.repository.odb()?.read(id)?.data().to_vec());
+    let read = || {
+        let odb = level.repository.odb()?;
+        Ok(object::read(&odb, id, ObjectType::Blob)?.data().to_vec())
+    };
     read().map_err(|source| damaged_blob(level, id, path, source))
 }
 
@@ -83,15 +87,23 @@ pub(crate) fn damaged_blob(level: &Level<'_>, id: Oid, path: &EntryPath, source:
 /// A regular file of a directory by its name.
 pub(crate) fn read_blob_at(
     repository: &Repository,
-    tree: Oid,
+    tree: &Tree<'_>,
     name: &[u8],
 ) -> Result<Option<Vec<u8>>, git2::Error> {
-    let tree = repository.find_tree(tree)?;
     let Some(item) = tree
         .iter()
         .find(|item| item.name_bytes() == name && item.filemode_raw() & 0o170_000 == 0o100_000)
     else {
         return Ok(None);
     };
-    Ok(Some(repository.odb()?.read(item.id())?.data().to_vec()))
+    let odb = repository.odb()?;
+    let content = object::read(&odb, item.id(), ObjectType::Blob)?;
+    Ok(Some(content.data().to_vec()))
+}
+
+/// A directory, its id checked.
+pub(crate) fn find_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
+    // libgit2 keeps what was read last: it is not read twice.
+    let _ = object::read(&repository.odb()?, id, ObjectType::Tree)?;
+    repository.find_tree(id)
 }

@@ -33,6 +33,7 @@ mod lfs;
 mod local;
 mod mirror;
 mod mirrored;
+mod object;
 mod options;
 mod origin;
 mod planned;

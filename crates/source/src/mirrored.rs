@@ -1,6 +1,9 @@
 //! Seeking one revision at a remote, through the mirror: what is fetched, how deep, and what is tried when a server hands
 //! out less than was asked.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use git2::{Oid, Repository};
 
 use crate::commit::Commit;
@@ -25,6 +28,8 @@ pub(crate) struct Mirrored<'a> {
     wire: &'a Wire<'a>,
     revision: &'a Revision,
     repository: Repository,
+    /// Commits that were found to be whole: the lock is held, so they stay it.
+    complete: RefCell<HashSet<Oid>>,
 }
 
 impl<'a> Mirrored<'a> {
@@ -34,6 +39,7 @@ impl<'a> Mirrored<'a> {
             wire,
             revision,
             repository,
+            complete: RefCell::default(),
         })
     }
 
@@ -65,11 +71,13 @@ impl<'a> Mirrored<'a> {
             other => return other,
         };
         self.repository = self.wire.mirror.move_aside()?;
+        self.complete.borrow_mut().clear();
         let again = self.seek_once(remote);
         if matches!(again, Ok(Sought::Found(_) | Sought::Ambiguous(_))) {
             self.wire.mirror.settle(&reason, self.wire.on_event)?;
         } else {
             self.wire.mirror.put_back()?;
+            self.complete.borrow_mut().clear();
             self.repository = repository::open_git_dir(&self.wire.mirror.path)?;
         }
         again
@@ -264,7 +272,14 @@ impl<'a> Mirrored<'a> {
     }
 
     fn is_complete(&self, id: Oid) -> bool {
-        repository::is_complete(&self.repository, id)
+        if self.complete.borrow().contains(&id) {
+            return true;
+        }
+        let whole = repository::is_complete(&self.repository, id);
+        if whole {
+            self.complete.borrow_mut().insert(id);
+        }
+        whole
     }
 
     fn settle(&self, named: &[(Oid, String)]) -> Result<Sought, git2::Error> {

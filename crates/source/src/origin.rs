@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use git2::{Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use crate::convert::Conversion;
 use crate::error::Error;
+use crate::object;
 use crate::repository;
 use crate::subst::{self, Values};
 
@@ -42,7 +43,7 @@ impl Origin {
         };
         let taken = {
             let odb = repository.odb().map_err(damaged)?;
-            let object = odb.read(id).map_err(damaged)?;
+            let object = object::read(&odb, id, ObjectType::Blob).map_err(damaged)?;
             take(object.data())
         };
         self.idle

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use crate::commit::Commit;
 use crate::error::Error;
 use crate::event::Event;
+use crate::object;
 use crate::options::{SourceOptions, TreeOptions};
 use crate::remote::Remote;
 use crate::tree::CommitTree;
@@ -21,6 +22,7 @@ impl Source {
     /// # Errors
     /// [`Error::NoRemote`], [`Error::PlainToken`].
     pub fn open(mut options: SourceOptions) -> Result<Self, Error> {
+        object::leave_checks_to_us();
         if options.remotes.is_empty() {
             return Err(Error::NoRemote);
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use git2::Oid;
+use git2::{ObjectType, Oid};
 use shipit_artifact::{Digest, EntryPath, Kind, TreeEntry, sha256};
 
 use crate::attributes::{Attributes, Stack, State};
@@ -13,8 +13,9 @@ use crate::commit_text::CommitText;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::event::Event;
-use crate::level::{Level, blob_size, check_name, mounted, read_blob, read_blob_at, unsafe_path};
+use crate::level::{Level, blob_size, check_name, find_tree, mounted, read_blob, read_blob_at, unsafe_path};
 use crate::lfs::{self, Pointer};
+use crate::object;
 use crate::options::{SourceOptions, Submodules, TreeOptions};
 use crate::origin::Origin;
 use crate::repository;
@@ -92,7 +93,11 @@ impl Walk<'_> {
         let tree = Oid::from_str(&commit.tree_id).map_err(damaged)?;
         let text = repository
             .odb()
-            .and_then(|odb| Ok(CommitText::parse(odb.read(id)?.data())))
+            .and_then(|odb| {
+                Ok(CommitText::parse(
+                    object::read(&odb, id, ObjectType::Commit)?.data(),
+                ))
+            })
             .map_err(damaged)?;
         let values = Values {
             id: commit.id.clone(),
@@ -100,7 +105,9 @@ impl Walk<'_> {
         };
         self.origins.push(Origin::new(&commit.git_dir, values));
         let origin = self.origins.len() - 1;
-        let gitmodules = read_blob_at(&repository, tree, b".gitmodules").map_err(damaged)?;
+        let gitmodules = find_tree(&repository, tree)
+            .and_then(|top| read_blob_at(&repository, &top, b".gitmodules"))
+            .map_err(damaged)?;
         let mut level = Level {
             repository: &repository,
             commit,
@@ -122,8 +129,8 @@ impl Walk<'_> {
             what: format!("directory {:?} ({tree})", String::from_utf8_lossy(path)),
             source,
         };
-        let tree_object = level.repository.find_tree(tree).map_err(damaged)?;
-        let attributes = read_blob_at(level.repository, tree, b".gitattributes").map_err(damaged)?;
+        let tree_object = find_tree(level.repository, tree).map_err(damaged)?;
+        let attributes = read_blob_at(level.repository, &tree_object, b".gitattributes").map_err(damaged)?;
         if let Some(content) = &attributes {
             level.stack.push(path, content);
         }

@@ -1,0 +1,83 @@
+//! Reading objects of git's with their ids checked.
+//!
+//! libgit2 would check them by itself, with a SHA-1 that looks for collisions and takes as long as all of the reading. That is
+//! switched off for the process ([`leave_checks_to_us`]): objects that come from a remote are hashed by libgit2's indexer or
+//! by the git program in any case, and of those that are read afterwards only damage is to be found out, for which the
+//! processor's own SHA-1 instructions do.
+
+use std::sync::Once;
+
+use git2::{ErrorClass, ErrorCode, ObjectType, Odb, OdbObject, Oid};
+use sha1::{Digest, Sha1};
+
+/// Has libgit2 read objects without hashing them again. For the whole process, as libgit2 has it.
+pub(crate) fn leave_checks_to_us() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| git2::opts::strict_hash_verification(false));
+}
+
+/// The object, which is of this kind and has this id.
+pub(crate) fn read<'a>(odb: &'a Odb<'_>, id: Oid, kind: ObjectType) -> Result<OdbObject<'a>, git2::Error> {
+    let object = odb.read(id)?;
+    let found = object.kind();
+    if found != kind {
+        return Err(damaged(format!("{id} is a {found}, not a {kind}")));
+    }
+    let mut hash = Sha1::new();
+    hash.update(format!("{kind} {}\0", object.len()));
+    hash.update(object.data());
+    if hash.finalize()[..] != *id.as_bytes() {
+        return Err(damaged(format!(
+            "the content of {kind} {id} does not have that id"
+        )));
+    }
+    Ok(object)
+}
+
+fn damaged(message: String) -> git2::Error {
+    git2::Error::new(ErrorCode::Invalid, ErrorClass::Odb, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use git2::Repository;
+
+    use super::*;
+
+    #[test]
+    fn another_content_under_an_id_and_another_kind_are_found_out() {
+        leave_checks_to_us();
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(dir.path()).unwrap();
+        let (one, two) = (repository.blob(b"one").unwrap(), repository.blob(b"two").unwrap());
+        let path = |id: Oid| {
+            let id = id.to_string();
+            dir.path().join("objects").join(&id[..2]).join(&id[2..])
+        };
+        let fresh = || Repository::open_bare(dir.path()).unwrap();
+        let read = |id, kind| {
+            let repository = fresh();
+            let odb = repository.odb().unwrap();
+            read(&odb, id, kind).map(|object| object.data().to_vec())
+        };
+        assert_eq!(read(one, ObjectType::Blob).unwrap(), b"one");
+        assert!(
+            read(one, ObjectType::Tree)
+                .unwrap_err()
+                .message()
+                .contains("is a blob")
+        );
+        // Whole in itself, at the wrong place: zlib's own sum does not find this out.
+        fs::remove_file(path(two)).unwrap();
+        fs::copy(path(one), path(two)).unwrap();
+        assert!(fresh().odb().unwrap().read(two).is_ok(), "libgit2 does not check");
+        assert!(
+            read(two, ObjectType::Blob)
+                .unwrap_err()
+                .message()
+                .contains("does not have that id")
+        );
+    }
+}
