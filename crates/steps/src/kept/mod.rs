@@ -1,58 +1,83 @@
 //! The kept workspace: one tree per app that is brought from revision to revision by what differs, so that a build costs
 //! in proportion to what changed.
+//!
+//! What an update left is known by stat: a file that a step wrote to, replaced, renamed or gave another mode has another
+//! time of change, which nobody but the kernel sets. No content is read. The tree is the same afterwards as one made from
+//! nothing: what is neither planned nor a layer's nor declared to be kept is removed. No symlink is followed beneath the
+//! root. See `docs/workspace.md`.
+//!
+//! An update that was killed is found by its mark: then nothing is known, and all is made anew.
+//!
+//! Not done here: locking (whoever opens a workspace holds the app's lock), the content of planned files, putting layers
+//! into the tree.
 
+mod aside;
+mod codec;
+mod crawl;
+mod descent;
 mod error;
+#[cfg(test)]
+mod history_tests;
+#[cfg(test)]
+mod kill_tests;
+mod layer;
+mod outside;
 mod request;
+mod scan;
+mod standing;
+mod state;
+#[cfg(test)]
+mod test_tree;
+mod update;
+#[cfg(test)]
+mod update_tests;
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use shipit_artifact::{EntryPath, Kind};
+use shipit_artifact::EntryPath;
+
+use aside::Aside;
+use codec::Recorded;
+use descent::Root;
+use layer::Layer;
+use state::State;
+use update::Update;
 
 pub use error::{KeptError, UpdateError};
+pub use outside::Stand;
 pub use request::{InPlace, PlannedFile, UpdateRequest, Updated};
-
-/// Why nothing is known of the tree that was found, so that the next update makes all of it anew (`keep` survives).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Distrust {
-    /// An update did not come to its end.
-    Interrupted,
-    /// The state file cannot be used, and why.
-    Damaged(String),
-    /// The machine was started anew since: what was written then may not have reached the disk.
-    Rebooted,
-}
+pub use state::Distrust;
 
 /// The workspace of an app, kept from build to build. Whoever opens one holds the app's lock.
 #[derive(Debug)]
 pub struct Kept {
     dir: PathBuf,
     root: PathBuf,
+    jobs: NonZeroUsize,
+    state: State,
+    /// The planned files as the last update left them; `None` when nothing is known.
+    known: Option<Vec<Recorded>>,
     distrust: Option<Distrust>,
 }
 
-/// How all files of the tree stood at one time, by stat.
-#[derive(Debug, Clone)]
-pub struct Stand {
-    files: BTreeMap<PathBuf, u64>,
-}
-
 impl Kept {
-    /// Opens the workspace in `dir`, which is there: the tree lies in `dir/tree`, its state beside it. Looking at files is
-    /// done by up to `jobs` threads.
+    /// Opens the workspace in `dir`, which is there: the tree lies in `dir/tree`, its state in `dir/state`, what has to go
+    /// in `dir/old-…`. Files are looked at by up to `jobs` threads.
     ///
     /// # Errors
     /// [`KeptError::Io`].
     pub fn open(dir: &Path, jobs: NonZeroUsize) -> Result<Self, KeptError> {
-        let _ = jobs;
+        let (state, known, distrust) = State::open(dir.join("state"))?;
         Ok(Self {
             dir: dir.to_path_buf(),
             root: dir.join("tree"),
-            distrust: None,
+            jobs,
+            state,
+            known,
+            distrust,
         })
     }
 
@@ -62,13 +87,14 @@ impl Kept {
         &self.root
     }
 
-    /// Why the tree that was found is made anew; `None` when it is trusted, or when there is none.
+    /// Why the tree that was found is made anew; `None` when it is trusted, or when there was none.
     #[must_use]
     pub fn distrust(&self) -> Option<&Distrust> {
         self.distrust.as_ref()
     }
 
-    /// Brings the tree to what is planned.
+    /// Brings the tree to what is planned. When it fails, the next one makes all of the tree anew, as far as it had begun
+    /// to change it.
     ///
     /// # Errors
     /// See [`KeptError`], and what `write` answers.
@@ -77,41 +103,30 @@ impl Kept {
         request: &UpdateRequest<'_, E>,
         cancel: &AtomicBool,
     ) -> Result<Updated, UpdateError<E>> {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(KeptError::Cancelled.into());
-        }
-        let old = self.dir.join("old-tree");
-        let _ = fs::rename(&self.root, &old);
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |error| KeptError::io("make the directory", &path, error)
-        };
-        fs::create_dir_all(&self.root).map_err(failed(&self.root))?;
-        let mut files = Vec::new();
-        for planned in request.planned {
-            match planned.kind {
-                Kind::Directory => {
-                    let path = self.root.join(planned.path.as_path());
-                    fs::create_dir(&path).map_err(failed(&path))?;
+        let done = Update::new(self, request, cancel).map_err(UpdateError::from);
+        match done.and_then(Update::run) {
+            Ok((updated, recorded)) => {
+                self.known = Some(recorded);
+                Ok(updated)
+            }
+            Err(error) => {
+                if self.state.is_begun() {
+                    self.known = None;
                 }
-                _ => files.push(planned.path.clone()),
+                Err(error)
             }
         }
-        (request.write)(&files).map_err(UpdateError::Write)?;
-        self.remove_old()?;
-        Ok(Updated {
-            written: files.len(),
-            ..Updated::default()
-        })
     }
 
     /// Notes that the layer stands complete at its paths, as it does right after it was put there, or after its step ran.
+    /// To be called after an update, before anything else changes it.
     ///
     /// # Errors
     /// [`KeptError::Io`], [`KeptError::Key`].
     pub fn placed(&mut self, layer: &InPlace) -> Result<(), KeptError> {
-        let _ = layer;
-        Ok(())
+        let layer = Layer::take(&Root::open(&self.root)?, layer, self.jobs)?;
+        self.state.write_layer(&layer)?;
+        self.state.let_clock_pass(layer.newest())
     }
 
     /// Notes how the tree stands before a step runs. What lies at or beneath `skip` (directories that steps may keep) is
@@ -120,29 +135,34 @@ impl Kept {
     /// # Errors
     /// [`KeptError::Io`].
     pub fn stand(&self, skip: &[EntryPath]) -> Result<Stand, KeptError> {
-        let _ = skip;
-        Ok(Stand {
-            files: BTreeMap::new(),
-        })
+        let stand = Stand::take(&Root::open(&self.root)?, skip, self.jobs)?;
+        self.state.let_clock_pass(stand.newest())?;
+        Ok(stand)
     }
 
-    /// What was made, changed or removed since `before` outside of `owned` (sorted), by stat. Directories on the way to
+    /// What was made, changed or removed since `before` outside of `owned`, sorted. By stat: a file that was written anew
+    /// with the same content is among it. A directory that was made or removed stands for all in it; those on the way to
     /// an owned path are the step's to make; `node_modules/.cache` is left out, as build tools write there as a matter of
     /// course.
     ///
     /// # Errors
     /// [`KeptError::Io`].
     pub fn changed_outside(&self, before: &Stand, owned: &[EntryPath]) -> Result<Vec<EntryPath>, KeptError> {
-        let _ = (owned, &before.files);
-        Ok(Vec::new())
+        before.changed_outside(&Root::open(&self.root)?, owned, self.jobs)
     }
 
-    /// Makes the next update begin with an empty tree, `keep` included: for a build from nothing in this place.
+    /// Moves the whole tree aside, `keep` included: for a build from nothing in this place.
     ///
     /// # Errors
     /// [`KeptError::Io`].
     pub fn forget_all(&mut self) -> Result<(), KeptError> {
-        Ok(())
+        self.known = None;
+        self.state.forget()?;
+        match std::fs::symlink_metadata(&self.root) {
+            Ok(_) => Aside::create(&self.dir)?.take_path(&self.root),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(KeptError::io("look at", &self.root, error)),
+        }
     }
 
     /// Deletes what updates moved aside, also what killed ones left. To be called last: files that are made right after a
@@ -151,7 +171,6 @@ impl Kept {
     /// # Errors
     /// [`KeptError::Io`].
     pub fn remove_old(&self) -> Result<(), KeptError> {
-        let _ = fs::remove_dir_all(self.dir.join("old-tree"));
-        Ok(())
+        aside::remove_all(&self.dir)
     }
 }
