@@ -1,8 +1,13 @@
 //! npm.
 
 use std::fs;
+use std::sync::atomic::AtomicBool;
 
-use shipit_steps::{SealedTree, Tool, Workspace};
+use shipit_artifact::DirTree;
+use shipit_steps::{
+    EnvVar, KeyRequest, SealedTree, StepKeys, StepSpec, Tool, Vendored, Workspace, layer_keys, platform,
+    preflight,
+};
 use shipit_testbed::fixtures::{npm, registry_env};
 use shipit_testbed::{Cmd, Tmp};
 
@@ -23,7 +28,7 @@ const LOCK: &str = r#"{"name": "app", "version": "1.0.0", "lockfileVersion": 3, 
     "packages/a/node_modules/is-number": {"version": "7.0.0", "integrity": "IS_NUMBER"},
     "node_modules/semver": {"version": "7.6.3", "integrity": "SEMVER", "bin": {"semver": "bin/semver.js"}}}}"#;
 
-fn npm_ci(production: bool) -> shipit_steps::StepSpec {
+fn npm_ci(production: bool) -> StepSpec {
     let mut npm = step(Tool::Npm { production });
     npm.env = listed(registry_env());
     npm
@@ -156,6 +161,90 @@ fn the_production_tree_is_packed_and_the_full_one_built_with() {
         .run()
         .ok();
     assert_eq!(ran.out(), "true\nlib 1.3.0\n");
+}
+
+/// The keys of what `spec` would vendor in the workspace as it stands.
+fn keys(spec: &StepSpec, workspace: &Workspace) -> StepKeys {
+    let tree = DirTree::new(&workspace.root).unwrap();
+    let cancel = AtomicBool::new(false);
+    let tools = preflight(std::slice::from_ref(spec), &tree, &[], workspace, &cancel).unwrap();
+    let request = KeyRequest {
+        spec,
+        tree: &tree,
+        tracked: &[],
+        tools: tools.of(&spec.name),
+        platform: &platform(),
+        format: "1 zstd 9",
+        root: None,
+        earlier: &[],
+    };
+    layer_keys(&request).unwrap().unwrap()
+}
+
+/// A key may be the same only where what is vendored is.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_release_of_the_app_has_the_key_and_the_files_of_the_one_before() {
+    let bench = Bench::new();
+    let other = bench.elsewhere();
+    let mut spec = npm_ci(true);
+    spec.dir = Some(path("app"));
+    // A script of the app's own would make all files count.
+    spec.env.push(EnvVar {
+        name: "npm_config_ignore_scripts".to_owned(),
+        value: "true".to_owned(),
+        secret: false,
+    });
+    for workspace in [&bench.workspace, &other] {
+        write_workspaces(workspace);
+    }
+    for (name, changes) in [
+        (
+            "app/package.json",
+            [
+                (
+                    r#""name": "app", "version": "1.0.0""#,
+                    r#""version": "2.0.0", "description": "new", "license": "MIT""#,
+                ),
+                (r#""prepare":"#, r#""test": "jest", "prepare":"#),
+            ],
+        ),
+        (
+            "app/package-lock.json",
+            [
+                (
+                    r#"{"name": "app", "version": "1.0.0", "lock"#,
+                    r#"{"name": "shop", "version": "2.0.0", "lock"#,
+                ),
+                (
+                    r#"{"name": "app", "version": "1.0.0", "work"#,
+                    r#"{"name": "shop", "version": "2.0.0", "work"#,
+                ),
+            ],
+        ),
+    ] {
+        let mut text = fs::read_to_string(other.root.join(name)).unwrap();
+        for (what, with) in changes {
+            assert!(text.contains(what), "{name} has no {what}");
+            text = text.replace(what, with);
+        }
+        write(&other.root, name, &text);
+    }
+    write(&other.root, "app/packages/a/index.js", "console.log('new')\n");
+    let before = keys(&spec, &bench.workspace);
+    assert_eq!(before, keys(&spec, &other));
+    let layers = [&bench.workspace, &other].map(|workspace| vendor(&spec, workspace).0);
+    assert_same_files(&layers[0], &layers[1]);
+    assert_eq!(layers[0].owned, before.owned);
+    // The tree that later steps see is the same too.
+    let full = layers.map(|layer| Vendored {
+        root: layer.workspace.clone(),
+        paths: vec![path("app/node_modules")],
+        ..layer
+    });
+    assert_same_files(&full[0], &full[1]);
+    // What was made does not count in the next build's key.
+    assert_eq!(before, keys(&spec, &bench.workspace));
 }
 
 #[test]

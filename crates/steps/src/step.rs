@@ -199,15 +199,8 @@ impl Step<'_> {
         let second = self.aside().join("production");
         // Copied first: the full tree's install scripts may write into the workspace.
         let (root, dir) = (&self.workspace.root, self.spec.dir.as_ref());
-        npm_tree::copy_for_production(root, &second, dir, self.runner.cancel).map_err(
-            |error| match error {
-                npm_tree::CopyError::Io(action, path, source) => self.io(action, &path)(source),
-                npm_tree::CopyError::Package(problem) => self.spec_error(problem),
-                npm_tree::CopyError::Cancelled => Error::Cancelled {
-                    step: self.spec.name.clone(),
-                },
-            },
-        )?;
+        let copied = npm_tree::copy_for_production(root, &second, dir, self.runner.cancel);
+        copied.map_err(|error| self.npm_error(error))?;
         self.npm_ci(&self.workspace.root, npm::Which::All)?;
         // The full tree is not packed, but later steps must find it without what is not the same twice.
         self.normalise(&self.workspace.root, &owned)?;
@@ -222,7 +215,18 @@ impl Step<'_> {
         self.runner.run(&npm::command(&dir, which, &env))?;
         // npm makes no node_modules when there is nothing to put there.
         let modules = dir.join("node_modules");
-        fs::create_dir_all(&modules).map_err(self.io("make", &modules))
+        fs::create_dir_all(&modules).map_err(self.io("make", &modules))?;
+        npm_tree::forget_app(&modules).map_err(|error| self.npm_error(error))
+    }
+
+    fn npm_error(&self, error: npm_tree::CopyError) -> Error {
+        match error {
+            npm_tree::CopyError::Io(action, path, source) => self.io(action, &path)(source),
+            npm_tree::CopyError::Package(problem) => self.spec_error(problem),
+            npm_tree::CopyError::Cancelled => Error::Cancelled {
+                step: self.spec.name.clone(),
+            },
+        }
     }
 
     /// Normalises the result, checks its links, and says what is vendored when it is a layer.

@@ -67,6 +67,20 @@ impl<'a> TreeFiles<'a> {
         self.entries.get(bound(b'/')..bound(b'/' + 1)).unwrap_or_default()
     }
 
+    /// The directory that `dir` leads to; `None` is the root.
+    pub(crate) fn real_dir(&self, dir: &EntryPath) -> Option<EntryPath> {
+        match self.resolve(dir) {
+            Some(real) => EntryPath::new(real).ok(),
+            None => Some(dir.clone()),
+        }
+    }
+
+    /// Whether what `path` leads to is `dir` or lies beneath it.
+    pub(crate) fn leads_into(&self, path: &EntryPath, dir: &EntryPath) -> bool {
+        let real = self.resolve(path).and_then(|real| EntryPath::new(real).ok());
+        real.is_some_and(|real| real.starts_with(dir))
+    }
+
     /// Where `path` leads once all symlinks are followed, without the last slash; empty for the root. `None` when it leaves
     /// the tree or goes round in circles.
     fn resolve(&self, path: &EntryPath) -> Option<Vec<u8>> {

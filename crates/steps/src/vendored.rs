@@ -45,7 +45,7 @@ pub(crate) fn read_from(root: &Path, path: &EntryPath) -> Result<Option<Vec<u8>>
 }
 
 /// An error with its causes, in one line.
-fn sentence(error: &dyn std::error::Error) -> String {
+pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -6,15 +6,27 @@
 //!
 //! Not done here: keeping layers, asking the tools (`preflight`), deciding what becomes of a hit.
 
+mod bundle;
+mod carton;
+mod gather;
+mod json;
+mod npm;
+mod parts;
 mod platform;
+mod run;
+mod words;
 
 use serde::{Deserialize, Serialize};
 use shipit_artifact::{EntryPath, Tree};
 
 use crate::error::Error;
+use crate::mask::Masker;
 use crate::preflight::ToolVersion;
-use crate::spec::StepSpec;
+use crate::spec::{StepSpec, Tool};
+use crate::tree_files::TreeFiles;
+use gather::Gather;
 
+pub use parts::differences;
 pub use platform::{Platform, platform};
 
 /// What a layer follows from. Two layers with one key hold the same files.
@@ -105,30 +117,35 @@ pub struct Difference {
 /// [`Error::Spec`] for what the step's owner has to mend, such as a lockfile that is no JSON; [`Error::Tree`] when the tree
 /// cannot be read.
 pub fn layer_keys(request: &KeyRequest<'_>) -> Result<Option<StepKeys>, Error> {
-    Err(Error::Spec {
-        step: request.spec.name.clone(),
-        problem: "keys are not made yet".to_owned(),
-    })
+    let spec = request.spec;
+    let failed = |source| Error::Tree {
+        step: spec.name.clone(),
+        source,
+    };
+    let files = TreeFiles::new(request.tree).map_err(failed)?;
+    let owned = gather::owned(request, &files)?;
+    if owned.is_empty() {
+        return Ok(None);
+    }
+    let secrets = spec.env.iter().filter(|var| var.secret);
+    let masker = Masker::new(secrets.map(|var| var.value.as_str()));
+    let gather = Gather::new(request, &files, &owned, &masker)?;
+    let (packed, full) = match &spec.tool {
+        Tool::Npm { production } => npm::keys(gather, *production)?,
+        Tool::Bundle { without } => (bundle::key(gather, without)?, None),
+        Tool::Carton => (carton::key(gather)?, None),
+        Tool::Run { command } => (run::key(gather, command)?, None),
+        Tool::Go { .. } => return Ok(None),
+    };
+    let inside = |path: &&EntryPath| request.root.is_none_or(|root| path.starts_with(root));
+    let paths = owned.iter().filter(inside).cloned().collect();
+    Ok(Some(StepKeys {
+        packed,
+        full,
+        paths,
+        owned,
+    }))
 }
 
-/// Where two keys differ, sorted by part.
-#[must_use]
-pub fn differences(old: &LayerKey, new: &LayerKey) -> Vec<Difference> {
-    let value = |key: &LayerKey, name: &str| {
-        let found = key.parts.iter().find(|part| part.name == name);
-        found.map(|part| part.value.clone())
-    };
-    let mut names: Vec<&str> = old.parts.iter().chain(&new.parts).map(|part| part.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-        .into_iter()
-        .map(|name| (name, value(old, name), value(new, name)))
-        .filter(|(_, old, new)| old != new)
-        .map(|(name, old, new)| Difference {
-            part: name.to_owned(),
-            old,
-            new,
-        })
-        .collect()
-}
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,10 @@ pub fn preflight(
     cancel: &AtomicBool,
 ) -> Result<Tools, Error> {
     let first = || steps.first().map(|step| step.name.clone()).unwrap_or_default();
-    let failed = |source| Error::Tree { step: first(), source };
+    let failed = |source| Error::Tree {
+        step: first(),
+        source,
+    };
     let files = TreeFiles::new(tree).map_err(failed)?;
     let mut check = Check {
         files: &files,

@@ -16,6 +16,7 @@ pub(crate) const CONFIG: &str = ".bundle/config";
 
 pub(crate) static PRESET: Preset = Preset {
     name: "bundle",
+    recipe: 1,
     programs: &[
         Program {
             name: "bundle",

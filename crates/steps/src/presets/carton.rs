@@ -8,6 +8,7 @@ use crate::spec::Workspace;
 
 pub(crate) static PRESET: Preset = Preset {
     name: "carton",
+    recipe: 1,
     programs: &[
         Program {
             name: "carton",

@@ -9,6 +9,7 @@ use crate::spec::{GoOutput, Workspace};
 
 pub(crate) static PRESET: Preset = Preset {
     name: "go",
+    recipe: 1,
     programs: &[Program {
         name: "go",
         version_args: &["version"],

@@ -21,6 +21,9 @@ use crate::spec::Tool;
 pub struct Preset {
     /// Its name in the config.
     pub name: &'static str,
+    /// Counts up whenever shipit makes something else of the same input: the commands, their environment, what is removed.
+    /// Layers of before are then no longer taken.
+    pub recipe: u32,
     /// The programs it needs; their versions go into the record.
     pub programs: &'static [Program],
     /// The files without which it cannot run.

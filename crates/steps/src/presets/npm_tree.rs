@@ -17,7 +17,7 @@ use crate::vendored::{ReadFile, read_from};
 
 /// Scripts that npm runs for the packages of the tree itself when their dependencies are installed, and that prepare
 /// them for being published or developed. They call dev dependencies, which the production tree has not.
-const PREPARE: &[&str] = &["prepublish", "preprepare", "prepare", "postprepare"];
+pub(crate) const PREPARE: &[&str] = &["prepublish", "preprepare", "prepare", "postprepare"];
 
 /// The packages of the tree itself, as paths below the workspace's root: the one in `dir` (`None` is the root),
 /// workspaces, and directories that are depended on by `file:`. Each may get a node_modules.
@@ -100,7 +100,7 @@ pub(crate) fn copy_for_production(
     Ok(())
 }
 
-/// Why the copy was not made.
+/// Why npm's trees could not be prepared or put in order.
 pub(crate) enum CopyError {
     Io(&'static str, PathBuf, io::Error),
     Package(String),
@@ -149,6 +149,24 @@ fn drop_prepare_scripts(file: &Path) -> Result<(), CopyError> {
         return Ok(());
     }
     fs::write(file, package.to_string()).map_err(|error| CopyError::Io("write", file.to_path_buf(), error))
+}
+
+/// What npm notes in node_modules of the package that it is installed for.
+const INSTALLED: &str = ".package-lock.json";
+
+/// Takes name and version of the app out of npm's note in `modules`: they change with releases of the app, and without a
+/// name npm writes that of the directory. Nothing reads them there.
+pub(crate) fn forget_app(modules: &Path) -> Result<(), CopyError> {
+    let file = modules.join(INSTALLED);
+    if !file.is_file() {
+        return Ok(());
+    }
+    let mut note = read_json(&file).map_err(CopyError::Package)?;
+    if let Some(members) = note.as_object_mut() {
+        members.remove("name");
+        members.remove("version");
+    }
+    fs::write(&file, format!("{note:#}\n")).map_err(|error| CopyError::Io("write", file, error))
 }
 
 fn read_json(file: &Path) -> Result<Value, String> {
@@ -210,6 +228,20 @@ mod tests {
             error.starts_with("package-lock.json names the package ../lib, which lies out of"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_note_of_what_is_installed_does_not_name_the_app() {
+        let note = "{\n \"name\": \"app\", \"version\": \"1.0.0\", \"packages\": {\"node_modules/a\": {\"version\": \"2\"}}}";
+        let tree = tree(&[(".package-lock.json", note)]);
+        assert!(forget_app(tree.path()).is_ok());
+        let text = fs::read_to_string(tree.path().join(INSTALLED)).unwrap();
+        assert_eq!(
+            text,
+            "{\n  \"packages\": {\n    \"node_modules/a\": {\n      \"version\": \"2\"\n    }\n  }\n}\n"
+        );
+        fs::remove_file(tree.path().join(INSTALLED)).unwrap();
+        assert!(forget_app(tree.path()).is_ok());
     }
 
     #[test]
