@@ -1,6 +1,6 @@
 //! `--explain`: why a layer was not found.
 
-use shipit_steps::{Difference, LayerKey, StepSpec};
+use shipit_steps::{Difference, LayerKey, StepSpec, Tool};
 
 use super::cached::{Cache, short};
 use super::layers::Layer;
@@ -22,9 +22,9 @@ pub fn miss(layer: &Layer<'_>, cache: &Cache<'_>, packer: &Packer<'_>, clean: bo
 pub fn code(spec: &StepSpec, output: &Output) {
     let name = &spec.name;
     let why = match spec.tool {
-        shipit_steps::Tool::Go { .. } => "`go build` keeps a cache of its own",
-        _ if !spec.layer => "it says layer = false",
-        _ => "give it `inputs` and `outputs` to make its result a layer",
+        Tool::Go { .. } => "`go build` keeps a cache of its own",
+        Tool::Run { .. } if spec.inputs.is_empty() => "with `inputs` and `outputs` it would be a layer",
+        _ => "it says layer = false",
     };
     output.say(format!("{name}: runs each time, its result is code: {why}"));
 }

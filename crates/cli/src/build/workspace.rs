@@ -177,10 +177,15 @@ impl BuildWorkspace {
     }
 
     fn set_aside(&self) -> Result<()> {
-        for path in [&self.places.steps.aside, &self.layers(), &self.test_directory()] {
-            if !path.exists() {
-                continue;
-            }
+        let mut paths = vec![
+            self.places.steps.aside.clone(),
+            self.layers(),
+            self.test_directory(),
+        ];
+        if self.places.second {
+            paths.push(self.places.steps.root.clone());
+        }
+        for path in paths.iter().filter(|path| path.exists()) {
             self.move_aside(path)?;
         }
         Ok(())
