@@ -22,6 +22,8 @@ mod lacks;
 mod names;
 #[path = "source/parts.rs"]
 mod parts;
+#[path = "source/planned.rs"]
+mod planned;
 #[path = "source/remotes.rs"]
 mod remotes;
 #[path = "source/silent.rs"]

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -28,6 +29,8 @@ use crate::tree::{CommitTree, Content, Node, open_object};
 /// A thread takes so many entries at once, or so many bytes: neighbours, which lie in the same directories.
 const RUN_ENTRIES: usize = 64;
 const RUN_BYTES: u64 = 1 << 20;
+/// Files from this size on are written one at a time, so that memory holds one of them and not one for each thread.
+const LARGE: u64 = 16 << 20;
 /// How often progress is shown, in milliseconds.
 const SHOWN: u64 = 100;
 
@@ -87,6 +90,8 @@ pub(crate) struct Writing<'a> {
     options: WriteOptions,
     cancel: &'a AtomicBool,
     on_event: &'a (dyn Fn(Event) + Sync),
+    /// Held while a large file is written.
+    large: Mutex<()>,
     /// Set by the first thread that fails.
     failed: AtomicBool,
     started: Instant,
@@ -120,6 +125,7 @@ impl<'a> Writing<'a> {
             options,
             cancel,
             on_event,
+            large: Mutex::new(()),
             failed: AtomicBool::new(false),
             started: Instant::now(),
             shown: AtomicU64::new(0),
@@ -235,6 +241,8 @@ impl<'a> Writing<'a> {
 
     fn content(&self, node: &Node, file: &mut File) -> Result<(), Error> {
         let path = node.entry.path.as_bytes();
+        let _alone =
+            (node.entry.size >= LARGE).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
         match &node.content {
             Content::None => Ok(()),
             Content::Bytes(bytes) => file.write_all(bytes).map_err(self.failed("writing", path)),
