@@ -13,7 +13,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// Another process that has the lock of a path until it is killed.
 fn locked(tmp: &Tmp, how: &str, path: &Path) -> Process {
-    let log = tmp.join("flock.log");
+    // One each: what is waited for is a word in it.
+    let log = tmp.join(format!("flock-{}.log", shipit_testbed::random_hex(4)));
     let mut process = Cmd::new("flock")
         .args([how, "--no-fork"])
         .arg(path)

@@ -72,13 +72,9 @@ pub enum Event {
         /// How long it was waited for, in seconds.
         seconds: f64,
     },
-    /// Layers of the cache were checked.
+    /// Frames of the cache's layers were checked.
     LayersChecked {
-        /// How many so far.
-        checked: u64,
-        /// How many in all.
-        total: u64,
-        /// Their bytes so far.
+        /// How many bytes so far.
         bytes: u64,
     },
     /// The step is done.

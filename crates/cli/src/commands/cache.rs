@@ -156,7 +156,7 @@ fn check(cache: &LayerCache, context: &Context) -> Result<Verified> {
     let meter = context.output.meter("checking layers", Some(cache.size()?.size));
     let meter = Mutex::new(meter);
     let on_event = |event: Event| {
-        if let Event::LayersChecked { bytes, .. } = event
+        if let Event::LayersChecked { bytes } = event
             && let Ok(meter) = meter.lock()
         {
             meter.set(bytes, None);

@@ -49,7 +49,7 @@ pub enum CacheError {
         /// The workspace.
         dest: PathBuf,
         /// Why.
-        source: shipit_artifact::Error,
+        source: Box<shipit_artifact::Error>,
     },
     /// The cancel flag was set.
     #[error("layer cache: cancelled")]

@@ -59,7 +59,7 @@ impl CachedLayer {
         let failed = |source| CacheError::Place {
             dir: self.dir.clone(),
             dest: dest.to_path_buf(),
-            source,
+            source: Box::new(source),
         };
         let frames = match File::open(&self.meta.sealed.frames) {
             Ok(file) => FileFrames::new(file, 0),

@@ -269,18 +269,15 @@ impl LayerCache {
         Ok((Taken::Away, Some(moved)))
     }
 
-    /// Renames what was made to its place. When a build holds another entry there, that one stays, and is held too.
-    fn put(&self, made: &Path, dir: &Path) -> Result<Option<File>, CacheError> {
+    /// Renames what was made to its place. `false` when a build holds another entry there, which stays.
+    fn put(&self, made: &Path, dir: &Path) -> Result<bool, CacheError> {
         let parent = dir.parent().unwrap_or(&self.dir);
         fs::create_dir_all(parent).map_err(|source| CacheError::io("make the directory", parent, source))?;
         let changes = self.changes()?;
         let mut old = None;
         match File::open(dir) {
             Ok(handle) => match self.move_aside(dir, &handle)? {
-                (Taken::Held, _) => {
-                    lock::share(&handle).map_err(|source| CacheError::io("lock", dir, source))?;
-                    return Ok(Some(handle));
-                }
+                (Taken::Held, _) => return Ok(false),
                 (_, moved) => old = moved,
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -293,7 +290,7 @@ impl LayerCache {
             let _ = fs::remove_dir_all(old);
         }
         turn::sync(parent)?;
-        Ok(None)
+        Ok(true)
     }
 }
 

@@ -76,8 +76,8 @@ impl Turn {
     }
 
     /// Takes the layer that was written into [`Turn::dir`] into the cache, under the turn's key, and holds it. Its files get
-    /// their names here; what else is in the directory is removed. When another build holds an entry under the key already
-    /// (a build from nothing was asked for), that one stays: the same bytes are taken from it, others serve this build alone.
+    /// their names here; what else is in the directory is removed. When another build holds an entry under the key (this one
+    /// was to start from nothing, or found it damaged), that one stays, and the new layer serves this build alone.
     ///
     /// # Errors
     /// When the files are not what `meta` says, or cannot be brought to the disk. Nothing half-written stays.
@@ -116,17 +116,10 @@ impl Turn {
         let dir = cache.entry(&key)?;
         let handle = entry::hold(made)?
             .ok_or_else(|| CacheError::io("open", made, io::Error::from(io::ErrorKind::NotFound)))?;
-        if let Some(held) = cache.put(made, &dir)? {
-            let same = entry::check(&dir, &key)?.is_ok_and(|there| {
-                (&there.sealed.sha256, &there.sealed.index_sha256)
-                    == (&meta.sealed.sha256, &meta.sealed.index_sha256)
-            });
-            return Ok(if same {
-                layer(cache, dir, held, meta, None)
-            } else {
-                let made = made.to_path_buf();
-                layer(cache, made, handle, meta, Some(aside))
-            });
+        // The bytes of what is there are not read: it may be damaged, so that it is not taken even when it says the same.
+        if !cache.put(made, &dir)? {
+            let made = made.to_path_buf();
+            return Ok(layer(cache, made, handle, meta, Some(aside)));
         }
         Ok(layer(cache, dir, handle, meta, None))
     }

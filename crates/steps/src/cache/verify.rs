@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use shipit_artifact::{Index, Sha256Reader, sha256};
@@ -42,6 +42,9 @@ pub struct DamagedEntry {
     pub removed: bool,
 }
 
+/// Is told how many bytes are about to be read, and says when to end.
+type GoOn<'a> = &'a (dyn Fn(u64) -> Result<(), CacheError> + Sync);
+
 impl LayerCache {
     /// Reads every entry whole, by `jobs` threads, and checks each frame, all frames together, the index and the meta data.
     /// What is damaged is removed, unless a build holds it. `on_event` is called from any of the threads.
@@ -57,10 +60,19 @@ impl LayerCache {
         let mut entries = self.entries()?;
         entries.sort();
         let next = AtomicUsize::new(0);
+        let read = AtomicU64::new(0);
         let verified = Mutex::new(Ok(Verified::default()));
+        let go_on = |bytes: u64| {
+            let bytes = read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            on_event(Event::LayersChecked { bytes });
+            if cancel.load(Ordering::Relaxed) {
+                return Err(CacheError::Cancelled);
+            }
+            Ok(())
+        };
         let work = || {
             while let Some((key, dir)) = entries.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let checked = self.verify_one(key, dir, cancel);
+                let checked = self.verify_one(key, dir, &go_on);
                 let Ok(mut verified) = verified.lock() else { return };
                 let Ok(sum) = verified.as_mut() else { return };
                 match checked {
@@ -68,11 +80,6 @@ impl LayerCache {
                         sum.checked += one.checked;
                         sum.bytes += one.bytes;
                         sum.damaged.extend(one.damaged);
-                        on_event(Event::LayersChecked {
-                            checked: sum.checked,
-                            total: entries.len() as u64,
-                            bytes: sum.bytes,
-                        });
                     }
                     Err(error) => *verified = Err(error),
                 }
@@ -85,16 +92,14 @@ impl LayerCache {
             }
             work();
         });
-        let verified = verified
-            .into_inner()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let verified = verified.into_inner().unwrap_or_else(PoisonError::into_inner);
         verified.map(|mut verified| {
             verified.damaged.sort_by(|one, other| one.key.cmp(&other.key));
             verified
         })
     }
 
-    fn verify_one(&self, key: &str, dir: &PathBuf, cancel: &AtomicBool) -> Result<Verified, CacheError> {
+    fn verify_one(&self, key: &str, dir: &Path, go_on: GoOn<'_>) -> Result<Verified, CacheError> {
         // Pruned meanwhile.
         let Some(handle) = entry::hold(dir)? else {
             return Ok(Verified::default());
@@ -107,7 +112,7 @@ impl LayerCache {
         let checked = match entry::check(dir, key)? {
             Ok(meta) => {
                 verified.bytes = meta.sealed.size;
-                check_whole(&meta, cancel)?
+                check_whole(&meta, go_on)?
             }
             Err(why) => Err(why),
         };
@@ -129,7 +134,7 @@ impl LayerCache {
 }
 
 /// Reads the frames once, for the digest of each and of all.
-fn check_whole(meta: &LayerMeta, cancel: &AtomicBool) -> Result<Result<(), String>, CacheError> {
+fn check_whole(meta: &LayerMeta, go_on: GoOn<'_>) -> Result<Result<(), String>, CacheError> {
     let index = match entry::read_index(meta)? {
         Ok(bytes) => match Index::parse(&bytes) {
             Ok(index) => index,
@@ -155,9 +160,7 @@ fn check_whole(meta: &LayerMeta, cancel: &AtomicBool) -> Result<Result<(), Strin
     };
     let mut buffer = Vec::new();
     for (number, frame) in index.frames().iter().enumerate() {
-        if cancel.load(Ordering::Relaxed) {
-            return Err(CacheError::Cancelled);
-        }
+        go_on(u64::from(frame.size))?;
         buffer.resize(frame.size as usize, 0);
         if let Err(error) = frames.read_exact(&mut buffer) {
             return failed(error);
