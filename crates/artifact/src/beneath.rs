@@ -13,9 +13,9 @@ use rustix::io::Errno;
 
 use crate::path::EntryPath;
 
-/// A directory, held open.
+/// A directory, held open: what lies beneath it is opened through it, never through a symlink and never out of it.
 #[derive(Debug)]
-pub(crate) struct Root {
+pub struct Root {
     fd: OwnedFd,
     /// Set once openat2 turned out to be missing.
     by_component: AtomicBool,
@@ -26,7 +26,7 @@ pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 
 impl Root {
     /// Opens `path` itself, which may be reached through symlinks.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let fd = openat(CWD, path, DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self::from_fd(fd))
     }
@@ -45,7 +45,7 @@ impl Root {
 
     /// Opens what lies at `path` (`None`: the root itself) without creating it. A symlink anywhere on the way, the last
     /// component included, is refused with ELOOP or ENOTDIR.
-    pub(crate) fn open_at(&self, path: Option<&EntryPath>, flags: OFlags) -> io::Result<OwnedFd> {
+    pub fn open_at(&self, path: Option<&EntryPath>, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let Some(path) = path else {
             return Ok(openat(&self.fd, ".", flags, Mode::empty())?);

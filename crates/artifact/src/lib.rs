@@ -44,6 +44,7 @@ mod unpack;
 
 pub use artifact::Artifact;
 pub use assemble::assemble;
+pub use beneath::Root;
 pub use dir_tree::DirTree;
 pub use error::{Error, ErrorKind};
 pub use event::{Event, SkipReason};
