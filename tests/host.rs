@@ -12,6 +12,8 @@
 
 #[path = "host/binary.rs"]
 mod binary;
+#[path = "host/by_difference.rs"]
+mod by_difference;
 #[path = "host/cases.rs"]
 mod cases;
 #[path = "host/corpus.rs"]
@@ -30,5 +32,7 @@ mod manifests;
 mod releases;
 #[path = "host/setup.rs"]
 mod setup;
+#[path = "host/shop.rs"]
+mod shop;
 #[path = "host/support.rs"]
 mod support;

@@ -98,6 +98,7 @@ impl Sandbox {
             max_bandwidth: None,
             verbose: false,
             limits: Limits::default(),
+            jobs: std::num::NonZeroUsize::new(2).unwrap(),
         }
     }
 

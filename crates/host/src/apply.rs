@@ -2,6 +2,8 @@
 //!
 //! The network is waited for asynchronously; all that touches the disk or runs commands is one blocking piece at a time.
 
+mod by_difference;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,7 +21,7 @@ use crate::lock::{DestLock, LockRequest};
 use crate::log::{OnEvent, Recorder};
 use crate::mask::{Environment, Mask};
 use crate::plan::{Plan, Strategy, Whole, bad_rule, guarded, rules};
-use crate::request::{Applied, ApplyRequest};
+use crate::request::{Applied, ApplyRequest, LayersNew};
 use crate::stage::{Stage, remove_leftovers};
 use crate::sync::{SyncRequest, mv, survey, sync};
 use crate::{archive, lock};
@@ -83,25 +85,37 @@ async fn unless_cancelled_inside(
     });
     host.clone().take_lock().await?;
     let outcome = host.clone().deploy(fetcher).await;
-    let (fetched_bytes, synced) = match outcome {
+    let done = match outcome {
         Ok(done) => done,
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => return Err(host.failed(error).await),
     };
     host.recorder.say(Event::Succeeded);
     let success_failure = host.clone().handle(Phase::Success).await?;
+    host.clone().prune().await?;
     let binding = host.manifest.shipit.as_ref();
     Ok(Applied {
         release: binding.map(|binding| binding.release.clone()),
         app: binding.map(|binding| binding.app.clone()),
         role: binding.map(|binding| binding.role.clone()),
         stage: binding.map(|binding| binding.stage.clone()),
-        dest: synced.and(host.manifest.dest.as_ref()).map(PathBuf::from),
-        fetched_bytes,
-        synced,
+        dest: done.synced.and(host.manifest.dest.as_ref()).map(PathBuf::from),
+        fetched_bytes: done.fetched_bytes,
+        artifact_bytes: done.artifact_bytes,
+        layers: done.layers,
+        synced: done.synced,
         success_failure,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// What came of a manifest up to its `post`.
+#[derive(Debug, Default)]
+struct Done {
+    fetched_bytes: u64,
+    artifact_bytes: Option<u64>,
+    layers: Option<LayersNew>,
+    synced: Option<Synced>,
 }
 
 /// Sets the flag when an apply is dropped before its end.
@@ -231,10 +245,10 @@ impl Host {
     }
 
     /// All that a failure of which runs the `failure` commands.
-    async fn deploy(self: Arc<Self>, fetcher: &Fetcher) -> Result<(u64, Option<Synced>), Error> {
+    async fn deploy(self: Arc<Self>, fetcher: &Fetcher) -> Result<Done, Error> {
         let plan = Plan::of(&self.manifest).map_err(|error| error.masked(&self.mask))?;
         let whole = match plan {
-            Plan::Whole(whole) => whole,
+            Plan::Whole(whole) => Arc::new(*whole),
             Plan::Commands => {
                 let run = move || {
                     self.runner()
@@ -242,9 +256,12 @@ impl Host {
                     self.runner()
                         .run_logged(Phase::Post, &self.manifest.commands.post)
                 };
-                return blocking(run).await.map(|()| (0, None));
+                return blocking(run).await.map(|()| Done::default());
             }
         };
+        if let Some(done) = self.by_difference(&whole, fetcher).await? {
+            return Ok(done);
+        }
         let request = DownloadRequest {
             whole: &whole,
             url: self.shown(&whole),
@@ -256,7 +273,12 @@ impl Host {
         let downloaded = or_cancelled(&self.cancel, download(&request, fetcher, &self.recorder)).await?;
         let bytes = downloaded.bytes;
         let synced = blocking(move || self.whole(&whole, downloaded)).await?;
-        Ok((bytes, Some(synced)))
+        Ok(Done {
+            fetched_bytes: bytes,
+            artifact_bytes: Some(bytes),
+            layers: None,
+            synced: Some(synced),
+        })
     }
 
     fn whole(&self, whole: &Whole, downloaded: Downloaded) -> Result<Synced, Error> {
@@ -331,10 +353,21 @@ impl Host {
         }
     }
 
+    /// Removes the layers that no release uses any more.
+    async fn prune(self: Arc<Self>) -> Result<(), Error> {
+        blocking(move || {
+            if let Some(places) = crate::difference::places_of(&self.manifest) {
+                crate::difference::prune(&places, &self.recorder);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs the `failure` commands and hands the error back.
     async fn failed(self: Arc<Self>, error: Error) -> Error {
         self.recorder.say(Event::Failed {
-            error: self.mask.hide(&with_causes(&error)),
+            error: self.mask.hide(&error.with_causes()),
         });
         // What becomes of these commands changes nothing; it was said.
         match self.handle(Phase::Failure).await {
@@ -356,7 +389,7 @@ impl Host {
                 Ok(()) => Ok(None),
                 Err(Error::Cancelled) => Err(Error::Cancelled),
                 Err(error) => {
-                    let error = self.mask.hide(&with_causes(&error));
+                    let error = self.mask.hide(&error.with_causes());
                     self.recorder.say(Event::HandlerFailed {
                         phase,
                         error: error.clone(),
@@ -367,16 +400,4 @@ impl Host {
         })
         .await
     }
-}
-
-/// The error and its causes in one line.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

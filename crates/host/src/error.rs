@@ -90,6 +90,13 @@ pub enum Error {
         #[source]
         cause: Box<shipit_artifact::Error>,
     },
+    /// A frame or file of a layer is not what its index says, or could not be written.
+    #[error("extracting the files that are new")]
+    Layer {
+        /// What is wrong with it.
+        #[source]
+        cause: Box<shipit_artifact::Error>,
+    },
     /// A file could not be read, written, moved or removed.
     #[error("{doing} {}", path.display())]
     Disk {
@@ -213,10 +220,12 @@ impl Error {
             Self::ManifestFetch { .. } | Self::Fetch { .. } | Self::Timeout { .. } => ErrorKind::Store,
             Self::Manifest { .. } | Self::NotText { .. } | Self::Refused { .. } => ErrorKind::Manifest,
             Self::Checksum { .. } => ErrorKind::Checksum,
-            Self::Archive { cause, .. } if cause.kind() == shipit_artifact::ErrorKind::Disk => {
+            Self::Archive { cause, .. } | Self::Layer { cause }
+                if cause.kind() == shipit_artifact::ErrorKind::Disk =>
+            {
                 ErrorKind::Disk
             }
-            Self::Archive { .. } => ErrorKind::Archive,
+            Self::Archive { .. } | Self::Layer { .. } => ErrorKind::Archive,
             Self::Disk { .. } | Self::Unusable { .. } | Self::Sync { .. } | Self::UnsafeLock { .. } => {
                 ErrorKind::Disk
             }
@@ -225,6 +234,18 @@ impl Error {
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Internal { .. } => ErrorKind::Internal,
         }
+    }
+
+    /// The error and its causes in one line.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(next) = cause {
+            text.push_str(": ");
+            text.push_str(&next.to_string());
+            cause = next.source();
+        }
+        text
     }
 
     /// Without the secrets that a value of the manifest holds.

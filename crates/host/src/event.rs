@@ -50,6 +50,10 @@ pub enum Method {
     Renamed,
     /// Dest was brought in line file by file, as `rsync -a --delete` does.
     Synced,
+    /// The tree was put together from the host's layers and what was new, and renamed to dest.
+    Assembled,
+    /// The release was complete in its place already.
+    InPlace,
 }
 
 /// What the sync did, counted in entries (files, links and directories).
@@ -134,6 +138,50 @@ pub enum Event {
         algorithm: &'static str,
         /// Lower-case hex.
         checksum: String,
+    },
+    /// The release stands complete in its place: nothing is fetched.
+    ReleaseComplete {
+        /// Where.
+        path: PathBuf,
+    },
+    /// What the release needs was held against what the host has.
+    LayersFound {
+        /// Layers that the host does not hold whole, the code's included.
+        new: u64,
+        /// All layers.
+        total: u64,
+        /// Bytes of the frames to be fetched.
+        fetch_bytes: u64,
+        /// The artifact's size.
+        artifact_bytes: u64,
+    },
+    /// The frames that the host lacked are there.
+    FetchedFrames {
+        /// How many.
+        frames: u64,
+        /// Bytes received.
+        bytes: u64,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// A layer on the host is not as it was put there; it is made again.
+    LayerDamaged {
+        /// Its name.
+        layer: String,
+        /// Where its files stand.
+        path: PathBuf,
+        /// How many of its entries are missing or differ.
+        entries: u64,
+    },
+    /// A layer that no release uses was removed.
+    LayerRemoved {
+        /// Where it stood.
+        path: PathBuf,
+    },
+    /// The release cannot be put together by its difference: the whole artifact is fetched.
+    WholeInstead {
+        /// Why.
+        reason: String,
     },
     /// A command begins.
     CommandStarted {
@@ -259,6 +307,28 @@ impl Event {
             } => {
                 format!("Fetched {bytes} bytes in {seconds:.1}s\nChecksum ok: {checksum}")
             }
+            Self::ReleaseComplete { path } => format!("{} is complete: nothing is fetched", path.display()),
+            Self::LayersFound {
+                new,
+                total,
+                fetch_bytes,
+                artifact_bytes,
+            } => {
+                format!("{new} of {total} layers are new: fetching {fetch_bytes} of {artifact_bytes} bytes")
+            }
+            Self::FetchedFrames {
+                frames,
+                bytes,
+                seconds,
+            } => {
+                format!("Fetched {frames} frames, {bytes} bytes in {seconds:.1}s")
+            }
+            Self::LayerDamaged { layer, path, entries } => format!(
+                "{}: {entries} entries of the layer {layer} are not as they were put there; making it again",
+                path.display()
+            ),
+            Self::LayerRemoved { path } => format!("Removed the unused layer {}", path.display()),
+            Self::WholeInstead { reason } => format!("Fetching the whole artifact: {reason}"),
             Self::CommandStarted { command, .. } => format!("invoking command: {command}"),
             Self::OutputAbandoned { phase, index } => {
                 format!(

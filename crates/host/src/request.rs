@@ -1,6 +1,7 @@
 //! What the caller settles before a manifest is applied, and what it gets back.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,6 +41,17 @@ pub struct ApplyRequest {
     pub verbose: bool,
     /// What an archive may hold.
     pub limits: Limits,
+    /// How many threads fetch, decode and write.
+    pub jobs: NonZeroUsize,
+}
+
+/// How many layers of a release the host did not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LayersNew {
+    /// Layers that were not there, the code's included.
+    pub new: u64,
+    /// All layers.
+    pub total: u64,
 }
 
 /// What was done.
@@ -56,8 +68,12 @@ pub struct Applied {
     pub stage: Option<String>,
     /// Where the source went; none when the manifest has commands alone.
     pub dest: Option<PathBuf>,
-    /// Bytes of the source.
+    /// Bytes that were fetched: of the source, of its record and its indexes.
     pub fetched_bytes: u64,
+    /// The source's size; none when it was not looked at.
+    pub artifact_bytes: Option<u64>,
+    /// How many layers were new; none when the whole source was fetched or nothing was needed.
+    pub layers: Option<LayersNew>,
     /// What the sync did; none when the manifest has commands alone.
     pub synced: Option<Synced>,
     /// Why a `success` command failed. As in stretcher the manifest counts as applied.

@@ -197,6 +197,7 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
             },
             None => Limits::default(),
         },
+        jobs: context.jobs(),
     })
 }
 

@@ -50,9 +50,15 @@ impl Host {
     pub fn finish(&self, applied: &Applied) {
         self.set_meter(None);
         let what = applied.release.as_deref().unwrap_or("the manifest");
-        let fetched = bytes(applied.fetched_bytes);
+        let fetched = match applied.artifact_bytes {
+            Some(size) if applied.layers.is_some() => of(applied.fetched_bytes, size),
+            _ => bytes(applied.fetched_bytes),
+        };
+        let layers = applied.layers.map_or_else(String::new, |layers| {
+            format!("; {} of {} layers new", layers.new, layers.total)
+        });
         self.output.say(format!(
-            "applied {what} in {:.1} s: fetched {fetched}",
+            "applied {what} in {:.1} s: fetched {fetched}{layers}",
             applied.seconds
         ));
         if let Some(failure) = &applied.success_failure {
@@ -72,6 +78,32 @@ impl Host {
                 self.set_meter(None);
                 self.output
                     .say(format!("fetched {}, {algorithm} is right", bytes(*size)));
+            }
+            Event::LayersFound {
+                new,
+                total,
+                fetch_bytes,
+                artifact_bytes,
+            } => self.output.say(format!(
+                "{new} of {total} layers are new: fetching {}",
+                of(*fetch_bytes, *artifact_bytes)
+            )),
+            Event::FetchedFrames { frames, bytes: size, .. } => {
+                self.set_meter(None);
+                self.output.say(format!("fetched {}, {frames} frames", bytes(*size)));
+            }
+            Event::ReleaseComplete { path } => self
+                .output
+                .say(format!("{} is complete: nothing is fetched", path.display())),
+            Event::WholeInstead { reason } => {
+                self.output.say(format!("fetching the whole artifact: {reason}"));
+            }
+            Event::LayerDamaged { layer, path, entries } => self.output.warn(format!(
+                "{}: {entries} entries of the layer {layer} are not as they were put there; making it again",
+                path.display()
+            )),
+            Event::LayerRemoved { path } => {
+                self.output.say(format!("removed the unused layer {}", path.display()));
             }
             Event::ManifestLoaded { src, dest, .. } => {
                 if let (Some(src), Some(dest)) = (src, dest) {
@@ -125,6 +157,20 @@ impl Host {
     }
 }
 
+/// "0.5 of 151.9 MB": both in the unit of the larger.
+fn of(part: u64, whole: u64) -> String {
+    let (divisor, unit) = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
+        .into_iter()
+        .find(|(divisor, _)| whole as f64 >= *divisor)
+        .unwrap_or((1.0, "B"));
+    let digits = usize::from(divisor > 1.0);
+    format!(
+        "{:.digits$} of {:.digits$} {unit}",
+        part as f64 / divisor,
+        whole as f64 / divisor
+    )
+}
+
 /// The default manifest's commands are scripts of a page: their first line tells which it is.
 fn first_line(command: &str) -> String {
     let mut lines = command.trim().lines();
@@ -133,5 +179,17 @@ fn first_line(command: &str) -> String {
         format!("{first} …")
     } else {
         first.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_told_in_the_unit_of_the_whole() {
+        assert_eq!(of(512_345, 151_900_000), "0.5 of 151.9 MB");
+        assert_eq!(of(0, 900), "0 of 900 B");
+        assert_eq!(of(1_500, 2_000), "1.5 of 2.0 kB");
     }
 }

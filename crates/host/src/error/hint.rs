@@ -10,7 +10,7 @@ impl Error {
         let hint = match self {
             Self::ManifestFetch { cause, .. } | Self::Fetch { cause, .. } => return fetch_hint(cause),
             Self::Manifest { cause, .. } => return cause.hint(),
-            Self::Archive { cause, .. } => return archive_hint(cause),
+            Self::Archive { cause, .. } | Self::Layer { cause } => return archive_hint(cause),
             Self::Disk { doing, cause, .. } => return disk_hint(doing, cause),
             Self::Unusable { named_by, cause, .. } => return Some(unusable_hint(named_by, cause)),
             Self::NotText { .. } => "is this the URL of the archive, not of its manifest?",

@@ -1,0 +1,167 @@
+//! An apply whose release is put together from what the host has; falls back to the whole artifact.
+
+use std::sync::Arc;
+
+use shipit_store::Fetcher;
+
+use super::{Done, Host, blocking, or_cancelled, retry};
+use crate::difference::{Difference, FetchRequest, Lack, Ready, of_releases};
+use crate::download::within;
+use crate::error::Error;
+use crate::event::{Event, Method, Phase, Synced};
+use crate::lock::DestLock;
+use crate::plan::Whole;
+use crate::request::LayersNew;
+use crate::stage::remove_leftovers;
+
+impl Host {
+    /// Nothing when the whole artifact is needed.
+    pub(super) async fn by_difference(
+        self: &Arc<Self>,
+        whole: &Arc<Whole>,
+        fetcher: &Fetcher,
+    ) -> Result<Option<Done>, Error> {
+        let host = self.clone();
+        let Some(places) = of_releases(&self.manifest, whole) else {
+            return Ok(None);
+        };
+        if places.is_complete() {
+            self.recorder.say(Event::ReleaseComplete {
+                path: places.release_dir(&places.release),
+            });
+            return blocking(move || host.in_place()).await.map(Some);
+        }
+        let difference = match Difference::of(&self.manifest, whole, places) {
+            Ok(difference) => Arc::new(difference),
+            Err(lack) => return self.whole_instead(lack).map(|()| None),
+        };
+        let ready = match self.prepare(&difference, whole, fetcher).await {
+            Ok(ready) => ready,
+            Err(lack) => {
+                let places = difference.clone();
+                // What is left there goes at the next apply at the latest.
+                let cleared = blocking(move || places.places.clear()).await;
+                if let (Err(error), Lack::Ends(_)) = (cleared, &lack) {
+                    self.recorder.say(Event::NotRemoved {
+                        path: difference.places.new_dir(),
+                        reason: error.with_causes(),
+                    });
+                }
+                return self.whole_instead(lack).map(|()| None);
+            }
+        };
+        let dest = whole.clone();
+        let done = blocking(move || {
+            let done = host.switch(&difference, &ready, &dest);
+            if done.is_err() {
+                // The first error is the one to tell.
+                let _ = difference.places.clear();
+            }
+            done
+        });
+        done.await.map(Some)
+    }
+
+    fn whole_instead(&self, lack: Lack) -> Result<(), Error> {
+        match lack {
+            Lack::Ends(error) => Err(error),
+            Lack::Whole(reason) => {
+                self.recorder.say(Event::WholeInstead {
+                    reason: self.mask.hide(&reason),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    async fn prepare(
+        self: &Arc<Self>,
+        difference: &Arc<Difference>,
+        whole: &Whole,
+        fetcher: &Fetcher,
+    ) -> Result<Ready, Lack> {
+        let (request, shown) = (&self.request, self.shown(whole));
+        let retry = retry(request);
+        let found = async { Ok(difference.find(fetcher, retry, request.limits).await) };
+        let bound = or_cancelled(&self.cancel, within(request.timeout, &shown, found)).await??;
+        let (host, of) = (self.clone(), difference.clone());
+        let gathered = blocking(move || {
+            let gathered = of.gather(bound, host.request.jobs, &host.cancel, &host.recorder);
+            Ok(gathered)
+        });
+        let gathered = gathered.await??;
+        self.recorder.say(gathered.event());
+        let dir = difference.places.new_dir();
+        let wanted = FetchRequest {
+            src: &whole.src,
+            url: shown.clone(),
+            parts: &gathered.parts,
+            dir: &dir,
+            jobs: request.jobs,
+            retry,
+            max_bandwidth: request.max_bandwidth,
+        };
+        let fetched = async { Ok(crate::difference::fetch(&wanted, fetcher, &self.recorder).await) };
+        let fetched = or_cancelled(&self.cancel, within(request.timeout, &shown, fetched)).await??;
+        let (host, of) = (self.clone(), difference.clone());
+        let ready = blocking(move || {
+            let ready = of.finish(
+                gathered,
+                &fetched,
+                host.request.jobs,
+                &host.cancel,
+                &host.recorder,
+            );
+            Ok(ready)
+        });
+        ready.await?
+    }
+
+    /// The release is complete in its place: the manifest's commands see to the rest.
+    fn in_place(&self) -> Result<Done, Error> {
+        self.runner()
+            .run_logged(Phase::Pre, &self.manifest.commands.pre)?;
+        let synced = synced(Method::InPlace, 0);
+        self.recorder.say(Event::Synced(synced));
+        self.runner()
+            .run_logged(Phase::Post, &self.manifest.commands.post)?;
+        Ok(Done {
+            synced: Some(synced),
+            ..Done::default()
+        })
+    }
+
+    fn switch(&self, difference: &Difference, ready: &Ready, whole: &Whole) -> Result<Done, Error> {
+        let key = self.lock.get().map(DestLock::key).unwrap_or_default();
+        remove_leftovers(&self.request.temp_dir, key, &self.recorder)?;
+        self.runner()
+            .run_logged(Phase::Pre, &self.manifest.commands.pre)?;
+        self.recorder.say(Event::Syncing {
+            dest: whole.dest.clone(),
+        });
+        difference.bring(ready, &whole.dest)?;
+        let synced = synced(Method::Assembled, ready.entries);
+        self.recorder.say(Event::Synced(synced));
+        self.runner()
+            .run_logged(Phase::Post, &self.manifest.commands.post)?;
+        Ok(Done {
+            fetched_bytes: ready.fetched_bytes,
+            artifact_bytes: Some(ready.artifact_bytes),
+            layers: Some(LayersNew {
+                new: ready.layers_new as u64,
+                total: ready.layers as u64,
+            }),
+            synced: Some(synced),
+        })
+    }
+}
+
+fn synced(method: Method, created: u64) -> Synced {
+    Synced {
+        method,
+        created,
+        updated: 0,
+        deleted: 0,
+        unchanged: 0,
+    }
+}

@@ -1,0 +1,66 @@
+//! Whether a layer on disk is still what it was when it was put there, as far as stat tells.
+//!
+//! A change of content that keeps size and time is not seen here; `apply --verify` reads.
+
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use rustix::fs::{FileType, Stat};
+use shipit_artifact::{Index, IndexEntry, IndexKind};
+
+use super::hand::{DIRECTORY, groups, parallel, root};
+use super::take::{stat, untouched};
+use crate::error::Error;
+
+/// How many entries of the layer in `files` are missing, or are not as they were put there.
+pub(crate) fn damaged(
+    files: &Path,
+    index: &Index,
+    jobs: NonZeroUsize,
+    cancel: &AtomicBool,
+) -> Result<usize, Error> {
+    let all: Vec<_> = (0..index.entries().len()).collect();
+    let groups = groups(index, &all);
+    let root = root(files)?;
+    let uid = rustix::process::geteuid().as_raw();
+    let count = Mutex::new(0);
+    parallel(
+        jobs,
+        cancel,
+        &groups,
+        || (),
+        |(), group| {
+            let wrong = match root.open_at(group.dir.as_ref(), DIRECTORY) {
+                Ok(dir) => group
+                    .entries
+                    .iter()
+                    .map(|number| &index.entries()[*number])
+                    .filter(|entry| {
+                        !stat(dir.as_fd(), entry.path.file_name()).is_ok_and(|stat| fits(&stat, entry, uid))
+                    })
+                    .count(),
+                Err(_) => 1 + group.entries.len(),
+            };
+            if wrong > 0
+                && let Ok(mut count) = count.lock()
+            {
+                *count += wrong;
+            }
+            Ok(())
+        },
+    )?;
+    Ok(count.into_inner().unwrap_or(usize::MAX))
+}
+
+fn fits(stat: &Stat, entry: &IndexEntry, uid: u32) -> bool {
+    match &entry.kind {
+        IndexKind::Symlink { target } => {
+            FileType::from_raw_mode(stat.st_mode) == FileType::Symlink
+                && usize::try_from(stat.st_size).is_ok_and(|size| size == target.len())
+        }
+        _ => untouched(stat, entry, uid),
+    }
+}

@@ -1,0 +1,218 @@
+//! Takes the files of one layer from what the host has: other layers, by hard link, and releases, by a copy whose
+//! content is checked.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use shipit_artifact::{Digest, EntryPath, Index, IndexEntry, LayerKind, Record, Root, sha256};
+
+use super::hand::{Hand, groups, parallel, root};
+use super::places::{Places, is_digest, is_real_dir};
+use super::take::{Ways, copy_checked, put, stat, untouched};
+use crate::error::Error;
+
+/// A tree on the host that may hold wanted files.
+pub(crate) struct Source {
+    root: Root,
+    /// What it holds, where that is known.
+    index: Option<Index>,
+    /// A layer, which nobody but us writes to: taken by stat and hard link.
+    layer: bool,
+}
+
+/// Where a wanted file may be had.
+struct Candidate {
+    source: usize,
+    path: EntryPath,
+}
+
+/// All layers on the host.
+pub(crate) fn layers(places: &Places) -> Vec<Source> {
+    let mut names: Vec<_> = fs::read_dir(places.layers())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_digest(name) && is_real_dir(&places.layer(name).join("files")))
+        .collect();
+    names.sort();
+    let source = |name: &String| {
+        let bytes = fs::read(places.layer(name).join("index")).ok()?;
+        let named = sha256(&bytes).to_string() == *name;
+        let index = Index::parse(&bytes).ok().filter(|_| named)?;
+        Some(Source {
+            root: Root::open(&places.layer(name).join("files")).ok()?,
+            index: Some(index),
+            layer: true,
+        })
+    };
+    names.iter().filter_map(source).collect()
+}
+
+/// The release in service, and what a killed apply of this one left in its place; with the index of their code where it
+/// was kept.
+pub(crate) fn releases(places: &Places) -> Vec<Source> {
+    let mut names: Vec<_> = places.in_service().into_iter().collect();
+    if !names.contains(&places.release) {
+        names.push(places.release.clone());
+    }
+    let source = |name: &String| {
+        let dir = places.release_dir(name);
+        let root = is_real_dir(&dir).then(|| Root::open(&dir).ok()).flatten()?;
+        Some(Source {
+            root,
+            index: code_index(places, name),
+            layer: false,
+        })
+    };
+    names.iter().filter_map(source).collect()
+}
+
+/// The index of a release's code. What it says is only a guess at what stands there, so nothing need be proved of it.
+fn code_index(places: &Places, release: &str) -> Option<Index> {
+    let record = Record::parse(&fs::read(places.record(release)).ok()?).ok()?;
+    let code = record.layers.iter().find(|row| row.kind == LayerKind::Code)?;
+    Index::parse(&fs::read(places.layer(&code.index_sha256).join("index")).ok()?).ok()
+}
+
+/// What is taken, and into which tree.
+pub(crate) struct Gather<'a> {
+    pub(crate) index: &'a Index,
+    /// The files, by number.
+    pub(crate) files: &'a [usize],
+    pub(crate) sources: &'a [Source],
+    /// Holds the files' directories already.
+    pub(crate) into: &'a Path,
+    pub(crate) reflink: bool,
+    pub(crate) jobs: NonZeroUsize,
+    pub(crate) cancel: &'a AtomicBool,
+}
+
+impl Gather<'_> {
+    /// Takes what can be taken; hands back the numbers of the files that were not to be had.
+    pub(crate) fn run(&self) -> Result<Vec<usize>, Error> {
+        if self.sources.is_empty() {
+            return Ok(self.files.to_vec());
+        }
+        let candidates = self.candidates();
+        let into = root(self.into)?;
+        let lacking = Mutex::new(Vec::new());
+        let groups = groups(self.index, self.files);
+        parallel(
+            self.jobs,
+            self.cancel,
+            &groups,
+            || {
+                let sources: Vec<_> = self
+                    .sources
+                    .iter()
+                    .map(|source| Hand::new(&source.root))
+                    .collect();
+                (sources, Hand::new(&into))
+            },
+            |(sources, into), group| {
+                for number in &group.entries {
+                    let entry = &self.index.entries()[*number];
+                    if self.take(entry, &candidates, sources, into)? {
+                        continue;
+                    }
+                    if let Ok(mut lacking) = lacking.lock() {
+                        lacking.push(*number);
+                    }
+                }
+                Ok(())
+            },
+        )?;
+        let mut lacking = lacking.into_inner().unwrap_or_default();
+        lacking.sort_unstable();
+        Ok(lacking)
+    }
+
+    fn candidates(&self) -> HashMap<Digest, Vec<Candidate>> {
+        let wanted: HashSet<_> = self
+            .files
+            .iter()
+            .filter_map(|number| self.index.entries()[*number].content().copied())
+            .collect();
+        let mut found: HashMap<Digest, Vec<Candidate>> = HashMap::new();
+        for (source, of) in self.sources.iter().enumerate() {
+            for entry in of.index.iter().flat_map(Index::entries) {
+                let Some(digest) = entry.content().filter(|digest| wanted.contains(digest)) else {
+                    continue;
+                };
+                let places = found.entry(*digest).or_default();
+                // One from each source will do.
+                if places.last().is_none_or(|last| last.source != source) {
+                    let path = entry.path.clone();
+                    places.push(Candidate { source, path });
+                }
+            }
+        }
+        found
+    }
+
+    fn take(
+        &self,
+        entry: &IndexEntry,
+        candidates: &HashMap<Digest, Vec<Candidate>>,
+        sources: &mut [Hand<'_>],
+        into: &mut Hand<'_>,
+    ) -> Result<bool, Error> {
+        let known = entry.content().and_then(|digest| candidates.get(digest));
+        for candidate in known.into_iter().flatten() {
+            if self.from(entry, candidate.source, &candidate.path, sources, into)? {
+                return Ok(true);
+            }
+        }
+        // What a release has at the same path is likely the same, whoever put it there.
+        for source in 0..self.sources.len() {
+            let tried = known
+                .into_iter()
+                .flatten()
+                .any(|known| known.source == source && known.path == entry.path);
+            if !self.sources[source].layer
+                && !tried
+                && self.from(entry, source, &entry.path, sources, into)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn from(
+        &self,
+        entry: &IndexEntry,
+        source: usize,
+        path: &EntryPath,
+        sources: &mut [Hand<'_>],
+        into: &mut Hand<'_>,
+    ) -> Result<bool, Error> {
+        let Ok(from) = sources[source].parent(path) else {
+            return Ok(false);
+        };
+        let to = into.parent(&entry.path);
+        let failed =
+            |error: io::Error| Error::disk("putting in place", self.into.join(entry.path.as_path()), error);
+        let to = to.map_err(failed)?;
+        if !self.sources[source].layer {
+            return copy_checked(from, path.file_name(), to, entry, self.reflink).map_err(failed);
+        }
+        let uid = rustix::process::geteuid().as_raw();
+        let fits = stat(from, path.file_name()).is_ok_and(|stat| untouched(&stat, entry, uid));
+        if !fits {
+            return Ok(false);
+        }
+        let ways = Ways {
+            reflink: false,
+            hard: true,
+        };
+        put(from, path.file_name(), to, entry, ways).map_err(failed)?;
+        Ok(true)
+    }
+}

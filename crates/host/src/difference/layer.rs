@@ -1,0 +1,194 @@
+//! One dependency layer on the host: there and untouched, or made anew beside its place and renamed into it.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use shipit_artifact::{ExtractOptions, Index, IndexKind, extract, frames_of};
+
+use super::Setting;
+use super::bound::BoundLayer;
+use super::check::damaged;
+use super::fetch::{Fetched, Part};
+use super::gather::{Gather, Source};
+use super::hand::{Hand, root};
+use super::lack::Lack;
+use super::places::{is_real_dir, write_whole};
+use crate::error::Error;
+use crate::event::Event;
+
+/// What is to be done for a layer.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// It stands in its place.
+    There,
+    /// It is made anew.
+    Making {
+        /// Entries that are extracted: all directories and links, and the files that the host does not have.
+        wanted: Vec<usize>,
+    },
+}
+
+/// Whether the layer stands in its place untouched; a damaged one is said.
+pub(crate) fn is_there(layer: &BoundLayer, setting: &Setting<'_>) -> Result<bool, Error> {
+    let dir = setting.places.layer(&layer.row.index_sha256);
+    if layer.is_code() {
+        return Ok(true);
+    }
+    let files = dir.join("files");
+    if !is_real_dir(&files) {
+        return Ok(false);
+    }
+    let wrong = damaged(&files, &layer.index, setting.jobs, setting.cancel)?;
+    if wrong > 0 {
+        setting.recorder.say(Event::LayerDamaged {
+            layer: layer.row.name.clone(),
+            path: files,
+            entries: wrong as u64,
+        });
+    }
+    Ok(wrong == 0)
+}
+
+/// Takes what the host has of a layer that is not there, into `.new`.
+pub(crate) fn begin(layer: &BoundLayer, sources: &[Source], setting: &Setting<'_>) -> Result<State, Error> {
+    let files = making(layer, setting).join("files");
+    make_dir(&files)?;
+    let index = &layer.index;
+    let all: Vec<_> = (0..index.entries().len()).collect();
+    let wanted = take(index, &all, sources, &files, setting)?;
+    Ok(State::Making { wanted })
+}
+
+/// Makes the directories of the entries `kept` and takes the files that the host has; hands back what is left to be extracted.
+pub(crate) fn take(
+    index: &Index,
+    kept: &[usize],
+    sources: &[Source],
+    into: &Path,
+    setting: &Setting<'_>,
+) -> Result<Vec<usize>, Error> {
+    let is_file = |number: &usize| matches!(index.entries()[*number].kind, IndexKind::File { .. });
+    let (files, mut wanted): (Vec<_>, Vec<_>) = kept.iter().copied().partition(is_file);
+    if sources.is_empty() {
+        return Ok(kept.to_vec());
+    }
+    make_directories(index, kept, into)?;
+    let gather = Gather {
+        index,
+        files: &files,
+        sources,
+        into,
+        reflink: setting.reflink,
+        jobs: setting.jobs,
+        cancel: setting.cancel,
+    };
+    wanted.extend(gather.run()?);
+    wanted.sort_unstable();
+    Ok(wanted)
+}
+
+/// The frames that the extraction of `wanted` needs.
+pub(crate) fn parts(number: usize, layer: &BoundLayer, wanted: &[usize]) -> Vec<Part> {
+    let part = |frame: usize| Part {
+        layer: number,
+        frame,
+        offset: layer.row.offset + layer.index.frames()[frame].offset,
+        size: layer.index.frames()[frame].size.into(),
+    };
+    frames_of(&layer.index, wanted).into_iter().map(part).collect()
+}
+
+/// Extracts what is wanted below `into`.
+pub(crate) fn fill(
+    number: usize,
+    layer: &BoundLayer,
+    wanted: &[usize],
+    fetched: &Fetched,
+    into: &Path,
+    setting: &Setting<'_>,
+) -> Result<(), Lack> {
+    let options = ExtractOptions {
+        jobs: setting.jobs,
+        cancel: setting.cancel,
+        on_event: &|_| {},
+    };
+    extract(&layer.index, &fetched.layer(number), wanted, into, &options)
+        .map(drop)
+        .map_err(Lack::artifact)
+}
+
+/// Gives a layer that was made its place, with its index; a damaged one there goes.
+pub(crate) fn put_in_place(layer: &BoundLayer, setting: &Setting<'_>) -> Result<(), Error> {
+    let made = making(layer, setting);
+    let dir = setting.places.layer(&layer.row.index_sha256);
+    make_dir(&made.join("used"))?;
+    write_whole(&made.join("index"), &layer.index_bytes)?;
+    let failed = |error: Errno| Error::disk("putting the layer in place at", &dir, error);
+    // The marks of the releases that use it stay.
+    for entry in fs::read_dir(dir.join("used")).into_iter().flatten().flatten() {
+        write_whole(&made.join("used").join(entry.file_name()), &[])?;
+    }
+    match rustix::fs::renameat_with(CWD, &made, CWD, &dir, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::NOENT) => rustix::fs::rename(&made, &dir).map_err(failed),
+        // A file system that cannot exchange: a kill between these leaves none, and the next apply makes it again.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            let aside = made.with_extension("old");
+            rustix::fs::rename(&dir, aside)
+                .and_then(|()| rustix::fs::rename(&made, &dir))
+                .map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Says in a layer that the release uses it; of the code's, whose files stand in the release alone, the index is kept.
+pub(crate) fn mark(layer: &BoundLayer, setting: &Setting<'_>) -> Result<(), Error> {
+    let dir = setting.places.layer(&layer.row.index_sha256);
+    let index = dir.join("index");
+    if fs::read(&index).ok().as_ref() != Some(&layer.index_bytes) {
+        write_whole(&index, &layer.index_bytes)?;
+    }
+    let used = dir.join("used").join(&setting.places.release);
+    if used.exists() {
+        return Ok(());
+    }
+    write_whole(&used, &[])
+}
+
+/// Makes the directories among the entries, and those above them.
+pub(crate) fn make_directories(index: &Index, numbers: &[usize], into: &Path) -> Result<(), Error> {
+    let root = root(into)?;
+    let mut hand = Hand::new(&root);
+    for number in numbers {
+        let entry = &index.entries()[*number];
+        let made = match &entry.kind {
+            IndexKind::Directory => hand.make_directory(&entry.path),
+            // Its directory is none of the layer's own.
+            _ => match (hand.parent(&entry.path).map(drop), entry.path.parent()) {
+                (Err(error), Some(parent)) if error.kind() == std::io::ErrorKind::NotFound => {
+                    hand.make_directory(&parent)
+                }
+                (opened, _) => opened,
+            },
+        };
+        made.map_err(|error| Error::disk("making the directory of", into.join(entry.path.as_path()), error))?;
+    }
+    Ok(())
+}
+
+/// Where a layer is made.
+pub(crate) fn making(layer: &BoundLayer, setting: &Setting<'_>) -> PathBuf {
+    setting.places.new_dir().join(&layer.row.index_sha256)
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(|error| Error::disk("making the directory", path, error))
+}

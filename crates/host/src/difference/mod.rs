@@ -1,0 +1,286 @@
+//! Applies a release by its difference from what the host has: layers that it holds are not fetched, of a changed layer only the
+//! frames with new files.
+//!
+//! For shipit's own manifests with `layout = "releases"`. All of it happens beside what is in service, in `.layers/.new`, and
+//! before `pre`: the record is found (`bound`), each layer on the host is looked at (`check`), files that the host has
+//! are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
+//! places (`layer`), and the tree put together (`assemble`). What is missing or wrong is a [`Lack`], and the whole
+//! artifact is fetched instead.
+//!
+//! Not done here: the manifest's commands, the switch, the fallback itself.
+
+mod assemble;
+mod bound;
+mod check;
+mod fetch;
+mod gather;
+mod hand;
+mod lack;
+mod layer;
+mod places;
+mod prune;
+mod take;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use shipit_artifact::Limits;
+use shipit_manifest::{Layout, Link, Manifest};
+use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
+
+pub(crate) use bound::Bound;
+pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
+pub(crate) use lack::Lack;
+pub(crate) use places::Places;
+pub(crate) use prune::prune;
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::log::Recorder;
+use crate::plan::{Strategy, Whole, rules};
+use layer::State;
+
+/// A release that can be applied by difference, as far as its manifest tells.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    pub(crate) places: Places,
+    url: ArtifactUrl,
+    artifact_sha256: String,
+    record_sha256: String,
+    link: Link,
+    filter: Filter,
+    dest_mode: u32,
+}
+
+/// The places of a manifest of shipit's own with releases, whose dest is where the release waits.
+pub(crate) fn of_releases(manifest: &Manifest, whole: &Whole) -> Option<Places> {
+    let named_so = |release: &str| whole.dest.file_name().and_then(|name| name.to_str()) == Some(release);
+    places_of(manifest).filter(|places| whole.incoming && named_so(&places.release))
+}
+
+/// The places of a manifest of shipit's own with releases.
+pub(crate) fn places_of(manifest: &Manifest) -> Option<Places> {
+    let binding = manifest.shipit.as_ref()?;
+    let dest = PathBuf::from(binding.dest.as_deref()?);
+    (binding.layout == Layout::Releases && dest.is_absolute()).then(|| Places {
+        dest,
+        release: binding.release.clone(),
+    })
+}
+
+/// What the blocking parts share.
+pub(crate) struct Setting<'a> {
+    pub(crate) places: &'a Places,
+    pub(crate) jobs: NonZeroUsize,
+    pub(crate) cancel: &'a AtomicBool,
+    pub(crate) recorder: &'a Recorder,
+    /// Files of `.layers` can share blocks with others.
+    pub(crate) reflink: bool,
+}
+
+/// What of the release is at hand, and what is not.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    bound: Bound,
+    states: Vec<State>,
+    /// Entries of the code that are extracted.
+    code: Vec<usize>,
+    /// The frames to be fetched, by offset.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) layers_new: usize,
+    reflink: bool,
+}
+
+/// A release whose tree waits at [`Places::tree`].
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) record_bytes: Vec<u8>,
+    pub(crate) artifact_bytes: u64,
+    pub(crate) fetched_bytes: u64,
+    pub(crate) layers_new: usize,
+    pub(crate) layers: usize,
+    pub(crate) entries: u64,
+}
+
+impl Difference {
+    /// What stands in the way, as far as the manifest tells, is the error.
+    pub(crate) fn of(manifest: &Manifest, whole: &Whole, places: Places) -> Result<Self, Lack> {
+        let binding = manifest.shipit.as_ref();
+        let record_sha256 = binding.and_then(|binding| binding.record_sha256.as_deref());
+        let link = binding.map(|binding| binding.link).unwrap_or_default();
+        let Strategy::Rsync {
+            excludes,
+            exclude_from: None,
+        } = &whole.strategy
+        else {
+            return Err(Lack::whole("the manifest names exclude_from or sync_strategy"));
+        };
+        let record_sha256 = record_sha256.ok_or_else(|| Lack::whole("the manifest binds no record"))?;
+        let url = ArtifactUrl::parse(&whole.src).ok_or_else(|| {
+            Lack::whole("beside src nothing can be found: it is not the URL of an artifact in a store")
+        })?;
+        if url.sha256() != whole.expected {
+            return Err(Lack::whole("src and checksum name different artifacts"));
+        }
+        Ok(Self {
+            artifact_sha256: whole.expected.clone(),
+            places,
+            url,
+            record_sha256: record_sha256.to_owned(),
+            link,
+            filter: rules(Filter::default(), excludes)?,
+            dest_mode: whole.dest_mode,
+        })
+    }
+
+    /// Finds the record and the indexes.
+    pub(crate) async fn find(
+        &self,
+        fetcher: &Fetcher,
+        retry: FetchRetry,
+        limits: Limits,
+    ) -> Result<Bound, Lack> {
+        let wanted = bound::Wanted {
+            url: &self.url,
+            artifact_sha256: &self.artifact_sha256,
+            record_sha256: &self.record_sha256,
+            limits,
+            retry,
+        };
+        bound::find(&wanted, &self.places, fetcher).await
+    }
+
+    /// Takes what the host has, and tells which frames it lacks. The caller holds dest's lock.
+    pub(crate) fn gather(
+        &self,
+        bound: Bound,
+        jobs: NonZeroUsize,
+        cancel: &AtomicBool,
+        recorder: &Recorder,
+    ) -> Result<Gathered, Lack> {
+        self.places.prepare()?;
+        let setting = Setting {
+            places: &self.places,
+            jobs,
+            cancel,
+            recorder,
+            reflink: take::can_reflink(&self.places.new_dir()),
+        };
+        let (mut states, mut parts, mut layers_new) = (Vec::new(), Vec::new(), 0);
+        let releases = gather::releases(&self.places);
+        // Read once, and only when a layer is new.
+        let mut sources = None;
+        for (number, layer) in bound.layers.iter().enumerate() {
+            if layer.is_code() {
+                layers_new += usize::from(!self.places.layer(&layer.row.index_sha256).exists());
+                states.push(State::There);
+                continue;
+            }
+            if layer::is_there(layer, &setting)? {
+                states.push(State::There);
+                continue;
+            }
+            layers_new += 1;
+            let sources = sources.get_or_insert_with(|| {
+                let mut all = gather::layers(&self.places);
+                all.extend(gather::releases(&self.places));
+                all
+            });
+            let state = layer::begin(layer, sources, &setting)?;
+            if let State::Making { wanted } = &state {
+                parts.extend(layer::parts(number, layer, wanted));
+            }
+            states.push(state);
+        }
+        let tree = self.places.tree();
+        fs::create_dir(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
+        let mut code = Vec::new();
+        if let Some((number, layer)) = bound.layers.iter().enumerate().find(|(_, layer)| layer.is_code()) {
+            let kept = assemble::kept(&layer.index, &self.filter);
+            code = layer::take(&layer.index, &kept, &releases, &tree, &setting)?;
+            parts.extend(layer::parts(number, layer, &code));
+        }
+        let reflink = setting.reflink;
+        Ok(Gathered {
+            bound,
+            states,
+            code,
+            parts,
+            layers_new,
+            reflink,
+        })
+    }
+
+    /// Makes the layers whole and puts the tree together.
+    pub(crate) fn finish(
+        &self,
+        gathered: Gathered,
+        fetched: &Fetched,
+        jobs: NonZeroUsize,
+        cancel: &AtomicBool,
+        recorder: &Recorder,
+    ) -> Result<Ready, Lack> {
+        let setting = Setting {
+            places: &self.places,
+            jobs,
+            cancel,
+            recorder,
+            reflink: gathered.reflink,
+        };
+        let bound = &gathered.bound;
+        let tree = self.places.tree();
+        let mut entries = 0;
+        for (number, (layer, state)) in bound.layers.iter().zip(&gathered.states).enumerate() {
+            if let State::Making { wanted } = state {
+                let files = layer::making(layer, &setting).join("files");
+                layer::fill(number, layer, wanted, fetched, &files, &setting)?;
+                layer::put_in_place(layer, &setting)?;
+            }
+            // Before the first file of it is used.
+            layer::mark(layer, &setting)?;
+            let kept = assemble::kept(&layer.index, &self.filter);
+            entries += kept.len() as u64;
+            if layer.is_code() {
+                // The last layer: what it says of directories stands at the end.
+                layer::fill(number, layer, &gathered.code, fetched, &tree, &setting)?;
+            } else {
+                assemble::place(layer, self.link, &self.filter, &tree, &setting)?;
+            }
+        }
+        fs::set_permissions(&tree, fs::Permissions::from_mode(self.dest_mode))
+            .map_err(|error| Error::disk("setting the mode of", &tree, error))?;
+        Ok(Ready {
+            artifact_bytes: bound.record.size,
+            fetched_bytes: bound.fetched + fetched.bytes,
+            layers_new: gathered.layers_new,
+            layers: bound.layers.len(),
+            entries,
+            record_bytes: gathered.bound.record_bytes,
+        })
+    }
+
+    /// Renames the tree to where the manifest's `post` takes it from, and keeps the record.
+    pub(crate) fn bring(&self, ready: &Ready, dest: &std::path::Path) -> Result<(), Error> {
+        crate::stage::remove_tree(dest).map_err(|error| Error::disk("removing", dest, error))?;
+        let above = dest.parent().unwrap_or(dest);
+        fs::create_dir_all(above).map_err(|error| Error::disk("making the directory", above, error))?;
+        places::write_whole(&self.places.record(&self.places.release), &ready.record_bytes)?;
+        fs::rename(self.places.tree(), dest).map_err(|error| Error::disk("renaming the tree to", dest, error))
+    }
+}
+
+impl Gathered {
+    /// What is about to happen.
+    pub(crate) fn event(&self) -> Event {
+        Event::LayersFound {
+            new: self.layers_new as u64,
+            total: self.bound.layers.len() as u64,
+            fetch_bytes: self.parts.iter().map(|part| part.size).sum(),
+            artifact_bytes: self.bound.record.size,
+        }
+    }
+}
