@@ -14,6 +14,8 @@ mod bench;
 mod disk;
 #[path = "steps/go.rs"]
 mod go;
+#[path = "steps/keys.rs"]
+mod keys;
 #[path = "steps/npm.rs"]
 mod npm;
 #[path = "steps/perl.rs"]

@@ -106,6 +106,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn run(mut self) -> Result<Option<Vendored>, Error> {
+        self.look_for_inputs()?;
         match &self.spec.tool {
             Tool::Run { command } => self.command(command),
             Tool::Go { packages } => self.go(packages).map(|()| None),
@@ -116,7 +117,6 @@ impl Step<'_> {
     }
 
     fn command(&mut self, command: &str) -> Result<Option<Vendored>, Error> {
-        self.look_for_inputs()?;
         let env = Environment::base(self.workspace).listed(&self.spec.env);
         self.runner.run(&shell(command, &self.dir, env))?;
         for name in &self.spec.outputs {

@@ -347,15 +347,24 @@ fn is_revision(path: &EntryPath) -> bool {
     path.as_bytes() == b"REVISION"
 }
 
-/// What the step vendors, less a `.bundle/config` that git tracks: that is code, and the step leaves it alone.
+/// What the step vendors, less a `.bundle/config` that is code: the step leaves such a one alone. It is code when git tracks
+/// it, and when an earlier step made it; the step's own is known by what stands in it.
 pub(super) fn owned(request: &KeyRequest<'_>, files: &TreeFiles<'_>) -> Result<Vec<EntryPath>, Error> {
     let spec = request.spec;
     let mut owned = spec.vendored_paths(files).map_err(|problem| Error::Spec {
         step: spec.name.clone(),
         problem,
     })?;
-    if let (Tool::Bundle { .. }, Some(config)) = (&spec.tool, from_root(spec.dir.as_ref(), bundle::CONFIG)) {
-        owned.retain(|path| *path != config || !request.tracked.contains(path));
+    if let (Tool::Bundle { without }, Some(config)) =
+        (&spec.tool, from_root(spec.dir.as_ref(), bundle::CONFIG))
+    {
+        let content = files.read(&config).map_err(|source| Error::Tree {
+            step: spec.name.clone(),
+            source,
+        })?;
+        let is_own = content.is_none_or(|content| content == bundle::own_config(without).as_bytes());
+        let is_code = request.tracked.contains(&config) || !is_own;
+        owned.retain(|path| *path != config || !is_code);
     }
     Ok(owned)
 }

@@ -62,7 +62,7 @@ pub struct KeyRequest<'a> {
     /// The step.
     pub spec: &'a StepSpec,
     /// The tree that the step would run in. What it holds at paths that the step itself or an earlier layer owns does not
-    /// count, so that it may be the commit's as well as the workspace.
+    /// count, so that it may be the commit's as well as the workspace. It must not hold what later steps vendored.
     pub tree: &'a dyn Tree,
     /// All files of the commit.
     pub tracked: &'a [EntryPath],

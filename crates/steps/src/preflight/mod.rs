@@ -14,6 +14,7 @@ use shipit_artifact::{EntryPath, Tree};
 use crate::error::{Error, Problem};
 use crate::presets::{Needed, env_value, from_root};
 use crate::spec::{StepSpec, Tool, Workspace};
+use crate::test_run::globs;
 use crate::tree_files::TreeFiles;
 
 pub use ask::{ToolVersion, Tools};
@@ -90,6 +91,9 @@ impl Check<'_> {
                     "`env` lists {name}, which the preset sets itself; use `run` to have your own"
                 ));
             }
+        }
+        if let Err(wrong) = globs("inputs", &step.inputs) {
+            problem(wrong);
         }
         match &step.tool {
             Tool::Npm { production: true } if !step.layer => problem(

@@ -220,7 +220,12 @@ fn what_a_spec_cannot_ask_is_refused() {
         value: "x".into(),
         secret: false,
     });
+    carton.inputs = vec!["../patches/*".to_owned()];
     let text = message(check(&tree, &[carton], &[]));
+    assert!(
+        text.contains("`inputs` has the pattern `../patches/*`, which can match nothing"),
+        "{text}"
+    );
     assert!(
         text.contains("`env` lists PERL_CARTON_PATH, which the preset sets itself"),
         "{text}"

@@ -158,7 +158,7 @@ impl Config {
         let (app_config, content, tracked) = match fs::read(&in_tree) {
             Ok(content) => (aside.join("bundle-config"), content, true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                (dir.join(".bundle"), render("", without).into_bytes(), false)
+                (dir.join(".bundle"), own_config(without).into_bytes(), false)
             }
             Err(error) => return Err((in_tree, error)),
         };
@@ -197,6 +197,11 @@ impl Config {
         fs::write(&self.in_tree, &self.content).map_err(|error| (self.in_tree.clone(), error))?;
         Ok(true)
     }
+}
+
+/// What the step writes where the tree has no config.
+pub(crate) fn own_config(without: &[String]) -> String {
+    render("", without)
 }
 
 /// Bundler's config is YAML of a simple kind: a `NAME: "value"` a line, and lists under a name, indented or not.

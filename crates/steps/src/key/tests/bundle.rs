@@ -56,6 +56,9 @@ fn what_makes_another_key_and_what_does_not() {
                 p.write(".bundle/config", "---\nBUNDLE_BUILD__PG: \"--with-pg\"\n");
                 p.track(".bundle/config");
             }),
+            ("settings that an earlier step made", |p| {
+                p.write(".bundle/config", "---\nBUNDLE_BUILD__PG: \"--with-pg\"\n")
+            }),
             ("a .ruby-version", |p| p.write(".ruby-version", "3.1.2")),
             ("a .tool-versions", |p| p.write(".tool-versions", "ruby 3.1.2")),
             ("a gemspec", |p| p.write("app.gemspec", "")),
@@ -74,7 +77,9 @@ fn what_makes_another_key_and_what_does_not() {
             ("another directory's lockfile", |p| {
                 p.write("app/Gemfile.lock", "")
             }),
-            ("its own config", |p| p.write(".bundle/config", "---\n")),
+            ("its own config", |p| {
+                p.write(".bundle/config", &crate::presets::bundle::own_config(&[]))
+            }),
             ("what it makes itself", |p| {
                 p.write("vendor/bundle/ruby/3.1.0/gems/x.rb", "")
             }),
@@ -85,7 +90,7 @@ fn what_makes_another_key_and_what_does_not() {
 #[test]
 fn a_tracked_config_is_code() {
     let mut place = place();
-    place.write(".bundle/config", "---\nBUNDLE_PATH: \"vendor/bundle\"\n");
+    place.write(".bundle/config", &crate::presets::bundle::own_config(&[]));
     let names = |keys: &StepKeys| keys.owned.iter().map(ToString::to_string).collect::<Vec<_>>();
     let before = place.keys();
     assert_eq!(names(&before), [".bundle/config", "vendor/bundle"]);
