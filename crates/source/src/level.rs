@@ -100,10 +100,3 @@ pub(crate) fn read_blob_at(
     let content = object::read(&odb, item.id(), ObjectType::Blob)?;
     Ok(Some(content.data().to_vec()))
 }
-
-/// A directory, its id checked.
-pub(crate) fn find_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
-    // libgit2 keeps what was read last: it is not read twice.
-    let _ = object::read(&repository.odb()?, id, ObjectType::Tree)?;
-    repository.find_tree(id)
-}

@@ -7,7 +7,7 @@
 
 use std::sync::Once;
 
-use git2::{ErrorClass, ErrorCode, ObjectType, Odb, OdbObject, Oid};
+use git2::{ErrorClass, ErrorCode, ObjectType, Odb, OdbObject, Oid, Repository, Tree};
 use sha1::{Digest, Sha1};
 
 /// Has libgit2 read objects without hashing them again. For the whole process, as libgit2 has it.
@@ -34,6 +34,13 @@ pub(crate) fn read<'a>(odb: &'a Odb<'_>, id: Oid, kind: ObjectType) -> Result<Od
     Ok(object)
 }
 
+/// A directory, its id checked.
+pub(crate) fn find_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, git2::Error> {
+    // libgit2 keeps what is small: most directories are not read twice.
+    let _ = read(&repository.odb()?, id, ObjectType::Tree)?;
+    repository.find_tree(id)
+}
+
 fn damaged(message: String) -> git2::Error {
     git2::Error::new(ErrorCode::Invalid, ErrorClass::Odb, message)
 }
@@ -41,8 +48,6 @@ fn damaged(message: String) -> git2::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use git2::Repository;
 
     use super::*;
 

@@ -81,3 +81,36 @@ impl Origin {
         Ok((expanded, not_encoded))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::commit_text::CommitText;
+
+    #[test]
+    fn a_reader_does_not_wait_for_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(dir.path()).unwrap();
+        let (one, two) = (repository.blob(b"one").unwrap(), repository.blob(b"two").unwrap());
+        let values = Values {
+            id: String::new(),
+            text: CommitText::parse(b""),
+        };
+        let origin = Origin::new(dir.path(), values);
+        let (to, from) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let read = origin.stored(one, &"one", |bytes| {
+                assert_eq!(bytes, b"one");
+                // While the first one still has its bytes.
+                scope.spawn(|| to.send(origin.stored(two, &"two", |bytes| Ok(bytes.to_vec()))));
+                Ok(from.recv_timeout(Duration::from_secs(60)).unwrap())
+            });
+            assert_eq!(read.unwrap().unwrap(), b"two");
+        });
+        // Both handles wait for the next readers.
+        assert_eq!(origin.idle.lock().unwrap().len(), 2);
+    }
+}

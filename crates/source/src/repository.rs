@@ -7,6 +7,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, RepositoryOpenFlags};
 use crate::commit::Commit;
 use crate::commit_text::CommitText;
 use crate::error::Error;
+use crate::object;
 use crate::remote::Remote;
 use crate::revision::{Base, Revision};
 
@@ -154,7 +155,12 @@ fn describe(repository: &Repository, id: Oid) -> String {
 /// Everything that is to be known about a commit.
 pub(crate) fn commit(repository: &Repository, id: Oid, origin: &Remote) -> Result<Commit, Error> {
     let git_dir: PathBuf = repository.commondir().to_path_buf();
-    let read = || Ok(CommitText::parse(repository.odb()?.read(id)?.data()));
+    let read = || {
+        let odb = repository.odb()?;
+        Ok(CommitText::parse(
+            object::read(&odb, id, ObjectType::Commit)?.data(),
+        ))
+    };
     let text = read().map_err(|source| Error::Damaged {
         git_dir: git_dir.clone(),
         what: format!("commit {id}"),
@@ -182,7 +188,7 @@ pub(crate) fn is_complete(repository: &Repository, id: Oid) -> bool {
         let mut trees = vec![repository.find_commit(id)?.tree_id()];
         let mut seen = std::collections::HashSet::new();
         while let Some(tree) = trees.pop() {
-            for item in &repository.find_tree(tree)? {
+            for item in &object::find_tree(repository, tree)? {
                 match item.kind() {
                     Some(ObjectType::Tree) if seen.insert(item.id()) => trees.push(item.id()),
                     Some(ObjectType::Blob) if !odb.exists(item.id()) => return Ok(false),

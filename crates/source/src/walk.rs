@@ -13,7 +13,7 @@ use crate::commit_text::CommitText;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::event::Event;
-use crate::level::{Level, blob_size, check_name, find_tree, mounted, read_blob, read_blob_at, unsafe_path};
+use crate::level::{Level, blob_size, check_name, mounted, read_blob, read_blob_at, unsafe_path};
 use crate::lfs::{self, Pointer};
 use crate::object;
 use crate::options::{SourceOptions, Submodules, TreeOptions};
@@ -105,7 +105,7 @@ impl Walk<'_> {
         };
         self.origins.push(Origin::new(&commit.git_dir, values));
         let origin = self.origins.len() - 1;
-        let gitmodules = find_tree(&repository, tree)
+        let gitmodules = object::find_tree(&repository, tree)
             .and_then(|top| read_blob_at(&repository, &top, b".gitmodules"))
             .map_err(damaged)?;
         let mut level = Level {
@@ -129,7 +129,7 @@ impl Walk<'_> {
             what: format!("directory {:?} ({tree})", String::from_utf8_lossy(path)),
             source,
         };
-        let tree_object = find_tree(level.repository, tree).map_err(damaged)?;
+        let tree_object = object::find_tree(level.repository, tree).map_err(damaged)?;
         let attributes = read_blob_at(level.repository, &tree_object, b".gitattributes").map_err(damaged)?;
         if let Some(content) = &attributes {
             level.stack.push(path, content);
