@@ -1,10 +1,12 @@
-//! Assembles an artifact: the sealed layers one after the other, then the code, then the record beside it.
+//! Assembles an artifact: the sealed layers one after the other, then the code, then the record beside it. The code is
+//! listed and compressed while the layers are loaded and copied.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
 use crate::artifact::{Artifact, index_path, record_path};
+use crate::copy::copy_layer;
 use crate::entries::{add_parents, check_claims, list, topmost};
 use crate::error::Error;
 use crate::event::Event;
@@ -12,14 +14,12 @@ use crate::format::FORMAT_VERSION;
 use crate::hash::{Sha256Writer, sha256};
 use crate::index::Index;
 use crate::layer::{LayerKind, LayerPlan, PackOptions, SealedLayer};
-use crate::pack::pack;
+use crate::pack::{Packed, Packing, pack};
 use crate::partial::{Partial, write_whole};
 use crate::path::EntryPath;
 use crate::record::{Record, RecordDraft, RecordLayer};
+use crate::reuse::Older;
 use crate::tree::TreeEntry;
-
-/// How much of a sealed layer is copied at once.
-const CHUNK: usize = 1 << 20;
 
 /// Writes the artifact, its indexes and last its record into `out_dir`, and names them by their digests:
 /// `<sha256>.tar.zst` or `.tar.gz`, `indexes/<index sha256>`, `<sha256>.json`. Nothing of it is seen before it is whole.
@@ -34,29 +34,31 @@ pub fn assemble(
     options: &PackOptions<'_>,
 ) -> Result<Artifact, Error> {
     check_kinds(layers, code, options)?;
-    let sealed = layers.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    let (sealed, mut entries) = load_and_list(layers, code, options)?;
     let claims: Vec<(&str, Vec<EntryPath>)> = layers
         .iter()
         .zip(&sealed)
-        .map(|(layer, (index, _))| {
-            (
-                layer.name.as_str(),
-                topmost(index.entries().iter().map(|entry| &entry.path)),
-            )
-        })
+        .map(|(layer, loaded)| (layer.name.as_str(), loaded.claims.clone()))
         .collect();
-    let mut entries = list(code, options)?;
     check_claims(&claims, &code.name, &entries)?;
     add_parents(&mut entries, &claims);
 
     let partial = Partial::create(out_dir)?;
     let path = partial.path().to_path_buf();
     let mut out = Sha256Writer::new(partial);
-    let mut rows = Vec::with_capacity(layers.len() + 1);
-    for layer in layers {
-        rows.push(copy_layer(layer, &mut out, &path, options)?);
-    }
-    let (row, stored) = pack_code(code, &entries, &mut out, &path, options)?;
+    let packing = Packing {
+        layer: code,
+        entries: &entries,
+        older: &Older::none(),
+        out: &path,
+    };
+    let copy = |out: &mut Sha256Writer<Partial>| {
+        let rows = layers.iter().map(|layer| copy_layer(layer, out, &path, options));
+        rows.collect::<Result<Vec<_>, _>>()
+            .map(|rows| (rows, out.written()))
+    };
+    let (packed, (mut rows, offset)) = pack(&packing, &mut out, options, copy)?;
+    let (row, stored) = code_row(code, &packed, offset, &path)?;
     rows.push(row);
     let (partial, digest, size) = out.finish();
     let record = Record {
@@ -72,25 +74,45 @@ pub fn assemble(
     };
     let indexes = sealed
         .into_iter()
-        .map(|(_, stored)| stored)
+        .map(|loaded| loaded.stored)
         .chain([stored])
         .collect();
     options.check_cancel()?;
     finish(partial, record, indexes, out_dir, options)
 }
 
-/// Packs the code behind the layers; its row of the record, and its index as stored.
-fn pack_code(
+/// Loads the sealed layers' indexes while the code is listed.
+fn load_and_list(
+    layers: &[SealedLayer],
     code: &LayerPlan<'_>,
-    entries: &[TreeEntry],
-    out: &mut Sha256Writer<Partial>,
-    path: &Path,
     options: &PackOptions<'_>,
+) -> Result<(Vec<Loaded>, Vec<TreeEntry>), Error> {
+    let load_all = || layers.iter().map(load).collect::<Result<Vec<_>, _>>();
+    if options.jobs.get() == 1 || layers.is_empty() {
+        return Ok((load_all()?, list(code, options)?));
+    }
+    thread::scope(|scope| {
+        let loading = thread::Builder::new()
+            .name("index".to_owned())
+            .spawn_scoped(scope, load_all);
+        let entries = list(code, options);
+        let sealed = match loading.map(ScopedJoinHandle::join) {
+            Ok(Ok(sealed)) => sealed,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => load_all(),
+        };
+        Ok((sealed?, entries?))
+    })
+}
+
+/// The code's row of the record, and its index as stored.
+fn code_row(
+    code: &LayerPlan<'_>,
+    packed: &Packed,
+    offset: u64,
+    path: &Path,
 ) -> Result<(RecordLayer, Vec<u8>), Error> {
-    let offset = out.written();
-    let mut both = Sha256Writer::new(out);
-    let index = pack(code, entries, &mut both, path, options)?;
-    let (_, sha256_of_code, size) = both.finish();
+    let index = &packed.index;
     let stored = index.to_bytes().map_err(|source| Error::Index {
         path: path.to_path_buf(),
         source,
@@ -100,10 +122,10 @@ fn pack_code(
         kind: code.kind,
         key: code.key.clone(),
         offset,
-        size,
-        sha256: sha256_of_code.to_string(),
+        size: index.size(),
+        sha256: packed.sha256.to_string(),
         index_sha256: sha256(&stored).to_string(),
-        entries: entries.len() as u64,
+        entries: index.entries().len() as u64,
         unpacked_size: index.unpacked_size(),
     };
     Ok((row, stored))
@@ -133,8 +155,16 @@ fn check_kinds(layers: &[SealedLayer], code: &LayerPlan<'_>, options: &PackOptio
     Ok(())
 }
 
-/// A sealed layer's index, checked against what was said of it, and its stored bytes.
-fn load(layer: &SealedLayer) -> Result<(Index, Vec<u8>), Error> {
+/// What is needed of a sealed layer's index.
+struct Loaded {
+    /// Its topmost paths.
+    claims: Vec<EntryPath>,
+    /// Its stored bytes.
+    stored: Vec<u8>,
+}
+
+/// A sealed layer's index, checked against what was said of it.
+fn load(layer: &SealedLayer) -> Result<Loaded, Error> {
     let stored = fs::read(&layer.index).map_err(|source| Error::io("read", &layer.index, source))?;
     let differs = |why: &str| Error::Differs {
         path: layer.index.clone(),
@@ -150,63 +180,8 @@ fn load(layer: &SealedLayer) -> Result<(Index, Vec<u8>), Error> {
     if index.size() != layer.size || index.kind() != layer.kind || index.compression() != layer.compression {
         return Err(differs("it belongs to another layer"));
     }
-    Ok((index, stored))
-}
-
-fn copy_layer(
-    layer: &SealedLayer,
-    out: &mut dyn CountingWrite,
-    out_path: &Path,
-    options: &PackOptions<'_>,
-) -> Result<RecordLayer, Error> {
-    let offset = out.count();
-    let read_failed = |source| Error::io("read", &layer.frames, source);
-    let mut frames = File::open(&layer.frames).map_err(read_failed)?;
-    let mut both = Sha256Writer::new(out);
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        options.check_cancel()?;
-        let got = frames.read(&mut chunk).map_err(read_failed)?;
-        if got == 0 {
-            break;
-        }
-        both.write_all(&chunk[..got])
-            .map_err(|source| Error::io("write", out_path, source))?;
-    }
-    let (_, digest, size) = both.finish();
-    if size != layer.size || digest.to_string() != layer.sha256 {
-        let why = "it changed since it was sealed".to_owned();
-        return Err(Error::Differs {
-            path: layer.frames.clone(),
-            why,
-        });
-    }
-    (options.on_event)(Event::LayerCopied {
-        layer: layer.name.clone(),
-        size,
-    });
-    Ok(RecordLayer {
-        name: layer.name.clone(),
-        kind: layer.kind,
-        key: layer.key.clone(),
-        offset,
-        size,
-        sha256: layer.sha256.clone(),
-        index_sha256: layer.index_sha256.clone(),
-        entries: layer.entries,
-        unpacked_size: layer.unpacked_size,
-    })
-}
-
-/// A writer that knows how much went through it.
-trait CountingWrite: Write {
-    fn count(&self) -> u64;
-}
-
-impl<W: Write> CountingWrite for Sha256Writer<W> {
-    fn count(&self) -> u64 {
-        self.written()
-    }
+    let claims = topmost(index.entries().iter().map(|entry| &entry.path));
+    Ok(Loaded { claims, stored })
 }
 
 fn finish(

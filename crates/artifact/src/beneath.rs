@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
@@ -90,6 +91,68 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// How many directories are kept open.
+const KEPT: usize = 16;
+
+/// Directories beneath a root that were used lately, held open: most files are opened by their name alone.
+#[derive(Debug, Default)]
+pub(crate) struct Handles {
+    /// The one used last comes first.
+    recent: Mutex<Vec<(EntryPath, Arc<OwnedFd>)>>,
+}
+
+impl Handles {
+    /// Opens what lies at `path`, as [`Root::open_at`] does.
+    pub(crate) fn open(&self, root: &Root, path: &EntryPath, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let name = path.file_name();
+        let Some(directory) = self.directory(root, path)? else {
+            return Ok(openat(root, name, flags, Mode::empty())?);
+        };
+        match openat(&directory, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(fd),
+            // The directory may have been put in another place since.
+            Err(_) => root.open_at(Some(path), flags),
+        }
+    }
+
+    /// Lets go of all.
+    pub(crate) fn forget(&self) {
+        self.lock().clear();
+    }
+
+    /// The directory that holds `path`; `None` is the root.
+    fn directory(&self, root: &Root, path: &EntryPath) -> io::Result<Option<Arc<OwnedFd>>> {
+        let bytes = path.as_bytes();
+        let Some(cut) = bytes.iter().rposition(|byte| *byte == b'/') else {
+            return Ok(None);
+        };
+        {
+            let mut recent = self.lock();
+            if let Some(at) = recent
+                .iter()
+                .position(|(path, _)| path.as_bytes() == &bytes[..cut])
+            {
+                recent[..=at].rotate_right(1);
+                return Ok(recent.first().map(|(_, fd)| Arc::clone(fd)));
+            }
+        }
+        let Some(parent) = path.parent() else {
+            return Ok(None);
+        };
+        let through = OFlags::PATH | OFlags::DIRECTORY;
+        let opened = Arc::new(root.open_at(Some(&parent), through)?);
+        let mut recent = self.lock();
+        recent.truncate(KEPT - 1);
+        recent.insert(0, (parent, Arc::clone(&opened)));
+        Ok(Some(opened))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(EntryPath, Arc<OwnedFd>)>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,15 +12,24 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Compresses frames at one level; keeps its working memory between them.
 pub(crate) enum FrameCompressor {
-    Zstd(zstd::bulk::Compressor<'static>),
-    Gzip { level: u8 },
+    Zstd {
+        compressor: zstd::bulk::Compressor<'static>,
+        /// Room for the largest frame so far.
+        room: Vec<u8>,
+    },
+    Gzip {
+        level: u8,
+    },
 }
 
 impl FrameCompressor {
     /// For zstd levels 1 to 19 and gzip levels 1 to 9; others are brought into that range.
     pub(crate) fn new(compression: Compression, level: i32) -> io::Result<Self> {
         Ok(match compression {
-            Compression::Zstd => Self::Zstd(zstd_compressor(level)?),
+            Compression::Zstd => Self::Zstd {
+                compressor: zstd_compressor(level)?,
+                room: Vec::new(),
+            },
             Compression::Gzip => Self::Gzip {
                 level: u8::try_from(level.clamp(1, 9)).unwrap_or(6),
             },
@@ -30,7 +39,13 @@ impl FrameCompressor {
     /// `input` as one frame.
     pub(crate) fn frame(&mut self, input: &[u8]) -> io::Result<Vec<u8>> {
         match self {
-            Self::Zstd(compressor) => compressor.compress(input),
+            Self::Zstd { compressor, room } => {
+                room.clear();
+                // With less room the encoder may choose another form.
+                room.reserve(zstd::zstd_safe::compress_bound(input.len()));
+                compressor.compress_to_buffer(input, room)?;
+                Ok(room.as_slice().to_vec())
+            }
             Self::Gzip { level } => Ok(gzip_member(input, *level)),
         }
     }

@@ -1,29 +1,45 @@
 //! A directory as a [`Tree`]: the workspace's code, or what a step vendored in it.
 //!
 //! Symlinks are listed, never followed, not even on the way to a file. What changes between listing and reading is the
-//! packer's to find.
+//! packer's to find. How a directory is listed stands in [`crate::walk`].
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
+use rustix::buffer::spare_capacity;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
-use crate::beneath::{DIRECTORY, Root};
+use crate::beneath::{Handles, Root};
 use crate::globs::GlobError;
-use crate::path::{EntryPath, escape};
-use crate::rules::{Filter, Rules};
-use crate::tree::{Kind, Tree, TreeEntry, TreeError};
+use crate::path::{EntryPath, PathError, escape};
+use crate::rules::Rules;
+use crate::tree::{Tree, TreeEntry, TreeError};
+use crate::walk;
 
 /// A directory, whole or in part. The paths given to [`DirTree::only`], [`DirTree::without`] and [`DirTree::rooted`] count
 /// from the directory; entries and exclude patterns from the packed root, which is the directory or what `rooted` names.
 #[derive(Debug)]
 pub struct DirTree {
+    top: Top,
+    rules: Rules,
+    /// Directories that files were read from lately, since the last listing.
+    handles: Handles,
+    skipped: Mutex<Vec<EntryPath>>,
+}
+
+/// How files are opened. A fifo that took a file's place must not block.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
+
+/// The packed root on disk, and what an error about a path beneath it needs.
+#[derive(Debug)]
+pub(crate) struct Top {
     path: PathBuf,
     root: Root,
-    rules: Rules,
-    skipped: Mutex<Vec<EntryPath>>,
 }
 
 impl DirTree {
@@ -32,9 +48,9 @@ impl DirTree {
         let path = path.into();
         let root = Root::open(&path).map_err(|source| io_error("open", &path, None, source))?;
         Ok(Self {
-            path,
-            root,
+            top: Top { path, root },
             rules: Rules::default(),
+            handles: Handles::default(),
             skipped: Mutex::new(Vec::new()),
         })
     }
@@ -62,32 +78,31 @@ impl DirTree {
 
     /// Packs this directory beneath the directory alone; entries count from it.
     pub fn rooted(mut self, base: EntryPath) -> Result<Self, TreeError> {
-        let opened = self.root.sub_root(&base);
-        self.root = opened.map_err(|source| io_error("open", &self.path, Some(&base), source))?;
-        let base = self
-            .rules
-            .in_tree(base)
-            .map_err(|source| self.path_error(source))?;
-        self.rules.root_is(base);
+        let opened = self.top.root.sub_root(&base);
+        self.top.root = opened.map_err(|source| self.top.failed("open", Some(&base), source))?;
+        self.top.path.push(base.as_path());
+        let base = self.rules.in_tree(base);
+        self.rules
+            .root_is(base.map_err(|source| self.top.path_error(source))?);
         Ok(self)
     }
+}
 
-    fn failed(
+impl Top {
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub(crate) fn failed(
         &self,
         action: &'static str,
         path: Option<&EntryPath>,
         source: impl Into<io::Error>,
     ) -> TreeError {
-        let shown = match (self.rules.base(), path) {
-            (Some(base), Some(path)) => base.join(path).unwrap_or_else(|_| path.clone()),
-            (Some(base), None) => base.clone(),
-            (None, Some(path)) => path.clone(),
-            (None, None) => return io_error(action, &self.path, None, source.into()),
-        };
-        io_error(action, &self.path, Some(&shown), source.into())
+        io_error(action, &self.path, path, source.into())
     }
 
-    fn path_error(&self, source: crate::path::PathError) -> TreeError {
+    pub(crate) fn path_error(&self, source: PathError) -> TreeError {
         TreeError::Path {
             tree: self.path.display().to_string(),
             source,
@@ -96,7 +111,6 @@ impl DirTree {
 }
 
 fn io_error(action: &'static str, root: &Path, path: Option<&EntryPath>, source: io::Error) -> TreeError {
-    use std::os::unix::ffi::OsStrExt;
     let mut shown = escape(root.as_os_str().as_bytes());
     if let Some(path) = path {
         shown.push('/');
@@ -111,139 +125,49 @@ fn io_error(action: &'static str, root: &Path, path: Option<&EntryPath>, source:
 
 impl Tree for DirTree {
     fn entries(&self) -> Result<Vec<TreeEntry>, TreeError> {
-        let filter = self.rules.filter();
-        let mut walk = Walk {
-            tree: self,
-            filter: &filter,
-            pending: Vec::new(),
-            entries: Vec::new(),
-            skipped: Vec::new(),
-        };
-        match filter.starts() {
-            None => walk.directory(None)?,
-            Some(starts) => {
-                for path in starts {
-                    walk.start(path.clone())?;
-                }
-            }
-        }
-        while let Some(path) = walk.pending.pop() {
-            walk.directory(Some(&path))?;
-        }
-        let Walk {
-            mut entries,
-            mut skipped,
-            ..
-        } = walk;
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        entries.dedup_by(|a, b| a.path == b.path);
-        skipped.sort();
-        skipped.dedup();
+        self.entries_by(NonZeroUsize::MIN)
+    }
+
+    fn entries_by(&self, jobs: NonZeroUsize) -> Result<Vec<TreeEntry>, TreeError> {
+        self.handles.forget();
+        let listed = walk::list(&self.top, &self.rules.filter(), jobs)?;
         if let Ok(mut list) = self.skipped.lock() {
-            *list = skipped;
+            *list = listed.skipped;
         }
-        Ok(entries)
+        Ok(listed.entries)
     }
 
     fn open(&self, path: &EntryPath) -> Result<Box<dyn Read + Send + '_>, TreeError> {
-        // A fifo that took the file's place must not block.
-        let fd = self.root.open_at(Some(path), OFlags::RDONLY | OFlags::NONBLOCK);
-        Ok(Box::new(File::from(
-            fd.map_err(|source| self.failed("open", Some(path), source))?,
-        )))
+        let fd = self.top.root.open_at(Some(path), READ);
+        Ok(Box::new(File::from(fd.map_err(|source| {
+            self.top.failed("open", Some(path), source)
+        })?)))
+    }
+
+    fn read(&self, path: &EntryPath, size: u64, into: &mut Vec<u8>) -> Result<(), TreeError> {
+        // By way of its directory, which the files before it were likely in, too.
+        let file = self.handles.open(&self.top.root, path, READ);
+        let file = file.map_err(|source| self.top.failed("open", Some(path), source))?;
+        let begin = into.len();
+        let size = size as usize;
+        loop {
+            let got = into.len() - begin;
+            if got > size {
+                return Ok(());
+            }
+            into.reserve(size - got + 1);
+            match rustix::io::read(&file, spare_capacity(into)) {
+                Ok(0) => return Ok(()),
+                // A file that had room for more in the buffer has no more.
+                Ok(_) if into.len() - begin == size => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(source) => return Err(self.top.failed("read", Some(path), source)),
+            }
+        }
     }
 
     fn skipped(&self) -> Vec<EntryPath> {
         self.skipped.lock().map(|list| list.clone()).unwrap_or_default()
-    }
-}
-
-/// A listing under way.
-struct Walk<'a> {
-    tree: &'a DirTree,
-    filter: &'a Filter<'a>,
-    pending: Vec<EntryPath>,
-    entries: Vec<TreeEntry>,
-    skipped: Vec<EntryPath>,
-}
-
-impl Walk<'_> {
-    fn start(&mut self, path: EntryPath) -> Result<(), TreeError> {
-        let parent = match path.parent() {
-            None => self.tree.root.open_at(None, DIRECTORY),
-            Some(parent) => self.tree.root.open_at(Some(&parent), DIRECTORY),
-        };
-        let directory = match parent {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            parent => parent.map_err(|source| self.tree.failed("list", Some(&path), source))?,
-        };
-        match statat(&directory, path.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(source) => Err(self.tree.failed("list", Some(&path), source)),
-            Ok(stat) => self.add(&directory, path, &stat),
-        }
-    }
-
-    fn directory(&mut self, path: Option<&EntryPath>) -> Result<(), TreeError> {
-        let failed = |source: io::Error| self.tree.failed("list", path, source);
-        let directory = self.tree.root.open_at(path, DIRECTORY).map_err(failed)?;
-        let listing = Dir::read_from(&directory).map_err(|errno| failed(errno.into()))?;
-        for found in listing {
-            let found = found.map_err(|source| self.tree.failed("list", path, source))?;
-            let name = found.file_name().to_bytes();
-            if matches!(name, b"." | b"..") {
-                continue;
-            }
-            let child = match path {
-                None => EntryPath::new(name),
-                Some(path) => path.join_bytes(name),
-            };
-            let child = child.map_err(|source| self.tree.path_error(source))?;
-            let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|source| self.tree.failed("list", Some(&child), source))?;
-            self.add(&directory, child, &stat)?;
-        }
-        Ok(())
-    }
-
-    fn add(
-        &mut self,
-        directory: &std::os::fd::OwnedFd,
-        path: EntryPath,
-        stat: &Stat,
-    ) -> Result<(), TreeError> {
-        let file_type = FileType::from_raw_mode(stat.st_mode);
-        if self.filter.leaves_out(&path, file_type == FileType::Directory) {
-            return Ok(());
-        }
-        let (kind, size) = match file_type {
-            FileType::RegularFile => (
-                Kind::File {
-                    executable: stat.st_mode & 0o100 != 0,
-                },
-                stat.st_size as u64,
-            ),
-            FileType::Directory => {
-                self.pending.push(path.clone());
-                (Kind::Directory, 0)
-            }
-            FileType::Symlink => {
-                let target = readlinkat(directory, path.file_name(), Vec::new())
-                    .map_err(|source| self.tree.failed("read the symlink", Some(&path), source))?;
-                (
-                    Kind::Symlink {
-                        target: target.into_bytes(),
-                    },
-                    0,
-                )
-            }
-            _ => {
-                self.skipped.push(path);
-                return Ok(());
-            }
-        };
-        self.entries.push(TreeEntry { path, kind, size });
-        Ok(())
     }
 }
 
@@ -254,6 +178,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::tree::Kind;
 
     fn path(text: &str) -> EntryPath {
         EntryPath::new(text).unwrap()
@@ -340,6 +265,49 @@ mod tests {
                 .rooted(path("src/link"))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn any_number_of_threads_lists_the_same_and_finds_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..300 {
+            let at = dir.path().join(format!("{}/{}/{n}", n % 7, n % 31));
+            fs::create_dir_all(&at).unwrap();
+            fs::write(at.join("file"), n.to_string()).unwrap();
+        }
+        let tree = DirTree::new(dir.path()).unwrap().exclude(&["17"]).unwrap();
+        let one = tree.entries().unwrap();
+        assert!(one.len() > 700 && one.windows(2).all(|pair| pair[0].path < pair[1].path));
+        for jobs in [2, 8] {
+            let jobs = NonZeroUsize::new(jobs).unwrap();
+            assert_eq!(tree.entries_by(jobs).unwrap(), one);
+        }
+        let long = EntryPath::new(vec![b'x'; 4095]).unwrap();
+        let tree = DirTree::new(dir.path()).unwrap().only(vec![long]);
+        assert!(tree.entries_by(NonZeroUsize::new(3).unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_file_is_read_whole_and_a_longer_one_is_seen() {
+        let dir = sample();
+        let tree = DirTree::new(dir.path()).unwrap();
+        let read = |name: &str, size| {
+            let mut bytes = b"before".to_vec();
+            tree.read(&path(name), size, &mut bytes).map(|()| bytes)
+        };
+        assert_eq!(read("src/main", 8).unwrap(), b"beforesrc/main");
+        assert_eq!(read("src/main", 100).unwrap(), b"beforesrc/main");
+        assert!(read("src/main", 3).unwrap().len() > 6 + 3);
+        assert!(
+            read("src/link", 4).is_err() && read("src/link/passwd", 4).is_err() && read("src", 0).is_err()
+        );
+        // The directory that was there is gone, and another one has its name.
+        fs::rename(dir.path().join("src"), dir.path().join("old")).unwrap();
+        fs::create_dir(dir.path().join("src")).unwrap();
+        fs::write(dir.path().join("src/new"), "new").unwrap();
+        assert_eq!(read("src/new", 3).unwrap(), b"beforenew");
+        tree.entries().unwrap();
+        assert!(read("src/main", 8).is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) fn list(plan: &LayerPlan<'_>, options: &PackOptions<'_>) -> Result<Ve
         });
     };
     options.check_cancel()?;
-    let mut entries = plan.tree.entries().map_err(failed)?;
+    let mut entries = plan.tree.entries_by(options.jobs).map_err(failed)?;
     for path in plan.tree.skipped() {
         skip(&path, SkipReason::Special);
     }
@@ -51,8 +51,12 @@ fn is_run_state(path: &EntryPath) -> bool {
 /// The topmost of some sorted paths: those that lie beneath no other of them.
 pub(crate) fn topmost<'a>(paths: impl Iterator<Item = &'a EntryPath>) -> Vec<EntryPath> {
     let mut claimed: HashSet<&[u8]> = HashSet::new();
-    let mut topmost = Vec::new();
+    let mut topmost: Vec<EntryPath> = Vec::new();
     for path in paths {
+        // Most lie beneath the one before; not all, for `a.b` stands between `a` and `a/b`.
+        if topmost.last().is_some_and(|last| path.starts_with(last)) {
+            continue;
+        }
         if !prefixes(path.as_bytes()).any(|prefix| claimed.contains(prefix)) {
             claimed.insert(path.as_bytes());
             topmost.push(path.clone());

@@ -34,6 +34,17 @@ pub enum Event {
         /// All bytes of the tar stream.
         total: u64,
     },
+    /// Frames of older layers were taken over into a layer.
+    FramesReused {
+        /// The layer's name.
+        layer: String,
+        /// How many frames.
+        frames: u64,
+        /// Their bytes as a tar stream.
+        unpacked_size: u64,
+        /// Their bytes as stored.
+        size: u64,
+    },
     /// A layer is complete.
     LayerFinished {
         /// The layer's name.

@@ -104,6 +104,22 @@ impl<W: Write> Sha256Writer<W> {
         self.written
     }
 
+    /// The digest of all that was written so far.
+    pub(crate) fn digest_so_far(&self) -> Digest {
+        Digest(self.state.clone().finalize().into())
+    }
+
+    /// The writer beneath, for what does not go through this one: see [`Sha256Writer::note`].
+    pub(crate) fn beneath(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
+    /// Counts and hashes bytes that came into the writer beneath in another way.
+    pub(crate) fn note(&mut self, bytes: &[u8]) {
+        self.state.update(bytes);
+        self.written += bytes.len() as u64;
+    }
+
     /// The writer beneath, the digest and the count of all that was written. Does not flush.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest(self.state.finalize().into()), self.written)

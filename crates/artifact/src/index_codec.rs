@@ -289,12 +289,21 @@ fn take_entry(cursor: &mut Cursor<'_>, number: usize) -> Result<IndexEntry, Inde
 }
 
 fn inflate(stored: &[u8]) -> Result<Vec<u8>, IndexError> {
+    let too_large = || IndexError::TooLarge(format!("more than {LARGEST} bytes"));
+    // Every index that this crate writes says how long it is.
+    let said = zstd::zstd_safe::get_frame_content_size(stored).ok().flatten();
+    if said.is_some_and(|said| said > LARGEST) {
+        return Err(too_large());
+    }
     let mut table = Vec::new();
+    table
+        .try_reserve_exact(said.unwrap_or(0) as usize)
+        .map_err(|_| too_large())?;
     let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(IndexError::Zstd)?;
     let mut limited = decoder.single_frame().take(LARGEST + 1);
     limited.read_to_end(&mut table).map_err(IndexError::Zstd)?;
     if table.len() as u64 > LARGEST {
-        return Err(IndexError::TooLarge(format!("more than {LARGEST} bytes")));
+        return Err(too_large());
     }
     let rest = limited.into_inner().finish();
     if !rest.is_empty() {

@@ -6,28 +6,51 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::compress::FrameCompressor;
+use crate::dispatch::{WHOLE, dispatch};
 use crate::error::Error;
 use crate::event::Event;
 use crate::format::{END_BLOCKS, MOST_FRAME};
 use crate::frames::{Place, Plan, plan};
-use crate::hash::sha256;
+use crate::hash::{Digest, Sha256Writer, sha256};
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
 use crate::layer::{LayerKind, LayerPlan, PackOptions};
-use crate::read::{Fact, FrameDone, Reply, dispatch, work};
+use crate::read::{Fact, FrameDone, Reply, work};
+use crate::reuse::Older;
 use crate::tree::{Kind, TreeEntry};
+
+/// What is packed.
+pub(crate) struct Packing<'a> {
+    pub(crate) layer: &'a LayerPlan<'a>,
+    /// The layer's checked listing.
+    pub(crate) entries: &'a [TreeEntry],
+    /// Whose frames may be taken over.
+    pub(crate) older: &'a Older,
+    /// Where it is written to, for errors.
+    pub(crate) out: &'a Path,
+}
+
+/// A layer that was written.
+pub(crate) struct Packed {
+    pub(crate) index: Index,
+    /// Of the layer's stored bytes.
+    pub(crate) sha256: Digest,
+}
 
 /// What all threads of a pool share.
 pub(crate) struct Shared<'a> {
     pub(crate) layer: &'a LayerPlan<'a>,
     pub(crate) entries: &'a [TreeEntry],
     pub(crate) options: &'a PackOptions<'a>,
+    pub(crate) older: &'a Older,
     /// Set when the writer has given up.
     pub(crate) stop: AtomicBool,
+    /// Buffers of large files that were packed, for the next ones: fresh memory costs more than what is done with it.
+    pub(crate) spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Shared<'_> {
@@ -39,48 +62,67 @@ impl Shared<'_> {
             self.options.check_cancel()
         }
     }
+
+    /// An empty buffer.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_default()
+    }
+
+    /// Takes a buffer back when nobody else reads it.
+    pub(crate) fn give_back(&self, bytes: Arc<Vec<u8>>) {
+        if let Some(mut bytes) = Arc::into_inner(bytes)
+            && let Ok(mut spare) = self.spare.lock()
+        {
+            bytes.clear();
+            spare.push(bytes);
+        }
+    }
 }
 
 /// The pool's memory stays below this, however many threads were asked for.
 const POOL_MEMORY: u64 = 150 << 20;
+/// How many frames more than there are workers may wait to be written.
+const AHEAD: usize = 8;
 
-/// Packs `entries` of a layer into `out`, whose path is for errors. The code ends with tar's end blocks.
-pub(crate) fn pack(
-    layer: &LayerPlan<'_>,
-    entries: &[TreeEntry],
-    out: &mut dyn Write,
-    out_path: &Path,
+/// Packs a layer into `out`; code ends with tar's end blocks. The workers begin while `first` writes what stands before
+/// the layer.
+pub(crate) fn pack<W: Write, T>(
+    packing: &Packing<'_>,
+    out: &mut W,
     options: &PackOptions<'_>,
-) -> Result<Index, Error> {
+    first: impl FnOnce(&mut W) -> Result<T, Error>,
+) -> Result<(Packed, T), Error> {
+    let Packing { layer, entries, .. } = *packing;
     let planned = plan(entries);
-    (options.on_event)(Event::LayerStarted {
-        layer: layer.name.clone(),
-        entries: entries.len() as u64,
-        unpacked_size: planned.unpacked_size,
-    });
     let shared = Shared {
         layer,
         entries,
         options,
+        older: packing.older,
         stop: AtomicBool::new(false),
+        spare: Mutex::default(),
     };
-    let mut writer = FrameWriter {
-        shared: &shared,
-        out,
-        out_path,
-        frames: Vec::new(),
-        facts: Vec::new(),
+    let run = |replies: &Receiver<Receiver<Reply>>| {
+        let written_before = first(out)?;
+        (options.on_event)(Event::LayerStarted {
+            layer: layer.name.clone(),
+            entries: entries.len() as u64,
+            unpacked_size: planned.unpacked_size,
+        });
+        let mut writer = FrameWriter::new(&shared, out, packing.out);
+        writer.write_all(replies, planned.unpacked_size)?;
+        if layer.kind == LayerKind::Code {
+            writer.end()?;
+        }
+        Ok((writer.finish(), written_before))
     };
-    run_pool(&shared, &planned, &mut writer)?;
-    if layer.kind == LayerKind::Code {
-        writer.end()?;
-    }
-    let FrameWriter { frames, facts, .. } = writer;
+    let (written, written_before) = with_pool(&shared, &planned, run)?;
     let index = Index {
         compression: options.compression,
         kind: layer.kind,
-        frames,
-        entries: index_entries(entries, &planned, facts),
+        frames: written.frames,
+        entries: index_entries(entries, &planned, written.facts),
     };
     (options.on_event)(Event::LayerFinished {
         layer: layer.name.clone(),
@@ -88,13 +130,21 @@ pub(crate) fn pack(
         unpacked_size: index.unpacked_size(),
         size: index.size(),
     });
-    Ok(index)
+    let sha256 = written.sha256;
+    Ok((Packed { index, sha256 }, written_before))
 }
 
-fn run_pool(shared: &Shared<'_>, planned: &Plan, writer: &mut FrameWriter<'_>) -> Result<(), Error> {
+/// Starts the threads that make the frames, and hands `run` their replies in order.
+fn with_pool<T>(
+    shared: &Shared<'_>,
+    planned: &Plan,
+    run: impl FnOnce(&Receiver<Receiver<Reply>>) -> Result<T, Error>,
+) -> Result<T, Error> {
     // Besides its compressor a worker accounts for the frame it reads, the one it gives, and one that waits.
-    let memory = FrameCompressor::memory(shared.options.compression, shared.layer.level) + 3 * MOST_FRAME;
-    let most = (POOL_MEMORY / memory) as usize;
+    let each = FrameCompressor::memory(shared.options.compression, shared.layer.level) + 3 * MOST_FRAME;
+    // One large file is read while pieces of the one before wait.
+    let all = 2 * WHOLE + AHEAD as u64 * MOST_FRAME;
+    let most = ((POOL_MEMORY - all) / each) as usize;
     let workers = shared
         .options
         .jobs
@@ -106,7 +156,7 @@ fn run_pool(shared: &Shared<'_>, planned: &Plan, writer: &mut FrameWriter<'_>) -
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         // Each frame's reply is waited for in order; this bound is what keeps memory small.
-        let (in_order, replies) = mpsc::sync_channel(workers + 2);
+        let (in_order, replies): (SyncSender<_>, _) = mpsc::sync_channel(workers + AHEAD);
         let failed = |source| Error::io("start a thread that packs", Path::new(&shared.layer.name), source);
         for _ in 0..workers {
             let queue = Arc::clone(&queue);
@@ -119,24 +169,61 @@ fn run_pool(shared: &Shared<'_>, planned: &Plan, writer: &mut FrameWriter<'_>) -
         thread
             .spawn_scoped(scope, move || dispatch(shared, planned, &jobs, &in_order))
             .map_err(failed)?;
-        let written = writer.write_all(&replies, planned.unpacked_size);
-        if written.is_err() {
+        let result = run(&replies);
+        if result.is_err() {
             shared.stop.store(true, Ordering::Relaxed);
         }
-        written
+        result
     })
 }
 
 /// Writes finished frames in order and notes where they lie.
-struct FrameWriter<'a> {
+struct FrameWriter<'a, W> {
     shared: &'a Shared<'a>,
-    out: &'a mut dyn Write,
+    out: Sha256Writer<&'a mut W>,
     out_path: &'a Path,
     frames: Vec<Frame>,
     facts: Vec<Fact>,
+    /// Frames taken over, their bytes unpacked and stored.
+    reused: [u64; 3],
 }
 
-impl FrameWriter<'_> {
+/// What a layer's frames turned out to be.
+struct Written {
+    frames: Vec<Frame>,
+    facts: Vec<Fact>,
+    sha256: Digest,
+}
+
+impl<'a, W: Write> FrameWriter<'a, W> {
+    fn new(shared: &'a Shared<'a>, out: &'a mut W, out_path: &'a Path) -> Self {
+        Self {
+            shared,
+            out: Sha256Writer::new(out),
+            out_path,
+            frames: Vec::new(),
+            facts: Vec::new(),
+            reused: [0; 3],
+        }
+    }
+
+    fn finish(self) -> Written {
+        let [frames, unpacked_size, size] = self.reused;
+        if frames > 0 {
+            (self.shared.options.on_event)(Event::FramesReused {
+                layer: self.shared.layer.name.clone(),
+                frames,
+                unpacked_size,
+                size,
+            });
+        }
+        Written {
+            frames: self.frames,
+            facts: self.facts,
+            sha256: self.out.finish().1,
+        }
+    }
+
     fn write_all(&mut self, replies: &Receiver<Receiver<Reply>>, total: u64) -> Result<(), Error> {
         let mut done = 0;
         for reply in replies {
@@ -174,6 +261,12 @@ impl FrameWriter<'_> {
             sha256: done.sha256,
         });
         self.facts.extend(done.facts);
+        if done.reused {
+            let [frames, unpacked_size, size] = &mut self.reused;
+            *frames += 1;
+            *unpacked_size += u64::from(done.unpacked_size);
+            *size += done.stored.len() as u64;
+        }
         Ok(())
     }
 
@@ -192,6 +285,7 @@ impl FrameWriter<'_> {
             sha256,
             unpacked_size: END_BLOCKS as u32,
             facts: Vec::new(),
+            reused: false,
         })
     }
 }

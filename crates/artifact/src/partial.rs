@@ -1,4 +1,5 @@
-//! Files that appear whole or not at all: written under a temporary name, synced, renamed.
+//! Files that appear whole or not at all: written under a temporary name, synced (or not: see
+//! [`Partial::finish_unsynced`]), renamed.
 //!
 //! A temporary file is locked while it is written. What a killed process left behind has no lock, and the next one that
 //! writes into the same directory removes it.
@@ -46,16 +47,27 @@ impl Partial {
         self.file.path()
     }
 
+    /// The file itself, open for reading and writing.
+    pub(crate) fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
     /// Brings it to the disk and gives it its name.
     pub(crate) fn finish(self, target: &Path) -> Result<(), Error> {
-        self.file
-            .as_file()
+        self.file()
             .sync_all()
             .map_err(|source| Error::io("write", target, source))?;
+        self.finish_unsynced(target)?;
+        sync_parent(target)
+    }
+
+    /// Gives it its name; when the power fails soon after, it may be found short. For what is checked at each use and can
+    /// be made again.
+    pub(crate) fn finish_unsynced(self, target: &Path) -> Result<(), Error> {
         self.file
             .persist(target)
-            .map_err(|failed| Error::io("rename the finished file to", target, failed.error))?;
-        sync_parent(target)
+            .map(drop)
+            .map_err(|failed| Error::io("rename the finished file to", target, failed.error))
     }
 }
 
@@ -71,11 +83,20 @@ impl Write for Partial {
 
 /// Writes `bytes` to `target` at once.
 pub(crate) fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), Error> {
+    written(target, bytes)?.finish(target)
+}
+
+/// The same, without waiting for the disk: see [`Partial::finish_unsynced`].
+pub(crate) fn write_unsynced(target: &Path, bytes: &[u8]) -> Result<(), Error> {
+    written(target, bytes)?.finish_unsynced(target)
+}
+
+fn written(target: &Path, bytes: &[u8]) -> Result<Partial, Error> {
     let mut partial = Partial::create(target.parent().unwrap_or(Path::new(".")))?;
     partial
         .write_all(bytes)
         .map_err(|source| Error::io("write", target, source))?;
-    partial.finish(target)
+    Ok(partial)
 }
 
 fn sync_parent(target: &Path) -> Result<(), Error> {

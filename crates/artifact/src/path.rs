@@ -121,6 +121,25 @@ impl EntryPath {
         Self::new(bytes)
     }
 
+    /// A name that a directory's listing gave, beneath that directory; `None` is the packed root. Only the name is checked.
+    pub(crate) fn child(directory: Option<&EntryPath>, name: &[u8]) -> Result<EntryPath, PathError> {
+        let plain = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0);
+        let above = directory.map_or(0, |directory| directory.0.len() + 1);
+        if !plain || above + name.len() > LONGEST {
+            return match directory {
+                Some(directory) => directory.join_bytes(name),
+                None => Self::new(name),
+            };
+        }
+        let mut bytes = Vec::with_capacity(above + name.len());
+        if let Some(directory) = directory {
+            bytes.extend_from_slice(&directory.0);
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name);
+        Ok(Self(bytes))
+    }
+
     /// The directory that holds this path; `None` at the top.
     pub fn parent(&self) -> Option<EntryPath> {
         self.0

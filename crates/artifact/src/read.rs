@@ -1,21 +1,19 @@
-//! The pool's threads: one dispatches the planned frames and reads large files piece by piece, the others read whole
-//! small files, put tar headers before them and compress.
+//! The pool's workers: each reads the files of a frame, puts tar headers before them and compresses, or takes an older
+//! frame that holds the same.
 
-use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, Mutex};
 
 use crate::compress::FrameCompressor;
+use crate::content::read_whole;
 use crate::error::Error;
 use crate::format::{MOST_FRAME, padded};
-use crate::frames::{FramePlan, Plan};
-use crate::hash::{Digest, Sha256Writer, sha256};
-use crate::header::{header_size, put_headers, tar_size};
-use crate::layer::Mtime;
+use crate::hash::{Digest, sha256};
+use crate::header::{header_size, put_headers};
 use crate::pack::Shared;
-use crate::path::EntryPath;
-use crate::tree::{Kind, TreeEntry, TreeError};
+use crate::reuse::{Key, Reading};
+use crate::tree::Kind;
 
 /// What is known of an entry only after its content was read.
 #[derive(Debug, Clone, Copy)]
@@ -30,75 +28,130 @@ pub(crate) struct FrameDone {
     pub(crate) sha256: Digest,
     pub(crate) unpacked_size: u32,
     pub(crate) facts: Vec<Fact>,
+    /// Whether it was taken over.
+    pub(crate) reused: bool,
 }
 
 pub(crate) type Reply = Result<FrameDone, Error>;
 
 /// One frame to be made, and where to hand it.
 pub(crate) struct Job {
-    work: Work,
-    reply: SyncSender<Reply>,
+    pub(crate) work: Work,
+    pub(crate) reply: SyncSender<Reply>,
 }
 
-enum Work {
+/// What goes into a frame.
+pub(crate) enum Work {
     /// Whole entries, which the worker reads itself.
     Run(Range<usize>),
-    /// A piece of a large entry, read already.
-    Piece { bytes: Vec<u8>, facts: Vec<Fact> },
+    /// A piece of a large entry.
+    Piece(Piece),
 }
 
-/// How much of a large file is read at once when it is only hashed.
-const CHUNK: usize = 256 << 10;
+/// A piece of a large entry's tar stream, read already.
+pub(crate) struct Piece {
+    pub(crate) bytes: Arc<Vec<u8>>,
+    pub(crate) range: Range<usize>,
+    pub(crate) facts: Vec<Fact>,
+    /// What it holds, where that is known before all of the file was read.
+    pub(crate) key: Option<Key>,
+}
 
-/// A worker: makes frames until there are no more.
+/// What a worker keeps between frames.
+struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    compressor: Option<FrameCompressor>,
+    older: Option<Reading>,
+    buffer: Vec<u8>,
+}
+
+/// Makes frames until there are no more.
 pub(crate) fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
-    let mut compressor = None;
-    let mut buffer = Vec::new();
+    let mut worker = Worker {
+        shared,
+        compressor: None,
+        older: None,
+        buffer: Vec::new(),
+    };
     loop {
         let Ok(Ok(job)) = queue.lock().map(|queue| queue.recv()) else {
             return;
         };
-        let reply = make(shared, &job.work, &mut compressor, &mut buffer);
+        let reply = worker.make(job.work);
         // The writer that is gone needs no reply.
         let _ = job.reply.send(reply);
     }
 }
 
-fn make(
-    shared: &Shared<'_>,
-    work: &Work,
-    compressor: &mut Option<FrameCompressor>,
-    buffer: &mut Vec<u8>,
-) -> Reply {
-    shared.check_stop()?;
-    let failed = |source| Error::Compress {
-        layer: shared.layer.name.clone(),
-        source,
-    };
-    let compressor = match compressor {
-        Some(compressor) => compressor,
-        None => compressor
-            .insert(FrameCompressor::new(shared.options.compression, shared.layer.level).map_err(failed)?),
-    };
-    let (bytes, facts) = match work {
-        Work::Run(range) => {
-            let facts = read_run(shared, range.clone(), buffer)?;
-            (buffer.as_slice(), facts)
+impl Worker<'_> {
+    fn make(&mut self, work: Work) -> Reply {
+        self.shared.check_stop()?;
+        match work {
+            Work::Run(range) => {
+                let mut buffer = std::mem::take(&mut self.buffer);
+                let facts = read_run(self.shared, range.clone(), &mut buffer)?;
+                let entries = self.shared.entries[range].iter().zip(&facts);
+                let key = (!self.shared.older.is_empty()).then(|| Key::run(entries));
+                let frame = self.frame(&buffer, facts, key);
+                self.buffer = buffer;
+                frame
+            }
+            Work::Piece(Piece {
+                bytes,
+                range,
+                facts,
+                key,
+            }) => {
+                let frame = self.frame(&bytes[range], facts, key);
+                self.shared.give_back(bytes);
+                frame
+            }
         }
-        Work::Piece { bytes, facts } => (bytes.as_slice(), facts.clone()),
-    };
-    let stored = compressor.frame(bytes).map_err(failed)?;
-    Ok(FrameDone {
-        sha256: sha256(&stored),
-        unpacked_size: bytes.len() as u32,
-        stored,
-        facts,
-    })
+    }
+
+    /// `bytes` as a frame: an older one that holds them, or a new one.
+    fn frame(&mut self, bytes: &[u8], facts: Vec<Fact>, key: Option<Key>) -> Reply {
+        let unpacked_size = bytes.len() as u32;
+        let options = self.shared.options;
+        if let Some(key) = key {
+            let reading = self
+                .older
+                .get_or_insert_with(|| Reading::new(options.compression));
+            if let Some((stored, sha256)) = self.shared.older.find(key, bytes, reading) {
+                return Ok(FrameDone {
+                    stored,
+                    sha256,
+                    unpacked_size,
+                    facts,
+                    reused: true,
+                });
+            }
+        }
+        let layer = self.shared.layer;
+        let failed = |source| Error::Compress {
+            layer: layer.name.clone(),
+            source,
+        };
+        let compressor = match &mut self.compressor {
+            Some(compressor) => compressor,
+            none => none.insert(FrameCompressor::new(options.compression, layer.level).map_err(failed)?),
+        };
+        let stored = compressor.frame(bytes).map_err(failed)?;
+        Ok(FrameDone {
+            sha256: sha256(&stored),
+            unpacked_size,
+            stored,
+            facts,
+            reused: false,
+        })
+    }
 }
 
 /// The tar stream of whole entries, into `buffer`.
 fn read_run(shared: &Shared<'_>, range: Range<usize>, buffer: &mut Vec<u8>) -> Result<Vec<Fact>, Error> {
     buffer.clear();
+    // And a byte more, for a file that is longer than it was listed.
+    buffer.reserve(MOST_FRAME as usize + 1);
     let mut facts = Vec::with_capacity(range.len());
     let mut headers = Vec::new();
     for entry in &shared.entries[range] {
@@ -106,10 +159,10 @@ fn read_run(shared: &Shared<'_>, range: Range<usize>, buffer: &mut Vec<u8>) -> R
         let start = buffer.len();
         let content = start + header_size(entry) as usize;
         // The headers are put in when the content's digest, and with it the time, is known.
-        buffer.resize(content + entry.size as usize, 0);
+        buffer.resize(content, 0);
         let sha256 = match &entry.kind {
             Kind::File { .. } => {
-                read_whole(shared, entry, &mut buffer[content..])?;
+                read_whole(shared, entry, buffer)?;
                 sha256(&buffer[content..])
             }
             Kind::Symlink { target } => sha256(target),
@@ -123,192 +176,4 @@ fn read_run(shared: &Shared<'_>, range: Range<usize>, buffer: &mut Vec<u8>) -> R
         facts.push(Fact { sha256, mtime });
     }
     Ok(facts)
-}
-
-fn read_whole(shared: &Shared<'_>, entry: &TreeEntry, into: &mut [u8]) -> Result<(), Error> {
-    let mut file = Content::open(shared, entry)?;
-    let got = file.fill(into)?;
-    if got < into.len() {
-        Err(file.shorter())
-    } else {
-        file.expect_end()
-    }
-}
-
-/// The dispatcher: hands out the frames in order. Ends early when the writer is gone.
-pub(crate) fn dispatch(
-    shared: &Shared<'_>,
-    planned: &Plan,
-    jobs: &Sender<Job>,
-    in_order: &SyncSender<Receiver<Reply>>,
-) {
-    let hand_out = |work| {
-        let (reply, receiver) = sync_channel(1);
-        in_order.send(receiver).is_ok() && jobs.send(Job { work, reply }).is_ok()
-    };
-    for frame in &planned.frames {
-        let result = match frame {
-            FramePlan::Run(range) => Ok(hand_out(Work::Run(range.clone()))),
-            FramePlan::Large(number) => read_large(shared, &shared.entries[*number], &hand_out),
-        };
-        match result {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                let (reply, receiver) = sync_channel(1);
-                // Both fail only when the writer is gone.
-                let _ = reply.send(Err(error));
-                let _ = in_order.send(receiver);
-                return;
-            }
-        }
-    }
-}
-
-/// Cuts a large entry's tar stream into pieces and hands them out. Says whether anybody still wants them.
-fn read_large(
-    shared: &Shared<'_>,
-    entry: &TreeEntry,
-    hand_out: &dyn Fn(Work) -> bool,
-) -> Result<bool, Error> {
-    // A time from the content stands before the content: the file is read twice.
-    let known = match shared.layer.mtime {
-        Mtime::FromContent => Some(hash_large(shared, entry)?),
-        Mtime::Fixed(_) => None,
-    };
-    let mtime = shared.layer.mtime.of(&known.unwrap_or(Digest([0; 32])));
-    let mut piece = Vec::with_capacity(MOST_FRAME as usize);
-    put_headers(&mut piece, entry, mtime);
-    let mut file = Content::open(shared, entry)?;
-    let mut hasher = Sha256Writer::new(io::sink());
-    let mut left = entry.size;
-    let mut unread = tar_size(entry) - piece.len() as u64;
-    while unread > 0 {
-        shared.check_stop()?;
-        let start = piece.len();
-        let room = unread.min(MOST_FRAME - start as u64);
-        let content = room.min(left) as usize;
-        piece.resize(start + room as usize, 0);
-        let content = &mut piece[start..start + content];
-        if file.fill(content)? < content.len() {
-            return Err(file.shorter());
-        }
-        hash(&mut hasher, content);
-        left -= content.len() as u64;
-        unread -= room;
-        if unread > 0 {
-            let next = Vec::with_capacity(MOST_FRAME as usize);
-            let bytes = std::mem::replace(&mut piece, next);
-            if !hand_out(Work::Piece {
-                bytes,
-                facts: Vec::new(),
-            }) {
-                return Ok(false);
-            }
-        }
-    }
-    file.expect_end()?;
-    let (_, sha256, _) = hasher.finish();
-    if known.is_some_and(|known| known != sha256) {
-        return Err(file.changed("other content on the second reading".to_owned()));
-    }
-    Ok(hand_out(Work::Piece {
-        bytes: piece,
-        facts: vec![Fact { sha256, mtime }],
-    }))
-}
-
-fn hash_large(shared: &Shared<'_>, entry: &TreeEntry) -> Result<Digest, Error> {
-    let mut file = Content::open(shared, entry)?;
-    let mut hasher = Sha256Writer::new(io::sink());
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        shared.check_stop()?;
-        let got = file.fill(&mut chunk)?;
-        hash(&mut hasher, &chunk[..got]);
-        if got < chunk.len() {
-            break;
-        }
-    }
-    if hasher.written() == entry.size {
-        Ok(hasher.finish().1)
-    } else {
-        Err(file.changed(format!("{} were read", hasher.written())))
-    }
-}
-
-fn hash(hasher: &mut Sha256Writer<io::Sink>, bytes: &[u8]) {
-    // Into a sink, which takes everything.
-    let _ = io::Write::write_all(hasher, bytes);
-}
-
-/// A file of the tree that is being read, with what an error about it needs.
-struct Content<'a> {
-    layer: &'a str,
-    path: &'a EntryPath,
-    listed: u64,
-    got: u64,
-    reader: Box<dyn Read + Send + 'a>,
-}
-
-impl<'a> Content<'a> {
-    fn open(shared: &'a Shared<'_>, entry: &'a TreeEntry) -> Result<Self, Error> {
-        let layer = shared.layer.name.as_str();
-        let reader = shared.layer.tree.open(&entry.path);
-        let reader = reader.map_err(|source| Error::Tree {
-            layer: layer.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            layer,
-            path: &entry.path,
-            listed: entry.size,
-            got: 0,
-            reader,
-        })
-    }
-
-    /// Reads until `into` is full or the file ends; says how much was read.
-    fn fill(&mut self, into: &mut [u8]) -> Result<usize, Error> {
-        let mut filled = 0;
-        while filled < into.len() {
-            match self.reader.read(&mut into[filled..]) {
-                Ok(0) => break,
-                Ok(got) => filled += got,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let source = TreeError::io("read", self.path.as_bytes(), error);
-                    return Err(Error::Tree {
-                        layer: self.layer.to_owned(),
-                        source,
-                    });
-                }
-            }
-        }
-        self.got += filled as u64;
-        Ok(filled)
-    }
-
-    fn expect_end(&mut self) -> Result<(), Error> {
-        match self.fill(&mut [0])? {
-            0 => Ok(()),
-            _ => Err(self.changed("more could be read".to_owned())),
-        }
-    }
-
-    fn shorter(&self) -> Error {
-        self.changed(format!("{} could be read", self.got))
-    }
-
-    fn changed(&self, found: String) -> Error {
-        let source = TreeError::Changed {
-            path: self.path.clone(),
-            listed: self.listed,
-            found,
-        };
-        Error::Tree {
-            layer: self.layer.to_owned(),
-            source,
-        }
-    }
 }

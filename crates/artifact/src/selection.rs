@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 
 use crate::globs::GlobError;
 use crate::path::EntryPath;
@@ -150,7 +151,11 @@ impl std::fmt::Debug for Selection<'_> {
 
 impl Tree for Selection<'_> {
     fn entries(&self) -> Result<Vec<TreeEntry>, TreeError> {
-        let listed = self.tree.entries()?.into_iter();
+        self.entries_by(NonZeroUsize::MIN)
+    }
+
+    fn entries_by(&self, jobs: NonZeroUsize) -> Result<Vec<TreeEntry>, TreeError> {
+        let listed = self.tree.entries_by(jobs)?.into_iter();
         let mut entries: Vec<TreeEntry> = listed
             .filter_map(|TreeEntry { path, kind, size }| {
                 let path = self.beneath(path)?;
@@ -169,6 +174,14 @@ impl Tree for Selection<'_> {
             return Ok(Box::new(bytes.as_slice()));
         }
         self.tree.open(&self.in_tree(path.clone())?)
+    }
+
+    fn read(&self, path: &EntryPath, size: u64, into: &mut Vec<u8>) -> Result<(), TreeError> {
+        if let Some(bytes) = self.files.get(path) {
+            into.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.tree.read(&self.in_tree(path.clone())?, size, into)
     }
 
     fn skipped(&self) -> Vec<EntryPath> {

@@ -3,6 +3,7 @@
 //! Two things are trees: a directory ([`crate::DirTree`]) and the tree of a commit (in the source crate).
 
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 
 use crate::path::{EntryPath, PathError, escape};
 
@@ -39,11 +40,28 @@ pub trait Tree: Send + Sync {
     /// Every entry, sorted by the bytes of its path, each path once, directories included.
     fn entries(&self) -> Result<Vec<TreeEntry>, TreeError>;
 
+    /// The same, made by up to `jobs` threads.
+    fn entries_by(&self, jobs: NonZeroUsize) -> Result<Vec<TreeEntry>, TreeError> {
+        let _ = jobs;
+        self.entries()
+    }
+
     /// The content of the file at `path`, which gives exactly the bytes that its entry's size promised. Called from
-    /// several threads at once.
+    /// several threads at once, which must not wait for each other.
     fn open(&self, path: &EntryPath) -> Result<Box<dyn Read + Send + '_>, TreeError>;
 
-    /// What the last call of [`Tree::entries`] left out because it is no file, symlink or directory.
+    /// Appends the content of the file at `path` to `into`: all of it when it has the `size` bytes that its entry promised,
+    /// at least a byte more than those when it is longer. For files that are read whole, where a tree may know a shorter
+    /// way than [`Tree::open`]. Called from several threads at once.
+    fn read(&self, path: &EntryPath, size: u64, into: &mut Vec<u8>) -> Result<(), TreeError> {
+        let mut content = self.open(path)?.take(size.saturating_add(1));
+        match content.read_to_end(into) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(TreeError::io("read", path.as_bytes(), source)),
+        }
+    }
+
+    /// What the last call of [`Tree::entries`] or [`Tree::entries_by`] left out because it is no file, symlink or directory.
     fn skipped(&self) -> Vec<EntryPath> {
         Vec::new()
     }

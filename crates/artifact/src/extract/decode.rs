@@ -8,13 +8,13 @@ use crate::index::Frame;
 use crate::layer::Compression;
 
 /// Decodes frames; keeps its working memory between them.
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     zstd: Option<zstd::bulk::Decompressor<'static>>,
     compression: Compression,
 }
 
 impl Decoder {
-    pub(super) fn new(compression: Compression) -> Self {
+    pub(crate) fn new(compression: Compression) -> Self {
         Self {
             zstd: None,
             compression,
@@ -22,7 +22,7 @@ impl Decoder {
     }
 
     /// The tar stream of a frame, into `unpacked`.
-    pub(super) fn decode(
+    pub(crate) fn decode(
         &mut self,
         number: usize,
         frame: &Frame,

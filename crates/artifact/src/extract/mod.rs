@@ -23,6 +23,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::index::Index;
 
+pub(crate) use decode::Decoder;
 pub use frames::{FileFrames, Frames};
 pub use units::frames_of;
 

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod faults;
+mod reuse;
 mod selection;
 
 use std::collections::BTreeMap;
