@@ -2,7 +2,9 @@
 
 mod deploy;
 mod git;
+mod hosts;
 mod pack;
+mod warm;
 
 use crate::compare::Measured;
 use crate::inputs::Inputs;
@@ -43,10 +45,22 @@ pub fn all() -> Vec<Case> {
             git::export,
         ),
         case(
+            "code layer straight from git",
+            "git archive | zstd -T2 -3 | sha256sum",
+            [0.75, 0.60],
+            git::code,
+        ),
+        case(
             "full pack, code and dependencies at level 3",
-            "tar | zstd -T2 -3 | tee | sha256sum",
+            TARBALL,
             [0.75, 0.62],
             pack::full_pack,
+        ),
+        case(
+            "pack with dependencies unchanged",
+            TARBALL,
+            [0.15, 0.08],
+            pack::unchanged,
         ),
         case(
             "artifact's size at the default levels",
@@ -60,12 +74,55 @@ pub fn all() -> Vec<Case> {
             [0.8, 0.66],
             deploy::upload,
         ),
+        // What has to hold follows from the code layer's size: see the case.
         case(
-            "first apply",
-            "tar xf + rsync -a --delete",
-            [0.60, 0.35],
-            deploy::first_apply,
+            "bytes sent by a publish, one line changed",
+            "the artifact",
+            [1.0, 1.0],
+            deploy::sent_bytes,
+        ),
+        case(
+            "bytes fetched by apply, one line changed",
+            "the artifact",
+            [0.02, 0.005],
+            deploy::fetched_for_a_line,
+        ),
+        case(
+            "bytes fetched by apply, one dependency bumped",
+            "the artifact",
+            [0.25, 0.05],
+            deploy::fetched_for_a_bump,
+        ),
+        case("first apply", UNPACKED, [0.60, 0.35], hosts::first_apply),
+        case(
+            "apply with dependencies unchanged",
+            UNPACKED,
+            [0.25, 0.14],
+            hosts::unchanged,
+        ),
+        case(
+            "the same, link = \"symlink\"",
+            UNPACKED,
+            [0.05, 0.02],
+            hosts::unchanged_linked,
+        ),
+        case(
+            "whole loop, one line changed",
+            "the shell pipeline",
+            [0.2, 0.05],
+            hosts::whole_loop,
+        ),
+        case(
+            "warm build, dependencies in 10 times the files, same bytes",
+            "itself",
+            [1.5, 1.2],
+            warm::ten_times_the_files,
         ),
         case("shipit --help", "git --version", [3.0, 1.5], deploy::help),
     ]
 }
+
+/// What scripts pack with.
+const TARBALL: &str = "tar | zstd -T2 -3 | tee | sha256sum";
+/// What scripts bring an artifact to a host with.
+const UNPACKED: &str = "tar xf + rsync -a --delete";

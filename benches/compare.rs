@@ -14,6 +14,13 @@ pub enum Measured {
     Seconds(Vec<Took>, Vec<Took>),
     /// Bytes, ours and the peer's; they are the same each time.
     Bytes(u64, u64),
+    /// Bytes of which the most depends on the input: ours, the peer's, what has to hold and what is aimed at.
+    BytesWithin {
+        ours: u64,
+        peer: u64,
+        safe: u64,
+        aim: u64,
+    },
 }
 
 /// What one round of one side took, in seconds.

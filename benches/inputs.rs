@@ -3,6 +3,7 @@
 
 mod history;
 mod packages;
+mod shop;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +14,9 @@ use shipit_testbed::Tmp;
 use crate::run::{git, pipeline, printed, run};
 use crate::worker::{VENDORED, worker};
 
+pub use history::Commits;
+pub use shop::{BUCKET, Shop};
+
 /// The bare repository's name under the root that is served.
 pub const SERVED: &str = "shop.git";
 
@@ -21,10 +25,20 @@ pub const SERVED: &str = "shop.git";
 pub struct Repository {
     /// The directory to serve.
     pub root: PathBuf,
-    /// The commit that is deployed.
-    pub main: String,
-    /// A later one, 20 commits on.
-    pub newer: String,
+    /// What is deployed of it.
+    pub commits: Commits,
+}
+
+impl Repository {
+    /// The repository itself.
+    pub fn bare(&self) -> PathBuf {
+        self.root.join(SERVED)
+    }
+
+    /// Lets the served branch name this commit.
+    pub fn show(&self, commit: &str) {
+        run(git(&self.bare(), &["update-ref", "refs/heads/main", commit]));
+    }
 }
 
 /// The inputs of one run.
@@ -33,6 +47,7 @@ pub struct Inputs {
     repository: OnceLock<Repository>,
     tree: OnceLock<PathBuf>,
     artifact: OnceLock<PathBuf>,
+    shop: OnceLock<Shop>,
 }
 
 impl Inputs {
@@ -43,6 +58,7 @@ impl Inputs {
             repository: OnceLock::new(),
             tree: OnceLock::new(),
             artifact: OnceLock::new(),
+            shop: OnceLock::new(),
         }
     }
 
@@ -56,8 +72,8 @@ impl Inputs {
         self.repository.get_or_init(|| {
             eprintln!("  making the repository …");
             let root = self.work.mkdir("served");
-            let [main, newer] = history::make(&root.join(SERVED));
-            Repository { root, main, newer }
+            let commits = history::make(&root.join(SERVED));
+            Repository { root, commits }
         })
     }
 
@@ -72,8 +88,8 @@ impl Inputs {
             run(pipeline(
                 script,
                 &[
-                    ("REPOSITORY", repository.root.join(SERVED).as_os_str()),
-                    ("REVISION", repository.main.as_ref()),
+                    ("REPOSITORY", repository.bare().as_os_str()),
+                    ("REVISION", repository.commits.main.as_ref()),
                     ("TREE", tree.as_os_str()),
                     ("PACKAGES", packages.join(VENDORED).as_os_str()),
                 ],
@@ -87,6 +103,14 @@ impl Inputs {
     pub fn artifact(&self) -> PathBuf {
         let make = || printed(self.packing(&self.dir("artifact"), [9, 3])).into();
         self.artifact.get_or_init(make).clone()
+    }
+
+    /// The project that is built, published and applied as a whole.
+    pub fn shop(&self) -> &Shop {
+        self.shop.get_or_init(|| {
+            let packages = [packages::installed(), packages::bumped()];
+            Shop::new(self.repository(), &self.work.mkdir("shop"), &packages)
+        })
     }
 
     /// A command that packs the tree, its dependencies and its code at these levels.
@@ -115,12 +139,13 @@ impl Inputs {
     pub fn summary(&self) -> String {
         let mut lines = Vec::new();
         if let Some(repository) = self.repository.get() {
-            let bare = repository.root.join(SERVED);
+            let bare = repository.bare();
+            let main = &repository.commits.main;
             let count = |args: &[&str]| printed(git(&bare, args)).lines().count();
             lines.push(format!(
                 "repository: {} files, {} commits",
-                count(&["ls-tree", "-r", "--name-only", &repository.main]),
-                count(&["rev-list", &repository.main])
+                count(&["ls-tree", "-r", "--name-only", main]),
+                count(&["rev-list", main])
             ));
         }
         if let Some(tree) = self.tree.get() {

@@ -8,23 +8,20 @@ use serde::Serialize;
 use crate::cases::Case;
 use crate::compare::{Measured, Took, median};
 
-/// One case's line.
+/// One case's line. What is compared is in `ours_s` and `peer_s`, in the unit that the line names: seconds, or bytes.
 #[derive(Debug, Serialize)]
 pub struct Row {
     case: &'static str,
     peer: &'static str,
-    /// Median seconds; none when bytes are compared.
-    ours_s: Option<f64>,
-    peer_s: Option<f64>,
+    unit: Unit,
+    /// Median seconds, or bytes.
+    ours_s: f64,
+    peer_s: f64,
     /// Median seconds of the processors, user and system.
     #[serde(skip_serializing_if = "Option::is_none")]
     ours_cpu_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_cpu_s: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ours_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer_bytes: Option<u64>,
     ratio: f64,
     /// The least and the greatest ratio of a single round.
     rounds: [f64; 2],
@@ -32,42 +29,67 @@ pub struct Row {
     aim: f64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Unit {
+    S,
+    Bytes,
+}
+
 impl Row {
     pub fn new(case: &Case, measured: &Measured) -> Self {
-        let row = |[ours_s, peer_s, ours_cpu_s, peer_cpu_s]: [Option<f64>; 4],
-                   ours_bytes,
-                   peer_bytes,
-                   ratio,
-                   rounds| Self {
+        match measured {
+            Measured::Seconds(ours, peer) => Self::of_seconds(case, ours, peer),
+            Measured::Bytes(ours, peer) => Self::of_bytes(case, *ours, *peer),
+            Measured::BytesWithin {
+                ours,
+                peer,
+                safe,
+                aim,
+            } => Self {
+                safe: quotient(*safe, *peer),
+                aim: quotient(*aim, *peer),
+                ..Self::of_bytes(case, *ours, *peer)
+            },
+        }
+    }
+
+    fn of_seconds(case: &Case, ours: &[Took], peer: &[Took]) -> Self {
+        let wall = |side: &[Took]| median(&side.iter().map(|took| took.wall).collect::<Vec<_>>());
+        let cpu = |side: &[Took]| median(&side.iter().map(|took| took.cpu).collect::<Vec<_>>());
+        let each = ours.iter().zip(peer).map(|(ours, peer)| ours.wall / peer.wall);
+        let least = each.clone().fold(f64::INFINITY, f64::min);
+        let (ours_s, peer_s) = (wall(ours), wall(peer));
+        Self {
             case: case.name,
             peer: case.peer,
+            unit: Unit::S,
             ours_s,
             peer_s,
-            ours_cpu_s,
-            peer_cpu_s,
-            ours_bytes,
-            peer_bytes,
-            ratio,
-            rounds,
+            ours_cpu_s: Some(cpu(ours)),
+            peer_cpu_s: Some(cpu(peer)),
+            ratio: ours_s / peer_s,
+            rounds: [least, each.fold(0.0, f64::max)],
             safe: case.safe,
             aim: case.aim,
-        };
-        match measured {
-            Measured::Seconds(ours, peer) => {
-                let wall = |side: &[Took]| side.iter().map(|took| took.wall).collect::<Vec<_>>();
-                let cpu = |side: &[Took]| median(&side.iter().map(|took| took.cpu).collect::<Vec<_>>());
-                let (ours_s, peer_s) = (median(&wall(ours)), median(&wall(peer)));
-                let each = ours.iter().zip(peer).map(|(ours, peer)| ours.wall / peer.wall);
-                let least = each.clone().fold(f64::INFINITY, f64::min);
-                let rounds = [least, each.fold(0.0, f64::max)];
-                let seconds = [ours_s, peer_s, cpu(ours), cpu(peer)].map(Some);
-                row(seconds, None, None, ours_s / peer_s, rounds)
-            }
-            Measured::Bytes(ours, peer) => {
-                #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-                let ratio = *ours as f64 / *peer as f64;
-                row([None; 4], Some(*ours), Some(*peer), ratio, [ratio, ratio])
-            }
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn of_bytes(case: &Case, ours: u64, peer: u64) -> Self {
+        let ratio = quotient(ours, peer);
+        Self {
+            case: case.name,
+            peer: case.peer,
+            unit: Unit::Bytes,
+            ours_s: ours as f64,
+            peer_s: peer as f64,
+            ours_cpu_s: None,
+            peer_cpu_s: None,
+            ratio,
+            rounds: [ratio, ratio],
+            safe: case.safe,
+            aim: case.aim,
         }
     }
 
@@ -90,18 +112,22 @@ impl Row {
     }
 
     fn amounts(&self) -> [String; 2] {
-        let seconds = |value: Option<f64>| value.map(|s| format!("{s:.3} s"));
-        #[allow(clippy::cast_precision_loss, reason = "one digit is shown")]
-        let bytes = |value: Option<u64>| value.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
-        [
-            seconds(self.ours_s)
-                .or_else(|| bytes(self.ours_bytes))
-                .unwrap_or_default(),
-            seconds(self.peer_s)
-                .or_else(|| bytes(self.peer_bytes))
-                .unwrap_or_default(),
-        ]
+        [self.ours_s, self.peer_s].map(|amount| match self.unit {
+            Unit::S => format!("{amount:.3} s"),
+            Unit::Bytes => format!("{:.2} MB", amount / 1e6),
+        })
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+fn quotient(ours: u64, peer: u64) -> f64 {
+    ours as f64 / peer as f64
+}
+
+/// A limit as it was set, or three digits of one that was computed.
+fn limit(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl fmt::Display for Row {
@@ -110,7 +136,9 @@ impl fmt::Display for Row {
         write!(
             f,
             "{ours} against {peer}: {:.3} (safe {}, aim {})",
-            self.ratio, self.safe, self.aim
+            self.ratio,
+            limit(self.safe),
+            limit(self.aim)
         )
     }
 }
@@ -130,8 +158,8 @@ pub fn table(rows: &[Row]) -> String {
             row.case,
             row.ratio,
             row.cpu_ratio(),
-            row.safe,
-            row.aim,
+            limit(row.safe),
+            limit(row.aim),
             row.verdict()
         ));
     }

@@ -9,10 +9,10 @@ use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use shipit_artifact::{
-    Compression, DirTree, EntryPath, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft, assemble,
-    seal_layer,
+    Compression, DirTree, EntryPath, LayerKind, LayerPlan, Mtime, PackOptions, RecordDraft, SealedLayer,
+    Tree, assemble, seal_layer,
 };
-use shipit_source::{Commit, Remote, Source, SourceOptions, TreeOptions};
+use shipit_source::{Commit, CommitTree, Remote, Source, SourceOptions, TreeOptions};
 use shipit_store::{Body, PutOptions, PutOutcome, S3Options, Store, StoreOptions, StoreUrl};
 use shipit_testbed::{S3Server, Testbed, git_env};
 
@@ -22,10 +22,12 @@ use crate::run::program;
 pub const FLAG: &str = "--worker";
 /// Where the vendored files lie in the tree that is packed.
 pub const VENDORED: &str = "node_modules";
+/// What is known of a layer that was sealed by a run of its own.
+const SEALED: &str = "sealed.json";
 /// The commit's time of packed code.
 const TIME: i64 = 1_700_000_000;
 
-/// The threads of the machine that the figures are for.
+/// As many as the machine of the figures has cores.
 const JOBS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 
 static NEVER: AtomicBool = AtomicBool::new(false);
@@ -54,11 +56,23 @@ pub fn main(words: &[String]) {
             let _ = resolve(url, mirror, revision);
         }
         ["export", repository, revision, dest] => export(repository, revision, Path::new(dest)),
-        ["pack", tree, out, dependencies, code] => pack(
-            Path::new(tree),
-            Path::new(out),
-            [dependencies, code].map(|level| level.parse().expect("a level")),
-        ),
+        ["code", repository, revision, out] => code(repository, revision, Path::new(out)),
+        ["pack", tree, out, dependencies, code] => {
+            let (tree, out) = (Path::new(tree), Path::new(out));
+            let level = |text: &str| text.parse().expect("a level");
+            let sealed = seal(tree, &out.join("sealed"), level(dependencies));
+            pack(tree, sealed, out, level(code));
+        }
+        ["seal", tree, out] => {
+            let sealed = seal(Path::new(tree), Path::new(out), 9);
+            let text = serde_json::to_vec(&sealed).expect("plain data");
+            std::fs::write(Path::new(out).join(SEALED), text).expect("a file of ours");
+        }
+        ["assemble", tree, sealed, out] => {
+            let text = std::fs::read(Path::new(sealed).join(SEALED)).expect("sealed before");
+            let sealed = serde_json::from_slice(&text).expect("what was written");
+            pack(Path::new(tree), sealed, Path::new(out), 3);
+        }
         ["upload", file, url] => upload(file, url),
         _ => panic!("no task of the benchmarks: {words:?}"),
     }
@@ -79,51 +93,69 @@ fn resolve(remote: &str, mirror: &str, revision: &str) -> (Source, Commit) {
     (source, commit)
 }
 
-fn export(repository: &str, revision: &str, dest: &Path) {
+/// Hands a commit's tree, without a file that git archive would not write, to what is timed.
+fn with_tree(repository: &str, revision: &str, work: impl FnOnce(&CommitTree)) {
     let (source, commit) = resolve(repository, "", revision);
-    // git archive adds no file of its own.
     let options = TreeOptions { revision_file: false };
-    let tree = source
-        .tree(&commit, options, &NEVER, &|_| {})
-        .expect("the commit's tree");
-    tree.export(dest, JOBS, &NEVER, &|_| {}).expect("the export");
+    let tree = source.tree(&commit, options, &NEVER, &|_| {});
+    work(&tree.expect("the commit's tree"));
 }
 
-/// Seals the vendored files and assembles the artifact with everything else as its code; prints the artifact's path.
-fn pack(tree: &Path, out: &Path, [dependencies, code]: [i32; 2]) {
-    let vendored = vec![EntryPath::new(VENDORED).expect("a path")];
-    let options = PackOptions {
+fn export(repository: &str, revision: &str, dest: &Path) {
+    with_tree(repository, revision, |tree| {
+        tree.export(dest, JOBS, &NEVER, &|_| {}).expect("the export");
+    });
+}
+
+/// Packs a commit's files as they come out of git.
+fn code(repository: &str, revision: &str, out: &Path) {
+    with_tree(repository, revision, |tree| {
+        let plan = plan("code", LayerKind::Code, tree, Mtime::Fixed(TIME), 3);
+        seal_layer(&plan, out, &options()).expect("the layer is sealed");
+    });
+}
+
+fn plan<'a>(name: &str, kind: LayerKind, tree: &'a dyn Tree, mtime: Mtime, level: i32) -> LayerPlan<'a> {
+    LayerPlan {
+        name: name.to_owned(),
+        kind,
+        key: None,
+        tree,
+        mtime,
+        level,
+    }
+}
+
+fn options() -> PackOptions<'static> {
+    PackOptions {
         compression: Compression::Zstd,
         jobs: JOBS,
         cancel: &NEVER,
         on_event: &|_| {},
-    };
-    let open = || DirTree::new(tree).expect("the tree is there");
-    let (vendor_tree, code_tree) = (open().only(vendored.clone()), open().without(vendored));
-    let plan = LayerPlan {
-        name: "npm".to_owned(),
-        kind: LayerKind::Dependencies,
-        key: None,
-        tree: &vendor_tree,
-        mtime: Mtime::FromContent,
-        level: dependencies,
-    };
-    let sealed = seal_layer(&plan, &out.join("sealed"), &options).expect("the layer is sealed");
-    let plan = LayerPlan {
-        name: "code".to_owned(),
-        kind: LayerKind::Code,
-        key: None,
-        tree: &code_tree,
-        mtime: Mtime::Fixed(TIME),
-        level: code,
-    };
+    }
+}
+
+fn vendored() -> Vec<EntryPath> {
+    vec![EntryPath::new(VENDORED).expect("a path")]
+}
+
+fn seal(tree: &Path, out: &Path, level: i32) -> SealedLayer {
+    let tree = DirTree::new(tree).expect("the tree is there").only(vendored());
+    let plan = plan("npm", LayerKind::Dependencies, &tree, Mtime::FromContent, level);
+    seal_layer(&plan, out, &options()).expect("the layer is sealed")
+}
+
+/// Assembles the artifact with everything else as its code; prints its path.
+fn pack(tree: &Path, sealed: SealedLayer, out: &Path, level: i32) {
+    let tree = DirTree::new(tree).expect("the tree is there").without(vendored());
+    let plan = plan("code", LayerKind::Code, &tree, Mtime::Fixed(TIME), level);
     let draft = RecordDraft {
         app: "bench".to_owned(),
         revision: "0".repeat(40),
         steps: Vec::new(),
         tools: Vec::new(),
     };
-    let artifact = assemble(&[sealed], &plan, draft, out, &options).expect("the artifact is assembled");
+    let artifact = assemble(&[sealed], &plan, draft, out, &options()).expect("the artifact is assembled");
     println!("{}", artifact.path.display());
 }
 

@@ -1,16 +1,12 @@
-//! Bringing an artifact to a store and onto a host, and how soon the program answers at all.
-
-use std::path::Path;
-use std::process::Command;
+//! Bringing an artifact to a store, what goes over the network, and how soon the program answers at all.
 
 use shipit_testbed::{S3Server, Testbed};
 
 use crate::compare::{Measured, ROUNDS, Took, in_turn};
-use crate::inputs::Inputs;
-use crate::run::{pipeline, program, run};
+use crate::inputs::{BUCKET, Inputs};
+use crate::run::{program, run};
 use crate::worker::{account, worker};
 
-const BUCKET: &str = "bench";
 /// Starts per round where one takes milliseconds.
 const STARTS: u32 = 50;
 
@@ -52,65 +48,36 @@ pub fn upload(inputs: &Inputs) -> Measured {
     measured
 }
 
-/// An artifact onto a host that has nothing yet; both sides read the same file and run one command at the end.
-pub fn first_apply(inputs: &Inputs) -> Measured {
-    let artifact = inputs.artifact();
-    let dir = inputs.dir("first-apply");
-    let measured = in_turn(
-        ROUNDS,
-        |round| {
-            let host = dir.join(format!("ours-{round}"));
-            let command = apply(&artifact, &host);
-            || run(command)
-        },
-        |round| {
-            let host = dir.join(format!("peer-{round}"));
-            let (temp, dest) = (host.join("tmp"), host.join("dest"));
-            std::fs::create_dir_all(&temp).expect("a directory of ours");
-            let command = pipeline(
-                r#"tar xf "$ARTIFACT" -C "$TEMP"; rsync -a --delete "$TEMP/" "$DEST/"; true"#,
-                &[
-                    ("ARTIFACT", artifact.as_os_str()),
-                    ("TEMP", temp.as_os_str()),
-                    ("DEST", dest.as_os_str()),
-                ],
-            );
-            || run(command)
-        },
-    );
-    let count = |host: &str| {
-        let dest = dir.join(host).join("dest");
-        crate::run::printed(pipeline(r#"find "$DEST" | wc -l"#, &[("DEST", dest.as_os_str())]))
-    };
-    assert_eq!(count("ours-0"), count("peer-0"), "both hosts hold the same tree");
-    measured
+/// What a publish sends when one line was changed since the last.
+pub fn sent_bytes(inputs: &Inputs) -> Measured {
+    let (shop, commits) = (inputs.shop(), &inputs.repository().commits);
+    let _ = shop.remote(&commits.main);
+    let release = shop.remote(&commits.lines[0]);
+    Measured::BytesWithin {
+        ours: release.sent,
+        peer: release.size,
+        safe: release.code + (6 << 20),
+        aim: release.code,
+    }
 }
 
-fn apply(artifact: &Path, host: &Path) -> Command {
-    let temp = host.join("tmp");
-    std::fs::create_dir_all(&temp).expect("a directory of ours");
-    let sha256 = artifact
-        .file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.split('.').next())
-        .expect("an artifact is named by its checksum");
-    let manifest = format!(
-        "src: 'file://{}'\nchecksum: '{sha256}'\ndest: '{}'\ncommands: {{post: ['true']}}\n",
-        artifact.display(),
-        host.join("dest").display()
-    );
-    let path = host.join("manifest.yml");
-    std::fs::write(&path, manifest).expect("a file of ours");
-    let mut command = program(env!("CARGO_BIN_EXE_shipit"));
-    command
-        .arg("apply")
-        .arg(format!("file://{}", path.display()))
-        .arg("--temp-dir")
-        .arg(&temp)
-        .arg("--lock-dir")
-        .arg(host.join("locks"))
-        .current_dir(host);
-    command
+/// What an apply gets when one line was changed since the release in service.
+pub fn fetched_for_a_line(inputs: &Inputs) -> Measured {
+    fetched(inputs, &inputs.repository().commits.lines[0])
+}
+
+/// What an apply gets when one dependency was bumped since the release in service.
+pub fn fetched_for_a_bump(inputs: &Inputs) -> Measured {
+    fetched(inputs, &inputs.repository().commits.bumped)
+}
+
+fn fetched(inputs: &Inputs, revision: &str) -> Measured {
+    let (shop, commits) = (inputs.shop(), &inputs.repository().commits);
+    let (before, release) = (shop.remote(&commits.main), shop.remote(revision));
+    shop.empty_host("web");
+    let first = shop.fetched(&before.urls["web"]);
+    assert!(first >= before.size, "a host that has nothing gets all of it");
+    Measured::Bytes(shop.fetched(&release.urls["web"]), release.size)
 }
 
 /// How soon the program is there.
@@ -139,6 +106,6 @@ pub fn help(_: &Inputs) -> Measured {
             let each = |times: Vec<Took>| times.into_iter().map(one).collect();
             Measured::Seconds(each(ours), each(peer))
         }
-        bytes @ Measured::Bytes(..) => bytes,
+        bytes => bytes,
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use shipit_testbed::GitHttp;
 
 use crate::compare::{Measured, ROUNDS, in_turn};
-use crate::inputs::{Inputs, Repository, SERVED};
+use crate::inputs::{Inputs, SERVED};
 use crate::run::{git, pipeline, printed, program, run};
 use crate::worker::worker;
 
@@ -16,13 +16,17 @@ const LEAST_HISTORY: u64 = 20;
 /// One commit into a mirror that is not there, against the whole repository.
 pub fn first_fetch(inputs: &Inputs) -> Measured {
     let repository = inputs.repository();
-    repository.show(&repository.main);
+    repository.show(&repository.commits.main);
     let server = GitHttp::start(&repository.root);
     let dir = inputs.dir("first-fetch");
     let measured = in_turn(
         ROUNDS,
         |round| {
-            let command = fetch(&server, &dir.join(format!("ours-{round}")), &repository.main);
+            let command = fetch(
+                &server,
+                &dir.join(format!("ours-{round}")),
+                &repository.commits.main,
+            );
             || run(command)
         },
         |round| {
@@ -41,17 +45,17 @@ pub fn first_fetch(inputs: &Inputs) -> Measured {
 /// The commits that were pushed since.
 pub fn next_fetch(inputs: &Inputs) -> Measured {
     let repository = inputs.repository();
-    repository.show(&repository.main);
+    repository.show(&repository.commits.main);
     let server = GitHttp::start(&repository.root);
     let dir = inputs.dir("next-fetch");
     let (ours, peer) = (dir.join("ours"), dir.join("peer"));
-    run(fetch(&server, &ours, &repository.main));
+    run(fetch(&server, &ours, &repository.commits.main));
     run(mirror(&server, &peer));
-    repository.show(&repository.newer);
+    repository.show(&repository.commits.newer);
     let measured = in_turn(
         ROUNDS,
         |round| {
-            let command = fetch(&server, &copy(&ours, round), &repository.newer);
+            let command = fetch(&server, &copy(&ours, round), &repository.commits.newer);
             || run(command)
         },
         |round| {
@@ -62,7 +66,11 @@ pub fn next_fetch(inputs: &Inputs) -> Measured {
     for mirror in [copy_of(&ours, 0), copy_of(&peer, 0)] {
         run(git(
             &mirror,
-            &["cat-file", "-e", &format!("{}^{{tree}}", repository.newer)],
+            &[
+                "cat-file",
+                "-e",
+                &format!("{}^{{tree}}", repository.commits.newer),
+            ],
         ));
     }
     measured
@@ -71,7 +79,7 @@ pub fn next_fetch(inputs: &Inputs) -> Measured {
 /// The files of a commit, from the same bare repository.
 pub fn export(inputs: &Inputs) -> Measured {
     let repository = inputs.repository();
-    let bare = repository.root.join(SERVED);
+    let bare = repository.bare();
     let dir = inputs.dir("export");
     let measured = in_turn(
         ROUNDS,
@@ -79,7 +87,7 @@ pub fn export(inputs: &Inputs) -> Measured {
             let mut command = worker("export");
             command
                 .arg(&bare)
-                .arg(&repository.main)
+                .arg(&repository.commits.main)
                 .arg(dir.join(format!("ours-{round}")));
             || run(command)
         },
@@ -90,7 +98,7 @@ pub fn export(inputs: &Inputs) -> Measured {
                 &[
                     ("DEST", dest.as_os_str()),
                     ("REPOSITORY", bare.as_os_str()),
-                    ("REVISION", OsStr::new(&repository.main)),
+                    ("REVISION", OsStr::new(&repository.commits.main)),
                 ],
             );
             || run(command)
@@ -102,6 +110,34 @@ pub fn export(inputs: &Inputs) -> Measured {
         .arg(dir.join("peer-0"));
     assert_eq!(printed(diff), "", "both exports are the same tree");
     measured
+}
+
+/// The code's layer out of the object database, without a tree on disk.
+pub fn code(inputs: &Inputs) -> Measured {
+    let repository = inputs.repository();
+    let bare = repository.bare();
+    let dir = inputs.dir("code");
+    in_turn(
+        ROUNDS,
+        |round| {
+            let mut command = worker("code");
+            command
+                .arg(&bare)
+                .arg(&repository.commits.main)
+                .arg(dir.join(format!("ours-{round}")));
+            || run(command)
+        },
+        |_| {
+            let command = pipeline(
+                r#"git --git-dir "$REPOSITORY" archive "$REVISION" | zstd -q -T2 -3 | sha256sum"#,
+                &[
+                    ("REPOSITORY", bare.as_os_str()),
+                    ("REVISION", OsStr::new(&repository.commits.main)),
+                ],
+            );
+            || run(command)
+        },
+    )
 }
 
 fn fetch(server: &GitHttp, mirror: &Path, revision: &str) -> std::process::Command {
@@ -142,14 +178,4 @@ fn packs(repository: &Path) -> u64 {
         .filter(|entry| entry.path().extension() == Some(OsStr::new("pack")))
         .map(|entry| entry.metadata().expect("a file that nobody removes").len())
         .sum()
-}
-
-impl Repository {
-    /// Lets the served branch name this commit.
-    fn show(&self, commit: &str) {
-        run(git(
-            &self.root.join(SERVED),
-            &["update-ref", "refs/heads/main", commit],
-        ));
-    }
 }

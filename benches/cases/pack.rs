@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::compare::{Measured, ROUNDS, in_turn};
 use crate::inputs::Inputs;
 use crate::run::{pipeline, printed, run};
+use crate::worker::worker;
 
 /// The whole tree into an artifact, from nothing, its dependencies at level 3 as the peer has them.
 pub fn full_pack(inputs: &Inputs) -> Measured {
@@ -35,6 +36,31 @@ pub fn full_pack(inputs: &Inputs) -> Measured {
         "both hold the same files"
     );
     measured
+}
+
+/// The vendored layer lies there sealed, as the cache keeps it: the code is packed, and the artifact assembled of both.
+pub fn unchanged(inputs: &Inputs) -> Measured {
+    let tree = inputs.tree();
+    let dir = inputs.dir("pack-unchanged");
+    let sealed = dir.join("sealed");
+    let mut command = worker("seal");
+    command.arg(&tree).arg(&sealed);
+    run(command);
+    in_turn(
+        ROUNDS,
+        |round| {
+            let mut command = worker("assemble");
+            command
+                .arg(&tree)
+                .arg(&sealed)
+                .arg(dir.join(format!("ours-{round}")));
+            || run(command)
+        },
+        |round| {
+            let command = tarball(&tree, &dir.join(format!("peer-{round}")));
+            || run(command)
+        },
+    )
 }
 
 /// The artifact that `shipit build` makes: dependencies at level 9, code at level 3.

@@ -1,5 +1,6 @@
 //! The repository: 5,000 source files and 2,000 commits, each of which edits some of them and replaces a picture, so
-//! that the history outweighs the newest tree many times over. The same commits each time.
+//! that the history outweighs the newest tree many times over. On top of them the commits that the cases deploy: each one line
+//! further, and one that bumps a dependency. The same commits each time.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,6 +13,10 @@ const FILES: u32 = 5_000;
 const COMMITS: u32 = 2_000;
 /// Commits beyond those of the branch that is deployed.
 const NEWER: u32 = 20;
+/// Commits of one changed line each.
+const LINES: u32 = 16;
+/// The file that says which version of a dependency is vendored.
+pub const BUMPED: &str = "bumped";
 const PICTURES: u32 = 24;
 const PICTURE_BYTES: usize = 110_000;
 /// Files that one commit edits.
@@ -19,8 +24,21 @@ const EDITS: u32 = 3;
 /// The first commit's time; each further one is an hour later.
 const FIRST: u32 = 1_700_000_000;
 
-/// Makes the bare repository; returns the commit to deploy and a later one.
-pub fn make(bare: &Path) -> [String; 2] {
+/// What is deployed of it.
+#[derive(Debug)]
+pub struct Commits {
+    /// The branch.
+    pub main: String,
+    /// 20 commits on.
+    pub newer: String,
+    /// From the branch on, one line changed in each.
+    pub lines: Vec<String>,
+    /// The branch with one dependency in another version.
+    pub bumped: String,
+}
+
+/// Makes the bare repository.
+pub fn make(bare: &Path) -> Commits {
     let mut init = program("git");
     init.args(["init", "--quiet", "--bare", "--initial-branch=main"])
         .arg(bare);
@@ -54,10 +72,22 @@ pub fn make(bare: &Path) -> [String; 2] {
     ));
     std::fs::remove_file(&stream).expect("the stream is ours");
     let id = |name: &str| printed(git(bare, &["rev-parse", name]));
-    let commits = [id("refs/heads/main"), id("refs/heads/newer")];
-    // Served by its number alone, until a case moves the branch to it; what keeps it is no branch.
-    run(git(bare, &["update-ref", "refs/keep/newer", &commits[1]]));
-    run(git(bare, &["update-ref", "-d", "refs/heads/newer"]));
+    let lines = git(
+        bare,
+        &["rev-list", "--reverse", "refs/heads/main..refs/heads/lines"],
+    );
+    let commits = Commits {
+        main: id("refs/heads/main"),
+        newer: id("refs/heads/newer"),
+        lines: printed(lines).lines().map(str::to_owned).collect(),
+        bumped: id("refs/heads/bumped"),
+    };
+    // Served by their numbers alone, until a case moves the branch to one; what keeps them are no branches.
+    for name in ["newer", "lines", "bumped"] {
+        let (from, to) = (format!("refs/heads/{name}"), format!("refs/keep/{name}"));
+        run(git(bare, &["update-ref", &to, &id(&from)]));
+        run(git(bare, &["update-ref", "-d", &from]));
+    }
     run(git(bare, &["config", "transfer.hideRefs", "refs/keep"]));
     commits
 }
@@ -66,15 +96,9 @@ fn write_stream(out: &mut impl Write) -> std::io::Result<()> {
     let mut noise = Noise(1);
     for number in 0..COMMITS + NEWER {
         let branch = if number < COMMITS { "main" } else { "newer" };
-        writeln!(out, "commit refs/heads/{branch}")?;
-        let time = FIRST + number * 3600;
-        writeln!(out, "committer A. Author <author@example.com> {time} +0000")?;
-        let message = format!("Change {number}");
-        write!(out, "data {}\n{message}\n", message.len())?;
-        if number == COMMITS {
-            writeln!(out, "from refs/heads/main")?;
-        }
+        write_commit(out, branch, number, number == COMMITS)?;
         if number == 0 {
+            write_file(out, BUMPED, b"no\n")?;
             for file in 0..FILES {
                 write_file(out, &source_path(file), &source(file, 0))?;
             }
@@ -90,7 +114,27 @@ fn write_stream(out: &mut impl Write) -> std::io::Result<()> {
         }
         writeln!(out)?;
     }
+    for line in 0..LINES {
+        write_commit(out, "lines", COMMITS + line, line == 0)?;
+        // Edits of a file differ in one line.
+        write_file(out, &source_path(0), &source(0, 1_000_000 + line))?;
+    }
+    write_commit(out, "bumped", COMMITS, true)?;
+    write_file(out, BUMPED, b"yes\n")?;
     out.flush()
+}
+
+/// A commit's head; the first one of a branch comes after the one that is deployed.
+fn write_commit(out: &mut impl Write, branch: &str, number: u32, first: bool) -> std::io::Result<()> {
+    writeln!(out, "commit refs/heads/{branch}")?;
+    let time = FIRST + number * 3600;
+    writeln!(out, "committer A. Author <author@example.com> {time} +0000")?;
+    let message = format!("Change {number}");
+    write!(out, "data {}\n{message}\n", message.len())?;
+    if first {
+        writeln!(out, "from refs/heads/main")?;
+    }
+    Ok(())
 }
 
 fn write_file(out: &mut impl Write, path: &str, content: &[u8]) -> std::io::Result<()> {

@@ -10,10 +10,23 @@ use crate::run::{pipeline, printed, program, run};
 const FILES: [&str; 2] = ["package.json", "package-lock.json"];
 /// Fewer files than this are no test of a tree's cost.
 const LEAST_FILES: usize = 50_000;
+/// The package that is bumped; the lockfile in `bumped/` has another version of it.
+pub const BUMPED: &str = "rxjs";
 
 /// The directory that holds `node_modules`.
 pub fn installed() -> PathBuf {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/packages");
+    install("", LEAST_FILES)
+}
+
+/// The directory that holds the `node_modules` with another version of [`BUMPED`].
+pub fn bumped() -> PathBuf {
+    install("bumped", 1_000)
+}
+
+fn install(which: &str, least: usize) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../benches/packages")
+        .join(which);
     let cache = cache();
     fs::create_dir_all(&cache).unwrap_or_else(|err| panic!("cannot make {}: {err}", cache.display()));
     let lockfile = from.join(FILES[1]);
@@ -40,8 +53,8 @@ pub fn installed() -> PathBuf {
     let script = r#"find "$PLACE/node_modules" -type f | wc -l"#;
     let count = printed(pipeline(script, &[("PLACE", partial.path().as_os_str())]));
     assert!(
-        count.parse().is_ok_and(|files: usize| files >= LEAST_FILES),
-        "the packages have {count} files, and {LEAST_FILES} are the least"
+        count.parse().is_ok_and(|files: usize| files >= least),
+        "the packages have {count} files, and {least} are the least"
     );
     fs::rename(partial.keep(), &place).expect("a rename within the cache");
     place
