@@ -257,6 +257,7 @@ fn hosts_follow(seed: u64, commits: usize) {
             if !link.is_empty() {
                 more += &format!("link = \"{link}\"\n");
             }
+            more += &format!("[role.{role}.exec]\nhosts = [\"here\"]\ncommand = \"true\"\n");
         }
         let text = fs::read_to_string(walk.project.repo.join("shipit.toml")).unwrap();
         walk.project.config(&format!("{text}{more}"));
@@ -391,9 +392,14 @@ fn real_installers_give_the_bytes_of_a_clean_build() {
     ];
     for (number, (id, cached)) in commits.iter().enumerate() {
         let warm = project.shipit(&["build", "--rev", id]).run().ok();
-        for (step, cached) in ["bundle", "npm"].iter().zip(cached) {
-            let said = warm.err().contains(&format!("{step}: cached (layer "));
-            assert_eq!(said, *cached, "{step} at commit {number}\n{warm}");
+        for ((step, packages), cached) in [("bundle", 2), ("npm", 2)].iter().zip(cached) {
+            let lines = warm.err();
+            let line = lines
+                .lines()
+                .find(|line| line.starts_with(&format!("{step}: cached (layer ")));
+            assert_eq!(line.is_some(), *cached, "{step} at commit {number}\n{warm}");
+            let counted = line.is_none_or(|line| line.ends_with(&format!(", {packages} packages)")));
+            assert!(counted, "{step} at commit {number}\n{warm}");
         }
         // At the same place: native extensions record where they were built.
         let clean = project.shipit(&["build", "--clean", "--rev", id]).run().ok();

@@ -11,14 +11,14 @@ use shipit_testbed::{Ran, Signal};
 use crate::edits::{State, Step, commit_all, file};
 use crate::project::{Project, release_of};
 use crate::small::{self, artifacts, dest, store};
-use crate::strace;
+use crate::strace::{self, Point};
 use crate::trees::{differences, tree, untar};
 
 /// Vendors what the revision has under `blobs`, and many small files; a second step sees all of it.
 const BUILD: &str = r#"
 [[build.step]]
 name = "deps"
-run = "mkdir vendor && cp -r blobs vendor/deps && for i in $(seq 150); do echo $i >vendor/deps/$i; done"
+run = "mkdir vendor && cp -r blobs vendor/deps && for i in $(seq 150); do echo $i >vendor/deps/f$i; done"
 inputs = ["blobs/*"]
 outputs = ["vendor/deps"]
 [[build.step]]
@@ -108,22 +108,25 @@ struct Victim<'a> {
 }
 
 impl Victim<'_> {
-    /// The paths that it names in an undisturbed run.
-    fn points(&self) -> Vec<String> {
-        (self.reset)();
-        strace::points(self.project, &self.args)
+    /// The paths that it names in each undisturbed run: temporary names are others each time.
+    fn points(&self) -> Vec<Point> {
+        let [first, second] = [(); 2].map(|()| {
+            (self.reset)();
+            strace::points(self.project, &self.args)
+        });
+        first.into_iter().filter(|path| second.contains(path)).collect()
     }
 
     #[track_caller]
-    fn killed_at(&self, name: &str, paths: &[String]) {
+    fn killed_at(&self, name: &str, point: &Point) {
         (self.reset)();
-        let ran = strace::killed_at(self.project, &self.args, paths);
+        let ran = strace::killed_at(self.project, &self.args, point);
         assert_ne!(
             ran.code(),
             Some(0),
-            "it was not killed at {name}: {paths:?}\n{ran}"
+            "it was not killed at {name}: {point:?}\n{ran}"
         );
-        self.next(&format!("killed at {name}"));
+        self.next(&format!("killed at {name}: {point:?}"));
     }
 
     #[track_caller]
@@ -139,18 +142,23 @@ impl Victim<'_> {
     fn killed_at_each(&self, named: &[(&str, &str)]) {
         let points = self.points();
         for (name, part) in named {
-            let point = points.iter().find(|path| path.contains(part));
-            let point =
-                point.unwrap_or_else(|| panic!("no call names `{part}`: {name}\n{}", points.join("\n")));
-            self.killed_at(name, std::slice::from_ref(point));
+            let point = points.iter().find(|point| point.path.contains(part));
+            let all = || {
+                points
+                    .iter()
+                    .map(|point| point.path.as_str())
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            };
+            let point = point.unwrap_or_else(|| panic!("no call names `{part}`: {name}\n{}", all()));
+            self.killed_at(name, point);
         }
     }
 
-    /// Kills it at every path that two undisturbed runs name.
+    /// Kills it at every path that it names.
     fn killed_everywhere(&self) {
-        let (first, second) = (self.points(), self.points());
-        for point in first.iter().filter(|path| second.contains(path)) {
-            self.killed_at(point, std::slice::from_ref(point));
+        for point in self.points() {
+            self.killed_at(&point.path, &point);
         }
     }
 
@@ -291,11 +299,18 @@ fn with_apply(test: impl Fn(&Victim<'_>)) {
     });
 }
 
-/// What a build's kills are named by.
-const BUILD_POINTS: [(&str, &str); 3] = [
+/// What a build's kills are named by, and what of the path tells the call.
+const BUILD_POINTS: [(&str, &str); 10] = [
+    ("the first change of the workspace", "/old-0"),
+    ("a file that leaves the workspace", "REVISION"),
+    ("what is known of the workspace's files", "/state/tree"),
+    ("the mark of an update that has begun", "/state/updating"),
+    ("a layer's place in the cache", "/cache/layers/"),
+    ("the turn's end", "/turns/"),
+    ("what is known of the layer in the workspace", "/state/layer-"),
+    ("an index beside the artifact", "/artifacts/indexes/"),
     ("the artifact", ".tar.zst"),
-    ("its record", ".json"),
-    ("a layer's index beside it", "/artifacts/indexes/"),
+    ("the artifact's record", ".json"),
 ];
 
 #[test]
