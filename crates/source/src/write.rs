@@ -150,10 +150,7 @@ impl<'a> Writing<'a> {
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
             // All threads have ended before the first error goes out.
-            others
-                .collect::<Vec<_>>()
-                .into_iter()
-                .fold(own, |first, other| first.and(other))
+            others.collect::<Vec<_>>().into_iter().fold(own, Result::and)
         })?;
         self.settle_directories()?;
         Ok(Exported {
