@@ -12,10 +12,10 @@ use shipit_steps::{
 
 use super::layers::Layer;
 use super::pack::{Packer, Sealing};
-use super::shared::Shared;
+use super::shared::{Fetched, Shared};
 use crate::config::Settled;
 use crate::context::Context;
-use crate::errors::Result;
+use crate::errors::{CliError, Kind, Result};
 use crate::output::bytes;
 use crate::report;
 
@@ -87,26 +87,36 @@ impl<'a> Cache<'a> {
         }
     }
 
-    /// Takes the layer from the cache, else from the store, if one of them has it.
+    /// Takes the layer from the cache of this machine, if it is there.
     pub fn find(&mut self, layer: &mut Layer<'_>, packer: &Packer<'_>) -> Result<bool> {
-        let Some(local) = self.local.clone() else {
+        let Some(local) = &self.local else {
             return Ok(false);
         };
         let (key, tree) = main_key(&layer.keys, packer);
-        let step = &layer.spec.name;
-        if let Some(found) = self.look(&local, &key, step)? {
-            self.say_hit(step, &found, "cached");
-            self.take(layer, found, tree, From::Cache);
-            return Ok(true);
+        let Some(found) = self.look(local, &key, &layer.spec.name)? else {
+            return Ok(false);
+        };
+        self.say_hit(&layer.spec.name, &found, "cached");
+        self.take(layer, found, tree, From::Cache);
+        Ok(true)
+    }
+
+    /// Takes the layer from the store, if it is there; it is kept on this machine then.
+    pub fn fetch(&mut self, layer: &mut Layer<'_>, turns: &mut Turns, packer: &Packer<'_>) -> Result<bool> {
+        let Some(turn) = turns.packed.take() else {
+            return Ok(false);
+        };
+        match self.shared.fetch(turn, layer, packer, self.now)? {
+            Fetched::Kept(found) => {
+                self.say_hit(&layer.spec.name, &found, "from the store");
+                self.take(layer, *found, LayerTree::Packed, From::Store);
+                Ok(true)
+            }
+            Fetched::Nothing(turn) => {
+                turns.packed = Some(*turn);
+                Ok(false)
+            }
         }
-        if tree == LayerTree::Packed
-            && let Some(found) = self.shared.fetch(&local, layer, &key, packer, self.now)?
-        {
-            self.say_hit(step, &found, "from the store");
-            self.take(layer, found, tree, From::Store);
-            return Ok(true);
-        }
-        Ok(false)
     }
 
     /// The turns to make a step's layer; waits for other builds of it.
@@ -236,6 +246,20 @@ impl<'a> Cache<'a> {
     pub fn latest_key(&self, layer: &Layer<'_>, packer: &Packer<'_>) -> Option<LayerKey> {
         let (_, tree) = main_key(&layer.keys, packer);
         self.latest(&layer.spec.name, tree).map(|layer| layer.meta.key)
+    }
+
+    /// Removes the layer that a file belongs to, which was found to be damaged.
+    pub fn discard(&mut self, path: &Path, why: &str) -> Result<()> {
+        let has = |found: &CachedLayer| path.starts_with(found.dir());
+        let Some(number) = self.held.iter().position(has) else {
+            let message = format!("{} is not what it should be: {why}", path.display());
+            return Err(CliError::new(Kind::Verification, message).hint("run the build again"));
+        };
+        let found = self.held.swap_remove(number);
+        self.say_unusable(&found.meta.step, why);
+        // Its other holds must go too, or it stays.
+        self.held.retain(|other| other.dir() != found.dir());
+        Ok(found.discard()?)
     }
 
     /// Removes what is too much or too old, after the build.

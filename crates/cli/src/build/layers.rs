@@ -172,11 +172,17 @@ impl<'a, 'c> Steps<'a, 'c> {
         Ok(())
     }
 
-    /// Makes a layer, in this key's turn: who waited for another build of it takes what that one made.
+    /// Makes a layer in this key's turn, unless the store has it; who waited for another build takes what that one made.
     fn make(&mut self, layer: &mut Layer<'a>) -> Result<()> {
-        let turns = self.cache.turns(&layer.keys, self.given.packer)?;
-        if turns.waited && !self.given.clean && self.cache.find(layer, self.given.packer)? {
-            return Ok(());
+        let packer = self.given.packer;
+        let mut turns = self.cache.turns(&layer.keys, packer)?;
+        if !self.given.clean {
+            if turns.waited && self.cache.find(layer, packer)? {
+                return Ok(());
+            }
+            if self.cache.fetch(layer, &mut turns, packer)? {
+                return Ok(());
+            }
         }
         let (outcome, outside) = self.run_watched(layer.spec)?;
         let Some(vendored) = outcome.vendored else {

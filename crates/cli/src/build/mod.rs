@@ -27,7 +27,7 @@ use crate::state::{BuildState, StateDirectory};
 use cached::Cache;
 pub use cached::From as LayerFrom;
 use layers::{Given, Steps};
-use pack::{Code, Packer};
+use pack::{Assembled, Code, Packer};
 use workspace::{BuildWorkspace, Places};
 
 /// What is built, and how.
@@ -235,7 +235,15 @@ fn make(
     );
     steps.run()?;
     let pending = promote::Pending::open(&inputs.state)?;
-    let artifact = assemble(inputs, &packer, &steps, &pending)?;
+    let artifact = match assemble(inputs, &packer, &steps, &pending)? {
+        Assembled::Artifact(artifact) => *artifact,
+        // A cached layer's frames are read here and not before. Without it, its step runs; each round has one layer less.
+        Assembled::Damaged { path, why } => {
+            drop(steps);
+            cache.discard(&path, &why)?;
+            return make(inputs, request, second, cache);
+        }
+    };
     let layers = steps.packed().map(|(_, from)| from).collect();
     let mut workspace = steps.into_workspace();
     for test in &inputs.tests {
@@ -261,7 +269,7 @@ fn assemble(
     packer: &Packer<'_>,
     steps: &Steps<'_, '_>,
     pending: &promote::Pending,
-) -> Result<Artifact> {
+) -> Result<Assembled> {
     let directory = steps.code_directory().map(DirTree::new).transpose()?;
     let code = Code {
         tree: match &directory {

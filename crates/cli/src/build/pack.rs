@@ -1,6 +1,6 @@
 //! What goes into which layer, and how it is packed: each dependency step's files when the step ends, the code at the end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use shipit_artifact::{
     Artifact, Compression, DirTree, EntryPath, FORMAT_VERSION, LayerKind, LayerPlan, Mtime, PackOptions,
@@ -38,6 +38,19 @@ pub struct Sealing<'a> {
     pub dir: &'a Path,
     /// Older layers of the same step, whose unchanged frames are taken over.
     pub older: &'a [&'a SealedLayer],
+}
+
+/// What became of putting an artifact together.
+pub enum Assembled {
+    /// It is whole.
+    Artifact(Box<Artifact>),
+    /// A sealed layer's file is not what it was when it was sealed.
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// The code: a tree without what layers own.
@@ -128,7 +141,7 @@ impl<'a> Packer<'a> {
         commit: &Commit,
         draft: RecordDraft,
         pending: &Pending,
-    ) -> Result<Artifact> {
+    ) -> Result<Assembled> {
         let mut exclude = self.config.build.exclude.clone();
         // A repository that a step cloned: the artifact is no place for one, and no two clones are the same.
         exclude.push(".git".to_owned());
@@ -148,7 +161,18 @@ impl<'a> Packer<'a> {
         let reporter = report::Artifact::new(&self.context.output);
         let on_event = |event| reporter.event(&event);
         let options = self.options(&on_event);
-        Ok(assemble(sealed, &plan, draft, pending.directory(), &options)?)
+        let of_layer = |path: &Path| {
+            sealed
+                .iter()
+                .any(|layer| [layer.frames.as_path(), layer.index.as_path()].contains(&path))
+        };
+        match assemble(sealed, &plan, draft, pending.directory(), &options) {
+            Ok(artifact) => Ok(Assembled::Artifact(Box::new(artifact))),
+            Err(shipit_artifact::Error::Differs { path, why }) if of_layer(&path) => {
+                Ok(Assembled::Damaged { path, why })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The tree's REVISION stands at its top; with a root, the packed top is another one.

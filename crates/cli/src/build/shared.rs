@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use shipit_artifact::EntryPath;
-use shipit_steps::{CachedLayer, LayerCache, LayerKey, LayerMeta, LayerTree};
+use shipit_steps::{CachedLayer, LayerMeta, LayerTree, Turn};
 use shipit_store::Store;
 use shipit_store::shared::{FetchLayer, FetchedLayer};
 
@@ -24,6 +24,14 @@ pub struct Shared<'a> {
     config: &'a Settled,
     context: &'a Context,
     state: State,
+}
+
+/// What the store gave.
+pub enum Fetched {
+    /// The layer, in the cache now.
+    Kept(Box<CachedLayer>),
+    /// Nothing; the turn is for the step.
+    Nothing(Box<Turn>),
 }
 
 enum State {
@@ -58,20 +66,13 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Fetches a layer into the cache, if the store has it.
-    pub fn fetch(
-        &mut self,
-        local: &LayerCache,
-        layer: &Layer<'_>,
-        key: &LayerKey,
-        packer: &Packer<'_>,
-        now: i64,
-    ) -> Result<Option<CachedLayer>> {
+    /// Fetches the layer of the turn into the cache, if the store has it.
+    pub fn fetch(&mut self, turn: Turn, layer: &Layer<'_>, packer: &Packer<'_>, now: i64) -> Result<Fetched> {
+        let nothing = |turn| Ok(Fetched::Nothing(Box::new(turn)));
         let Some(store) = self.store() else {
-            return Ok(None);
+            return nothing(turn);
         };
-        let flag = self.context.interrupt.flag();
-        let turn = local.turn(key, flag, &|_| {})?;
+        let key = &layer.keys.packed;
         let paths = packed_from_root(layer, packer);
         let request = FetchLayer {
             store: &store,
@@ -88,10 +89,10 @@ impl<'a> Shared<'a> {
             .block_on(async { Ok(shipit_store::shared::fetch(request).await?) });
         let fetched = match fetched {
             Ok(Some(fetched)) => fetched,
-            Ok(None) => return Ok(None),
+            Ok(None) => return nothing(turn),
             Err(error) if matches!(error.kind(), Kind::Store | Kind::Usage) => {
                 self.give_up(&error);
-                return Ok(None);
+                return nothing(turn);
             }
             Err(error) => return Err(error),
         };
@@ -107,7 +108,7 @@ impl<'a> Shared<'a> {
             packages,
             made: now,
         };
-        Ok(Some(turn.keep(meta)?))
+        Ok(Fetched::Kept(Box::new(turn.keep(meta)?)))
     }
 
     fn store(&mut self) -> Option<Store> {

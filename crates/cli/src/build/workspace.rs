@@ -83,6 +83,7 @@ impl BuildWorkspace {
             _lock: lock,
         };
         // What builds that failed or were killed left: without this each of them would leave its trees for ever.
+        workspace.kept.remove_old()?;
         workspace.remove_trash(context);
         workspace.set_aside()?;
         for path in [&workspace.places.steps.aside, &workspace.layers()] {
