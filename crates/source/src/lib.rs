@@ -41,6 +41,7 @@ mod remote;
 mod repository;
 mod resolve;
 mod revision;
+mod revision_file;
 mod source;
 mod submodule;
 mod subst;

@@ -95,7 +95,7 @@ impl CommitTree {
     }
 
     /// The content of a node: in memory, or the LFS object's file.
-    fn read<'a>(&'a self, node: &'a Node) -> Result<Box<dyn Read + Send + 'a>, Error> {
+    fn reader<'a>(&'a self, node: &'a Node) -> Result<Box<dyn Read + Send + 'a>, Error> {
         Ok(match &node.content {
             Content::None => Box::new(std::io::empty()),
             Content::Bytes(bytes) => Box::new(Cursor::new(bytes.as_slice())),
@@ -154,13 +154,36 @@ impl Tree for CommitTree {
     }
 
     fn open(&self, path: &EntryPath) -> Result<Box<dyn Read + Send + '_>, TreeError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TreeError::Other {
-            path: path.to_string(),
-            source,
-        };
-        let node = self
-            .node(path)
-            .ok_or_else(|| failed("the commit has no such path".into()))?;
-        self.read(node).map_err(|error| failed(Box::new(error)))
+        let node = self.node_to_read(path)?;
+        self.reader(node).map_err(|error| unread(path, error))
+    }
+
+    fn read(&self, path: &EntryPath, _size: u64, into: &mut Vec<u8>) -> Result<(), TreeError> {
+        let node = self.node_to_read(path)?;
+        if matches!(node.content, Content::Blob { .. } | Content::Converted { .. }) {
+            // From git's own buffer straight to the caller's.
+            let appended = self.with_bytes(node, |content| {
+                into.extend_from_slice(&content);
+                Ok(())
+            });
+            return appended.map_err(|error| unread(path, error));
+        }
+        let mut content = self.reader(node).map_err(|error| unread(path, error))?;
+        let read = content.read_to_end(into);
+        read.map(|_| ()).map_err(|error| unread(path, error))
+    }
+}
+
+impl CommitTree {
+    fn node_to_read(&self, path: &EntryPath) -> Result<&Node, TreeError> {
+        self.node(path)
+            .ok_or_else(|| unread(path, "the commit has no such path"))
+    }
+}
+
+fn unread(path: &EntryPath, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TreeError {
+    TreeError::Other {
+        path: path.to_string(),
+        source: why.into(),
     }
 }

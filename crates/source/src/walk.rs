@@ -19,6 +19,7 @@ use crate::object;
 use crate::options::{SourceOptions, Submodules, TreeOptions};
 use crate::origin::Origin;
 use crate::repository;
+use crate::revision_file;
 use crate::submodule;
 use crate::subst::Values;
 use crate::tree::{CommitTree, Content, Node};
@@ -51,7 +52,7 @@ pub(crate) fn walk(
     let mut nodes = walk.nodes;
     nodes.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
     if options.revision_file {
-        add_revision(&mut nodes, commit, on_event)?;
+        revision_file::add(&mut nodes, commit, on_event)?;
     }
     if let Some(pair) = nodes
         .windows(2)
@@ -373,41 +374,4 @@ fn directory_node(path: EntryPath) -> Node {
         },
         content: Content::None,
     }
-}
-
-fn add_revision(
-    nodes: &mut Vec<Node>,
-    commit: &Commit,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<(), Error> {
-    let path = EntryPath::new("REVISION").map_err(|source| Error::BadPath {
-        commit: commit.id.clone(),
-        path: "REVISION".to_owned(),
-        source,
-    })?;
-    let bytes = format!("{}\n", commit.id).into_bytes();
-    let entry = TreeEntry {
-        path,
-        kind: Kind::File { executable: false },
-        size: bytes.len() as u64,
-    };
-    let node = Node {
-        entry,
-        content: Content::Bytes(bytes),
-    };
-    match nodes.binary_search_by(|other| other.entry.path.cmp(&node.entry.path)) {
-        Ok(at) if nodes[at].entry.kind == Kind::Directory => {
-            return Err(unsafe_path(
-                &commit.id,
-                b"REVISION",
-                "a directory stands where shipit writes its file of that name",
-            ));
-        }
-        Ok(at) => {
-            on_event(Event::RevisionFileReplaced);
-            nodes[at] = node;
-        }
-        Err(at) => nodes.insert(at, node),
-    }
-    Ok(())
 }
