@@ -11,7 +11,7 @@ use super::test_tree::{Asked, Case, JOBS, TestTree, file, paths};
 
 /// Whoever runs the victim alone, without a directory made for it, gets nothing done.
 const MADE_FOR_IT: &str = "victim";
-const ROUNDS: u64 = 30;
+const ROUNDS: u64 = 15;
 
 /// Revisions that differ in much: files, modes, directories in the place of files.
 fn revision(number: u32) -> TestTree {

@@ -39,7 +39,7 @@ pub(super) struct Top {
 /// How a layer was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    /// All of it as it was left, and these paths too, sorted.
+    /// All of it as it was left, and in its directories these paths too, sorted.
     Whole { extra: Vec<Vec<u8>> },
     /// A file or directory is missing, or differs.
     Changed,
@@ -75,6 +75,12 @@ impl Layer {
         })
     }
 
+    /// Those of its paths where nothing was.
+    pub(super) fn absent(&self) -> impl Iterator<Item = &EntryPath> {
+        let there = |own: &EntryPath| self.tops.iter().any(|top| is_within(own.as_bytes(), &top.path));
+        self.owned.iter().filter(move |own| !there(own))
+    }
+
     /// The newest time of change of its files.
     pub(super) fn newest(&self) -> Time {
         let tops = self.tops.iter().map(|top| top.standing.changed);
@@ -89,14 +95,13 @@ impl Layer {
         ignored: &(dyn Fn(&[u8]) -> bool + Sync),
     ) -> Result<Check, KeptError> {
         let mut descent = Descent::new(root);
-        let mut extra = Vec::new();
         for path in self.owned.iter().map(EntryPath::as_bytes) {
             let top = self.tops.iter().find(|top| is_within(path, &top.path));
             match (top, stands(&mut descent, path)) {
                 (Some(top), _) if top.path != path => {}
                 (Some(top), Ok(Some(found))) if found == top.standing => {}
-                (None, Ok(None)) => {}
-                (None, Ok(Some(_))) => extra.push(path.to_vec()),
+                // Nothing was there; if something is now, the walk over the tree finds it.
+                (None, Ok(_)) => {}
                 _ => return Ok(Check::Changed),
             }
         }
@@ -106,7 +111,7 @@ impl Layer {
             ignored,
             next: AtomicUsize::new(0),
             changed: AtomicBool::new(false),
-            extra: Mutex::new(extra),
+            extra: Mutex::new(Vec::new()),
             failure: Mutex::new(None),
         };
         std::thread::scope(|scope| {
@@ -303,14 +308,11 @@ mod tests {
     fn extra_files_are_told_and_kept_ones_are_not_looked_at() {
         let case = Case::new();
         fs::create_dir_all(case.at("web/node_modules/.cache/x")).unwrap();
+        // Where nothing of it was: that is found by whoever walks over the whole tree.
         fs::create_dir_all(case.at("lib/node_modules")).unwrap();
         fs::write(case.at("web/node_modules/p3/new"), "1").unwrap();
         fs::write(case.at("web/other"), "1").unwrap();
-        let extra = [
-            "lib/node_modules",
-            "web/node_modules/.cache",
-            "web/node_modules/p3/new",
-        ];
+        let extra = ["web/node_modules/.cache", "web/node_modules/p3/new"];
         let extra = extra.map(|path| path.as_bytes().to_vec()).to_vec();
         assert_eq!(case.check(), Check::Whole { extra: extra.clone() });
         let ignored = |path: &[u8]| is_within(path, b"web/node_modules/p4");

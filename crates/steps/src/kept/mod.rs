@@ -17,11 +17,16 @@ mod crawl;
 mod descent;
 mod error;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod history_tests;
 #[cfg(test)]
 mod kill_tests;
 mod layer;
+#[cfg(test)]
+mod layer_tests;
 mod outside;
+mod planned;
 mod request;
 mod scan;
 mod standing;

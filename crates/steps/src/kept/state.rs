@@ -165,8 +165,10 @@ impl State {
         }
     }
 
-    /// No sync: after a crash of the machine nothing of it is used.
+    /// No sync: after a crash of the machine nothing of it is used. What was there is removed first, since some file
+    /// systems bring a file to the disk that is renamed over another.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), KeptError> {
+        self.remove(name)?;
         let (aside, path) = (self.path("new"), self.path(name));
         let written = fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, &path));
         written.map_err(|error| {

@@ -7,15 +7,16 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, Timespec, Timestamps, futimens, mkdirat, readlinkat, utimensat};
+use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, futimens, mkdirat, utimensat};
 use rustix::io::Errno;
 use shipit_artifact::{EntryPath, Kind};
 
 use super::aside::Aside;
 use super::codec::Recorded;
-use super::descent::{Descent, Lister, Root, ancestors, is_within, split, standing};
+use super::descent::{Descent, Lister, Root, ancestors, is_within, split};
 use super::error::{KeptError, UpdateError};
 use super::layer::{Check, Layer};
+use super::planned::{is_as, positions, written};
 use super::request::{PlannedFile, UpdateRequest, Updated};
 use super::scan::{DIRECTORY_MODE, Plan, Role, Roles, Scan, restore_mode};
 use super::standing::{Standing, Time};
@@ -180,8 +181,11 @@ impl<'a, E: std::error::Error + 'static> Update<'a, E> {
     fn roles<'r>(&'r self, layers: &'r Layers) -> Roles<'r> {
         let mut roles = Roles::default();
         for layer in &layers.in_place {
-            for own in &layer.owned {
-                roles.add(own.as_bytes(), Role::Layer);
+            for top in &layer.tops {
+                roles.add(&top.path, Role::Layer);
+            }
+            for absent in layer.absent() {
+                roles.add(absent.as_bytes(), Role::Cleared);
             }
         }
         for own in self.request.layers.iter().flat_map(|layer| &layer.owned) {
@@ -346,65 +350,6 @@ impl<'a, E: std::error::Error + 'static> Update<'a, E> {
             last_modification: time,
         })
     }
-}
-
-/// How a planned entry stands that was written just now.
-fn written(planned: &PlannedFile, parent: BorrowedFd<'_>) -> Result<Standing, KeptError> {
-    let wrong = |problem: String| KeptError::NotWritten {
-        path: planned.path.clone(),
-        problem,
-    };
-    let name = planned.path.file_name();
-    let found = standing(parent, name).map_err(|error| wrong(error.to_string()))?;
-    let Some(found) = found else {
-        return Err(wrong("it is not there".to_owned()));
-    };
-    let right = match &planned.kind {
-        Kind::Symlink { target } => {
-            found.file_type() == FileType::Symlink
-                && readlinkat(parent, name, Vec::new()).is_ok_and(|link| link.as_bytes() == target.as_slice())
-        }
-        _ => is_as(planned, &found),
-    };
-    if !right {
-        return Err(wrong(format!(
-            "it has mode {:o} and {} bytes",
-            found.mode, found.size
-        )));
-    }
-    Ok(found)
-}
-
-/// Whether a file that stands so can be the planned one.
-fn is_as(planned: &PlannedFile, found: &Standing) -> bool {
-    let Kind::File { executable } = planned.kind else {
-        return false;
-    };
-    let mode = if executable { 0o755 } else { 0o644 };
-    found.file_type() == FileType::RegularFile && found.permissions() == mode && found.size == planned.size
-}
-
-/// Where each path stands. Refuses what is no tree.
-fn positions(planned: &[PlannedFile]) -> Result<HashMap<&[u8], usize>, KeptError> {
-    let mut at = HashMap::with_capacity(planned.len());
-    let mut last: Option<&EntryPath> = None;
-    for (number, entry) in planned.iter().enumerate() {
-        let wrong = |problem| KeptError::Plan {
-            path: entry.path.clone(),
-            problem,
-        };
-        if last.is_some_and(|last| *last >= entry.path) {
-            return Err(wrong("it is not in order"));
-        }
-        let parent = split(entry.path.as_bytes()).0;
-        let in_directory = |at: &usize| planned[*at].kind == Kind::Directory;
-        if !parent.is_empty() && !at.get(parent).is_some_and(in_directory) {
-            return Err(wrong("the directory that holds it is not planned"));
-        }
-        at.insert(entry.path.as_bytes(), number);
-        last = Some(&entry.path);
-    }
-    Ok(at)
 }
 
 fn make_root(path: &Path) -> Result<(), KeptError> {

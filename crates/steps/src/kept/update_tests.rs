@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use shipit_artifact::EntryPath;
 
-use super::test_tree::{Asked, Case, JOBS, Node, RUN, TestTree, file, list, paths, without_root};
-use super::{Distrust, InPlace, Kept, KeptError, PlannedFile, UpdateError, UpdateRequest, Updated};
+use super::test_tree::{Asked, Case, Node, RUN, TestTree, file, list, paths, without_root};
+use super::{Distrust, KeptError, PlannedFile, UpdateError, UpdateRequest, Updated};
 
 const TIME: Option<i64> = Some(1_600_000_000);
 
@@ -387,16 +387,4 @@ fn forgetting_all_begins_with_nothing() {
     };
     case.update(&sample(), &asked);
     case.is(&sample(), TIME);
-}
-
-#[test]
-fn a_key_that_names_no_file_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut kept = Kept::open(dir.path(), JOBS).unwrap();
-    fs::create_dir(kept.root()).unwrap();
-    let layer = InPlace {
-        key: "../x".to_owned(),
-        owned: Vec::new(),
-    };
-    assert!(matches!(kept.placed(&layer), Err(KeptError::Key { .. })));
 }
