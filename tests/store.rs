@@ -9,6 +9,8 @@
 
 #[path = "store/conformance.rs"]
 mod conformance;
+#[path = "store/difference.rs"]
+mod difference;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/fetching.rs"]
@@ -19,6 +21,8 @@ mod inputs;
 mod interrupts;
 #[path = "store/kills.rs"]
 mod kills;
+#[path = "store/layered.rs"]
+mod layered;
 #[path = "store/memory.rs"]
 mod memory;
 #[path = "store/publishing.rs"]
@@ -27,6 +31,8 @@ mod publishing;
 mod refusals;
 #[path = "store/setup.rs"]
 mod setup;
+#[path = "store/sharing.rs"]
+mod sharing;
 
 use std::num::NonZeroUsize;
 

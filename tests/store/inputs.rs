@@ -111,6 +111,7 @@ async fn nothing_is_uploaded_before_every_manifest_is_right() {
             time: NOW,
             who: "jenkins",
             roles,
+            shared: true,
         };
         let error = publish(input).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Manifest, "{error:?}");

@@ -59,6 +59,7 @@ pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Publish
         time,
         who: "jenkins",
         roles,
+        shared: true,
     })
     .await
 }

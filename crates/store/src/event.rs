@@ -33,6 +33,22 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// Bytes were copied within the store; it comes with every part.
+    Copying {
+        /// The new object's key.
+        key: String,
+        /// Bytes that have been copied.
+        copied: u64,
+        /// Bytes that are copied in all.
+        total: u64,
+    },
+    /// Nothing was copied within the store, though it holds some of the bytes: all of them are sent.
+    NotCopied {
+        /// The new object's key.
+        key: String,
+        /// Why not.
+        why: String,
+    },
     /// A request failed in a way that may pass, and is tried again.
     Retry {
         /// What is being done, to what.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod artifact_url;
+mod copy_plan;
 mod directory;
 mod download;
 mod error;
@@ -24,13 +25,14 @@ pub mod shared;
 mod store;
 
 pub use artifact_url::ArtifactUrl;
+pub use copy_plan::Held;
 pub use download::Download;
 pub use error::{BoxError, Error, ErrorKind};
 pub use event::{Event, OnEvent};
 pub use fetch::{FetchRetry, Fetcher, FetcherOptions, Ranged, RangesOptions};
 pub use layout::ReleaseId;
 pub use location::{StoreUrl, redacted};
-pub use objects::{Body, Content, Meta, Objects, PutOptions, PutOutcome};
+pub use objects::{Body, Content, Meta, Objects, Put, PutOptions, PutOutcome};
 pub use publish::{PublishInput, Published, RenderContext, RenderManifest, RolePlan, publish};
 pub use release::{Release, ReleaseArtifact, ReleaseRef, RoleRelease, release, releases};
 pub use retry::RetryPolicy;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Download, Error};
+use crate::{Download, Error, Held};
 
 /// What is to be written.
 #[derive(Clone, Debug)]
@@ -63,6 +63,17 @@ pub enum PutOutcome {
     AlreadyEqual,
 }
 
+/// What a put of an immutable object came to, where some of its bytes may have been in the store already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// What became of it.
+    pub outcome: PutOutcome,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// Bytes that were copied within the store.
+    pub copied: u64,
+}
+
 /// What is known of an object without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -94,6 +105,17 @@ pub trait Objects: Send + Sync {
     /// Writes an immutable object. One that is there with equal content is success; with other content it is
     /// [`Error::Different`].
     async fn put_if_absent(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutcome, Error>;
+
+    /// Like [`Objects::put_if_absent`], for a body of which other objects hold some bytes: those are copied within the store, and
+    /// the rest is sent. The object has the body's bytes or is not there, whatever `held` claims; where copying does not
+    /// work, an event says why, and all is sent.
+    async fn put_by_difference(
+        &self,
+        key: &str,
+        body: Body,
+        held: &[Held],
+        options: &PutOptions,
+    ) -> Result<Put, Error>;
 
     /// Reads an object, or the bytes of it that the range names (its end may lie beyond the object's).
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Download, Error>;

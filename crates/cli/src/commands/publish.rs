@@ -1,11 +1,14 @@
 //! `shipit publish`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 use shipit_artifact::Artifact;
-use shipit_store::{OnEvent, PublishInput, Published, RenderContext, RolePlan, publish};
+use shipit_steps::{CacheEntry, LayerCache};
+use shipit_store::shared::{OfferLayers, Offered, offer};
+use shipit_store::{OnEvent, PublishInput, Published, RenderContext, RolePlan, Store, publish};
 
 use crate::args::StageArg;
 use crate::config::{Role, Settled, StageChoice};
@@ -20,7 +23,8 @@ use crate::state::{PublishState, StateDirectory, artifact_to_publish};
 /// Publish the last artifact built here to a stage: artifact, record, and a manifest for each role.
 ///
 /// Prints a line for each role: the role, a tab, the manifest's URL. No host is told: that is `kick`. What is in the store
-/// already is not sent again, nothing in it is overwritten, and a publish that was cut anywhere can be run again.
+/// already is not sent again: unchanged layers and frames of earlier artifacts are copied inside the store. Nothing in it is
+/// overwritten, and a publish that was cut anywhere can be run again.
 #[derive(Debug, Args)]
 pub struct PublishArgs {
     #[command(flatten)]
@@ -45,6 +49,7 @@ struct Report<'a> {
     record_sha256: &'a str,
     roles: Vec<RoleReport<'a>>,
     sent: u64,
+    copied: u64,
     skipped: u64,
 }
 
@@ -93,6 +98,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         time: jiff::Timestamp::now().as_second(),
         who: &who,
         roles: plans,
+        shared: config.cache.shared,
     };
     let published = context.block_on(async { Ok(publish(input).await?) });
     reporter.finish();
@@ -102,7 +108,53 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
             Ok(())
         })?;
     }
-    told(&published?, &config, &artifact, context)
+    let mut published = published?;
+    if config.cache.shared {
+        let offered = offered(&config, &artifact, &store, context)?;
+        reporter.finish();
+        published.sent += offered.sent;
+        published.copied += offered.copied;
+    }
+    told(&published, &config, &artifact, context)
+}
+
+/// Puts the artifact's dependency layers where other builders look for them. The release is complete by then, so what goes wrong
+/// is a warning.
+fn offered(config: &Settled, artifact: &Artifact, store: &Store, context: &Context) -> Result<Offered> {
+    let request = OfferLayers {
+        store,
+        app: &config.app,
+        artifact,
+        packages: &packages(context),
+    };
+    let done = context.block_on(async { Ok(offer(request).await.map_err(CliError::from)) });
+    match done {
+        Ok(Ok(offered)) => Ok(offered),
+        Ok(Err(error)) => {
+            context.output.warn(format!(
+                "the release is complete, but its layers could not be offered to other builders: {}",
+                error.chain().join(": ")
+            ));
+            Ok(Offered::default())
+        }
+        Err(stopped) => {
+            context.block_on_to_the_end(async {
+                store.settle().await;
+                Ok(())
+            })?;
+            Err(stopped)
+        }
+    }
+}
+
+/// How many packages the layers of this machine's cache hold, by their keys: told beside a layer, and no reason to fail.
+fn packages(context: &Context) -> BTreeMap<String, u64> {
+    let cached = || {
+        let dir = context.cache_directory().ok()?.join("layers");
+        LayerCache::existing(&dir).ok()??.list().ok()
+    };
+    let counted = |entry: CacheEntry| Some((entry.key, entry.layer?.packages?));
+    cached().into_iter().flatten().filter_map(counted).collect()
 }
 
 /// Notes the release for the stages of a job that follow, and prints where its manifests are.
@@ -117,11 +169,10 @@ fn told(published: &Published, config: &Settled, artifact: &Artifact, context: &
         artifact: record.sha256.clone(),
     })?;
     context.output.say(format!(
-        "published {release} of {} to {}: sent {}, {} were there already",
+        "published {release} of {} to {}: {}",
         config.app,
         config.stage(),
-        bytes(published.sent),
-        bytes(published.skipped)
+        cost(published)
     ));
     for (role, url) in &published.roles {
         context.output.data(format!("{role}\t{url}"))?;
@@ -140,8 +191,31 @@ fn told(published: &Published, config: &Settled, artifact: &Artifact, context: &
             .map(|(role, manifest_url)| RoleReport { role, manifest_url })
             .collect(),
         sent: published.sent,
+        copied: published.copied,
         skipped: published.skipped,
     })
+}
+
+/// `sent 6.1 of 151.9 MB, 145.8 MB copied inside the store`.
+fn cost(published: &Published) -> String {
+    let all = published.sent + published.copied + published.skipped;
+    let mut text = match (bytes(published.sent), bytes(all)) {
+        (sent, all) if sent == all => format!("sent {sent}"),
+        (sent, all) => {
+            let unit = all.rsplit(' ').next().unwrap_or_default();
+            let same = sent.strip_suffix(unit).map(str::trim_end);
+            format!("sent {} of {all}", same.unwrap_or(&sent))
+        }
+    };
+    for (count, what) in [
+        (published.copied, "copied inside the store"),
+        (published.skipped, "there already"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {} {what}", bytes(count)));
+        }
+    }
+    text
 }
 
 fn roles<'a>(config: &'a Settled, wanted: &[String]) -> Result<Vec<&'a Role>> {
@@ -155,4 +229,57 @@ fn roles<'a>(config: &'a Settled, wanted: &[String]) -> Result<Vec<&'a Role>> {
         return Ok(config.roles.iter().collect());
     }
     wanted.iter().map(|name| Ok(config.role(name)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shipit_store::{Release, ReleaseArtifact, ReleaseId};
+
+    fn published(sent: u64, copied: u64, skipped: u64) -> Published {
+        let artifact = ReleaseArtifact {
+            key: String::new(),
+            sha256: String::new(),
+            size: 0,
+            record_sha256: String::new(),
+        };
+        Published {
+            release: Release {
+                version: 1,
+                id: ReleaseId::parse("20261121T134515Z-3074f46").unwrap(),
+                app: String::new(),
+                stage: String::new(),
+                revision: String::new(),
+                artifact,
+                roles: BTreeMap::new(),
+                who: String::new(),
+                time: 0,
+                nonce: String::new(),
+            },
+            roles: Vec::new(),
+            artifact_url: String::new(),
+            sent,
+            copied,
+            skipped,
+        }
+    }
+
+    #[test]
+    fn what_a_publish_cost_is_one_line() {
+        let cost = |sent, copied, skipped| cost(&published(sent, copied, skipped));
+        assert_eq!(
+            cost(6_100_000, 145_800_000, 0),
+            "sent 6.1 of 151.9 MB, 145.8 MB copied inside the store"
+        );
+        assert_eq!(cost(151_900_000, 0, 0), "sent 151.9 MB");
+        assert_eq!(
+            cost(2_100, 0, 151_900_000),
+            "sent 2.1 kB of 151.9 MB, 151.9 MB there already"
+        );
+        assert_eq!(
+            cost(900, 5_000, 1_000),
+            "sent 900 B of 6.9 kB, 5.0 kB copied inside the store, 1.0 kB there already"
+        );
+        assert_eq!(cost(0, 0, 0), "sent 0 B");
+    }
 }

@@ -29,7 +29,32 @@ impl Store {
     /// One event.
     pub fn event(&self, event: &Event) {
         match event {
-            Event::Progress { key, sent, total } => self.progress(key, *sent, *total),
+            Event::Progress { key, sent, total } => self.progress("sending", key, *sent, *total),
+            Event::Copying { key, copied, total } => {
+                self.progress("copying", key, *copied, *total);
+                if copied == total {
+                    self.remove(key);
+                }
+            }
+            Event::Fetching { key, received, total } => self.progress("fetching", key, *received, *total),
+            Event::LayerFetched {
+                layer,
+                key,
+                bytes: size,
+            } => {
+                self.finish();
+                let short = short(key);
+                self.output.say(format!(
+                    "fetched the layer {layer} ({short}, {}) from the store",
+                    bytes(*size)
+                ));
+            }
+            Event::LayerOffered { layer, key, .. } => {
+                self.output.say(format!(
+                    "the layer {layer} ({}) is there for other builders",
+                    short(key)
+                ));
+            }
             Event::Stored { key, bytes: size } => {
                 self.remove(key);
                 self.output.say(format!("stored {key} ({})", bytes(*size)));
@@ -59,7 +84,7 @@ impl Store {
         }
     }
 
-    fn progress(&self, key: &str, sent: u64, total: u64) {
+    fn progress(&self, doing: &str, key: &str, sent: u64, total: u64) {
         if total < WORTH_A_METER {
             return;
         }
@@ -68,8 +93,7 @@ impl Store {
         };
         let meter = meters.entry(key.to_owned()).or_insert_with(|| {
             let name = key.rsplit('/').next().unwrap_or(key);
-            let short: String = name.chars().take(12).collect();
-            self.output.meter(format!("sending {short}"), Some(total))
+            self.output.meter(format!("{doing} {}", short(name)), Some(total))
         });
         meter.set(sent, Some(total));
     }
@@ -79,6 +103,11 @@ impl Store {
             meters.remove(key);
         }
     }
+}
+
+/// Enough of a digest or a layer key to know it by.
+fn short(name: &str) -> String {
+    name.chars().take(12).collect()
 }
 
 fn warning(event: &Event) -> Option<String> {
@@ -95,6 +124,15 @@ fn warning(event: &Event) -> Option<String> {
         }
         Event::IfNoneMatchIgnored { store } => format!(
             "{store} ignores If-None-Match: nothing there keeps two publishers from overwriting each other; let one publish at a time"
+        ),
+        Event::NotCopied { key, why } => {
+            format!("{key} is sent, though the store holds some of it: {why}")
+        }
+        Event::LayerRefused { url, why } => {
+            format!("the shared layer {url} is not used: {why}; delete it, and find out who wrote it")
+        }
+        Event::LayerDiffers { layer, url } => format!(
+            "the store has other bytes for the layer {layer}, and keeps them: {url}; its step does not vendor the same files twice"
         ),
         Event::ChecksumNotVerified { key } => {
             format!("the server gave no checksum of {key} back: only its size could be compared")

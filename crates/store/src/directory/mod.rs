@@ -2,6 +2,7 @@
 //!
 //! What is the store's own lies under names that start with [`RESERVED`], which no key can have.
 
+mod difference;
 mod read;
 mod write;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{Body, Download, Error, Event, Meta, Objects, OnEvent, PutOptions, PutOutcome, key};
+use crate::{Body, Download, Error, Event, Held, Meta, Objects, OnEvent, Put, PutOptions, PutOutcome, key};
 
 pub(crate) use read::open_file;
 pub(crate) use write::check_sha256;
@@ -112,6 +113,21 @@ impl Objects for Directory {
     async fn put_if_absent(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutcome, Error> {
         let options = options.clone();
         self.writing(key, move |put| put.if_absent(&body, &options)).await
+    }
+
+    async fn put_by_difference(
+        &self,
+        key: &str,
+        body: Body,
+        held: &[Held],
+        options: &PutOptions,
+    ) -> Result<Put, Error> {
+        for run in held {
+            key::check(&run.key)?;
+        }
+        let (held, options) = (held.to_vec(), options.clone());
+        self.writing(key, move |put| put.by_difference(&body, &held, &options))
+            .await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Download, Error> {

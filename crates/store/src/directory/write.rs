@@ -34,6 +34,17 @@ impl Put<'_> {
         }
         let mut temporary = self.temporary()?;
         let size = self.copy(body, options, &mut temporary)?;
+        self.place_new(temporary, size, body, options)
+    }
+
+    /// Gives a complete file its name, if nothing has it.
+    pub(super) fn place_new(
+        &self,
+        temporary: NamedTempFile,
+        size: u64,
+        body: &Body,
+        options: &PutOptions,
+    ) -> Result<PutOutcome, Error> {
         self.place_parent()?;
         match temporary.persist_noclobber(self.path) {
             Ok(_) => {}
@@ -102,7 +113,7 @@ impl Put<'_> {
     }
 
     /// A file of its own beside the objects, with its final permissions.
-    fn temporary(&self) -> Result<NamedTempFile, Error> {
+    pub(super) fn temporary(&self) -> Result<NamedTempFile, Error> {
         let directory = self.place.root.join(format!("{RESERVED}.tmp"));
         make_directories(&directory)?;
         let failed = |source| Error::io("create a temporary file in", &directory, source);
@@ -124,10 +135,7 @@ impl Put<'_> {
             if count == 0 {
                 break;
             }
-            if self.stop.load(Ordering::Relaxed) {
-                let stopped = io::Error::new(io::ErrorKind::Interrupted, "it was cancelled");
-                return Err(Error::io("write", self.path, stopped));
-            }
+            self.check_stop()?;
             digest.update(&piece[..count]);
             to.write_all(&piece[..count])
                 .map_err(|source| Error::io("write", self.path, source))?;
@@ -143,6 +151,14 @@ impl Put<'_> {
             .sync_all()
             .map_err(|source| Error::io("write", self.path, source))?;
         Ok(sent)
+    }
+
+    pub(super) fn check_stop(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) {
+            let stopped = io::Error::new(io::ErrorKind::Interrupted, "it was cancelled");
+            return Err(Error::io("write", self.path, stopped));
+        }
+        Ok(())
     }
 
     /// Whether what is stored is what would be written; the body is checked on the way.

@@ -10,7 +10,7 @@ use super::{Bound, MOST_SECONDS, RenderContext, Run};
 use crate::{Error, Event, ReleaseId, layout, release};
 
 /// No record is larger.
-const LARGEST_RECORD: u64 = 16 << 20;
+pub(super) const LARGEST_RECORD: u64 = 16 << 20;
 
 impl Run<'_> {
     /// What can be seen cheaply; the digests are checked on the way to the store.

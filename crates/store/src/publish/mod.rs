@@ -4,6 +4,7 @@
 //! cut anywhere leaves nothing that a reader could take for a release, and the next run sends only what is missing.
 
 mod check;
+mod held;
 mod upload;
 
 use shipit_artifact::Artifact;
@@ -54,6 +55,8 @@ pub struct PublishInput<'a> {
     pub who: &'a str,
     /// For which roles; at least one.
     pub roles: Vec<RolePlan<'a>>,
+    /// Whether shared layers are copied from, too. What earlier artifacts of the app hold is copied from in any case.
+    pub shared: bool,
 }
 
 /// What was published.
@@ -67,6 +70,8 @@ pub struct Published {
     pub artifact_url: String,
     /// Bytes that were sent.
     pub sent: u64,
+    /// Bytes that were copied within the store.
+    pub copied: u64,
     /// Bytes that were there already.
     pub skipped: u64,
 }
@@ -121,6 +126,7 @@ struct Run<'a> {
     src: String,
     nonce: String,
     sent: u64,
+    copied: u64,
     skipped: u64,
 }
 
@@ -153,6 +159,7 @@ impl<'a> Run<'a> {
             record_key: layout::record_key(input.app, &record.sha256)?,
             nonce: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
             sent: 0,
+            copied: 0,
             skipped: 0,
         })
     }
@@ -168,6 +175,7 @@ impl<'a> Run<'a> {
             release,
             artifact_url: self.src,
             sent: self.sent,
+            copied: self.copied,
             skipped: self.skipped,
         }
     }

@@ -33,13 +33,15 @@ impl Run<'_> {
         let key = self.artifact_key.clone();
         let body = Body::File(artifact.path.clone());
         let record = &artifact.record;
-        self.put(
-            &key,
-            body,
-            record.size,
-            options(&record.sha256, "application/octet-stream"),
-        )
-        .await?;
+        let held = self.held().await;
+        let options_of = options(&record.sha256, "application/octet-stream");
+        let put = self.input.store.put_by_difference(&key, body, &held, &options_of);
+        let put = put.await?;
+        self.sent += put.sent;
+        self.copied += put.copied;
+        if put.outcome == PutOutcome::AlreadyEqual {
+            self.skipped += record.size;
+        }
         for (layer, path) in record.layers.iter().zip(&artifact.indexes) {
             let key = layout::index_key(self.input.app, &layer.index_sha256)?;
             let metadata = tokio::fs::metadata(path).await;

@@ -1,12 +1,15 @@
 //! Copying within the bucket, on the server's side: in one request, or in parts what is too large for that.
 
+use std::ops::Range;
+
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedPart};
 use tokio::task::JoinSet;
 
 use super::S3;
 use super::checksum::Sums;
+use super::failure::Failure;
 use super::multipart::{Completed, Whole, joined, part_size};
-use super::read::Stat;
+use super::read::{Stat, range_header};
 use crate::{Error, Event, Objects, PutOutcome, key};
 
 /// The size of a copied part: nothing passes through here, so it is large.
@@ -83,6 +86,7 @@ impl S3 {
                 let whole = Whole {
                     size: source.size,
                     crc: None,
+                    summed: false,
                 };
                 self.complete(&mut upload, parts, &whole).await
             }
@@ -122,14 +126,14 @@ impl S3 {
             number += 1;
             let part = Part {
                 from: from.to_owned(),
-                source: self.copy_source(from)?,
                 etag: source.etag.clone(),
                 full: full.to_owned(),
                 id: id.to_owned(),
                 number,
-                range: format!("bytes={start}-{}", end - 1),
+                range: start..end,
             };
-            running.spawn(self.clone().copy_part(part));
+            let s3 = self.clone();
+            running.spawn(async move { Ok(s3.copy_part(part).await?.completed(None)) });
             start = end;
         }
         while let Some(done) = running.join_next().await {
@@ -139,8 +143,10 @@ impl S3 {
         Ok(parts)
     }
 
-    async fn copy_part(self, part: Part) -> Result<CompletedPart, Error> {
+    /// Copies some bytes of an object into a part, if the object is still the one that was looked at.
+    pub(super) async fn copy_part(&self, part: Part) -> Result<CopiedPart, Failure> {
         let doing = self.doing("s3:GetObject", "copying a part of", &part.from);
+        let source = self.copy_source(&part.from).map_err(Failure::lasting)?;
         let client = &self.inner.client;
         let copied = self
             .call(&doing, || {
@@ -150,17 +156,20 @@ impl S3 {
                     .key(&part.full)
                     .upload_id(&part.id)
                     .part_number(part.number)
-                    .copy_source(&part.source)
+                    .copy_source(&source)
                     .copy_source_if_match(&part.etag)
-                    .copy_source_range(&part.range)
+                    .copy_source_range(range_header(&part.range))
                     .send()
             })
             .await?;
         let result = copied.copy_part_result();
-        Ok(CompletedPart::builder()
-            .part_number(part.number)
-            .set_e_tag(result.and_then(|result| result.e_tag()).map(str::to_owned))
-            .build())
+        Ok(CopiedPart {
+            number: part.number,
+            etag: result.and_then(|result| result.e_tag()).map(str::to_owned),
+            crc: result
+                .and_then(|result| result.checksum_crc64_nvme())
+                .map(str::to_owned),
+        })
     }
 
     async fn check_copy(&self, source: &Stat, to: &str) -> Result<(), Error> {
@@ -209,12 +218,36 @@ impl S3 {
     }
 }
 
-struct Part {
-    from: String,
-    source: String,
-    etag: String,
-    full: String,
-    id: String,
-    number: i32,
-    range: String,
+/// A part that is to be copied.
+pub(super) struct Part {
+    /// The key that it is copied from.
+    pub(super) from: String,
+    /// The etag that this has to have still.
+    pub(super) etag: String,
+    /// The new object's key in the bucket.
+    pub(super) full: String,
+    /// The upload's id.
+    pub(super) id: String,
+    pub(super) number: i32,
+    /// Which bytes of `from` it is.
+    pub(super) range: Range<u64>,
+}
+
+/// A part that was copied.
+pub(super) struct CopiedPart {
+    pub(super) number: i32,
+    pub(super) etag: Option<String>,
+    /// CRC64NVME of its bytes, as the server says.
+    pub(super) crc: Option<String>,
+}
+
+impl CopiedPart {
+    /// As the completion names it, with the checksum that it has to have.
+    pub(super) fn completed(self, crc: Option<String>) -> CompletedPart {
+        CompletedPart::builder()
+            .part_number(self.number)
+            .set_e_tag(self.etag)
+            .set_checksum_crc64_nvme(crc)
+            .build()
+    }
 }

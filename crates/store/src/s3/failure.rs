@@ -41,6 +41,17 @@ impl Failure {
         self.status == status
     }
 
+    /// Found here; nothing was asked of the server.
+    pub(super) fn lasting(error: Error) -> Self {
+        Self {
+            error,
+            status: 0,
+            code: String::new(),
+            again: false,
+            unclear: false,
+        }
+    }
+
     pub(super) fn passing(error: Error) -> Self {
         Self {
             error,
@@ -121,22 +132,15 @@ impl S3 {
     }
 
     fn not_sent(doing: &Doing, source: BoxError) -> Failure {
-        let final_failure = |error| Failure {
-            error,
-            status: 0,
-            code: String::new(),
-            again: false,
-            unclear: false,
-        };
         if let Some(error) = find::<CredentialsError>(source.as_ref()) {
-            return final_failure(Error::NoCredentials {
+            return Failure::lasting(Error::NoCredentials {
                 doing: doing.text(),
                 source: without_noise(error),
             });
         }
         if let Some(connector) = find::<ConnectorError>(source.as_ref()) {
             if connector.is_user() {
-                return final_failure(Error::Request {
+                return Failure::lasting(Error::Request {
                     doing: doing.text(),
                     source,
                 });
@@ -151,7 +155,7 @@ impl S3 {
                 },
             });
         }
-        final_failure(Error::Request {
+        Failure::lasting(Error::Request {
             doing: doing.text(),
             source,
         })

@@ -6,11 +6,13 @@
 mod body;
 mod call;
 mod checksum;
+mod compose;
 mod copy;
 mod failure;
 mod multipart;
 mod objects;
 mod options;
+mod part_sums;
 mod put;
 mod read;
 mod sweep;
@@ -47,6 +49,8 @@ struct Inner {
     on_event: OnEvent,
     conditions: Conditions,
     unverified_said: AtomicBool,
+    /// Whether the server takes a copied part's checksum for that of the whole object which it is copied from.
+    sums_of_whole: AtomicBool,
     underway: underway::Underway,
 }
 
@@ -104,6 +108,7 @@ impl S3 {
             on_event,
             conditions: Conditions(AtomicU8::new(Conditions::UNKNOWN)),
             unverified_said: AtomicBool::new(false),
+            sums_of_whole: AtomicBool::new(false),
             underway: underway::Underway::default(),
         };
         Ok(Self {

@@ -16,11 +16,9 @@ use super::S3;
 use super::body::{Meter, Piece};
 use super::checksum::{combine, crc, encode};
 use super::upload::Upload;
+use crate::copy_plan::MOST_PARTS;
 use crate::directory::check_sha256;
 use crate::{Error, Objects, PutOptions};
-
-/// S3 takes no more parts.
-const MOST_PARTS: u64 = 10_000;
 
 /// How often a whole upload is begun anew after a conflict that lost it.
 const ROUNDS: u32 = 3;
@@ -38,8 +36,10 @@ pub(super) enum Completed {
 /// What a completion is checked by.
 pub(super) struct Whole {
     pub(super) size: u64,
-    /// CRC64NVME of the whole object as S3 writes it; nothing for an upload that was begun without.
+    /// CRC64NVME of the whole object as S3 writes it, where it is known.
     pub(super) crc: Option<String>,
+    /// Whether the upload was begun with a checksum, so that the server compares it.
+    pub(super) summed: bool,
 }
 
 impl S3 {
@@ -108,7 +108,7 @@ impl S3 {
                 upload.id.clone(),
                 number,
                 piece,
-                crc,
+                Some(crc),
             ));
         }
         while let Some(done) = running.join_next().await {
@@ -118,17 +118,25 @@ impl S3 {
         check_sha256(&path.display().to_string(), options, &sha256)?;
         parts.sort_by_key(CompletedPart::part_number);
         let crc = Some(encode(reader.crc));
-        Ok((parts, Whole { size, crc }))
+        Ok((
+            parts,
+            Whole {
+                size,
+                crc,
+                summed: true,
+            },
+        ))
     }
 
-    async fn send_part(
+    /// Sends a part, with its CRC where the upload was begun with one.
+    pub(super) async fn send_part(
         self,
         full: String,
         key: String,
         id: String,
         number: i32,
         piece: Piece,
-        crc: String,
+        crc: Option<String>,
     ) -> Result<CompletedPart, Error> {
         let doing = self.doing("s3:PutObject", "uploading a part of", &key);
         let client = &self.inner.client;
@@ -140,21 +148,21 @@ impl S3 {
                     .key(&full)
                     .upload_id(&id)
                     .part_number(number)
-                    .checksum_crc64_nvme(&crc)
+                    .set_checksum_crc64_nvme(crc.clone())
                     .body(piece.attempt())
                     .send()
             })
             .await;
         let done = called.result?;
-        match done.checksum_crc64_nvme() {
-            Some(stored) if stored != crc => return Err(self.stored_other(&key).into()),
-            Some(_) => {}
-            None => self.say_unverified(&key),
+        match (done.checksum_crc64_nvme(), &crc) {
+            (Some(stored), Some(sent)) if stored != sent => return Err(self.stored_other(&key).into()),
+            (None, Some(_)) => self.say_unverified(&key),
+            _ => {}
         }
         let part = CompletedPart::builder()
             .part_number(number)
             .set_e_tag(done.e_tag().map(str::to_owned));
-        Ok(part.checksum_crc64_nvme(crc).build())
+        Ok(part.set_checksum_crc64_nvme(crc).build())
     }
 
     /// Makes the object of its parts, if there is none yet.
@@ -175,8 +183,8 @@ impl S3 {
                     .key(&upload.full)
                     .upload_id(&upload.id)
                     .multipart_upload(list.clone())
-                    .set_checksum_type(whole.crc.as_ref().map(|_| ChecksumType::FullObject))
-                    .set_checksum_crc64_nvme(whole.crc.clone())
+                    .set_checksum_type(whole.summed.then_some(ChecksumType::FullObject))
+                    .set_checksum_crc64_nvme(whole.crc.clone().filter(|_| whole.summed))
                     .mpu_object_size(i64::try_from(whole.size).unwrap_or(i64::MAX))
                     .if_none_match("*")
                     .send()
@@ -258,7 +266,7 @@ impl Reader {
 
 /// The size of the parts: the asked one, or whole MiB so that there are not too many.
 pub(super) fn part_size(size: u64, asked: u64) -> u64 {
-    let least = size.div_ceil(MOST_PARTS);
+    let least = size.div_ceil(MOST_PARTS as u64);
     if least <= asked {
         asked
     } else {
@@ -286,7 +294,7 @@ mod tests {
         let huge = 5 << 40;
         let part = part_size(huge, 8 << 20);
         assert!(
-            huge.div_ceil(part) <= MOST_PARTS && part.is_multiple_of(1 << 20),
+            huge.div_ceil(part) <= MOST_PARTS as u64 && part.is_multiple_of(1 << 20),
             "{part}"
         );
     }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::S3;
 use crate::directory::STALE_SECONDS;
 use crate::{
-    Body, Content, Download, Error, ErrorKind, Event, Meta, Objects, PutOptions, PutOutcome, key, retry,
+    Body, Content, Download, Error, ErrorKind, Event, Held, Meta, Objects, Put, PutOptions, PutOutcome, key,
+    retry,
 };
 
 /// How long is waited at most for what goes on in the background.
@@ -20,6 +21,17 @@ impl Objects for S3 {
     async fn put_if_absent(&self, key: &str, body: Body, options: &PutOptions) -> Result<PutOutcome, Error> {
         key::check(key)?;
         self.put_new(key, &body, options).await
+    }
+
+    async fn put_by_difference(
+        &self,
+        key: &str,
+        body: Body,
+        held: &[Held],
+        options: &PutOptions,
+    ) -> Result<Put, Error> {
+        key::check(key)?;
+        self.put_difference(key, &body, held, options).await
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Download, Error> {

@@ -15,10 +15,8 @@ use aws_sdk_s3::config::{
 };
 use url::{Host, Url};
 
+use crate::copy_plan::LEAST_PART;
 use crate::{Error, RetryPolicy};
-
-/// S3's least size of a part, but for the last.
-const LEAST_PART: u64 = 5 << 20;
 
 /// Encryption at rest, asked for with each write. Without it the bucket's default holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

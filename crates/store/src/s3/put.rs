@@ -99,19 +99,7 @@ impl S3 {
     ) -> (Result<String, Failure>, bool) {
         let full = match self.full_key(key) {
             Ok(full) => full,
-            Err(error) => {
-                let code = String::new();
-                return (
-                    Err(Failure {
-                        error,
-                        status: 0,
-                        code,
-                        again: false,
-                        unclear: false,
-                    }),
-                    false,
-                );
-            }
+            Err(error) => return (Err(Failure::lasting(error)), false),
         };
         let doing = self.doing("s3:PutObject", "uploading", key);
         let meter = Meter::new(key, sums.size, self.inner.on_event.clone());

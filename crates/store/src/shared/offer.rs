@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shipit_artifact::{Artifact, LayerKind, RecordLayer};
 
 use super::{LARGEST_ABOUT, SharedLayer};
-use crate::{Body, Error, Event, PutOptions, PutOutcome, Store, layout};
+use crate::{Body, Error, Event, Held, PutOptions, PutOutcome, Store, layout};
 
 /// Whose layers are offered, and to where.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +84,25 @@ async fn offer_one(
         content_type: Some("application/octet-stream".to_owned()),
         sha256: Some(row.sha256.clone()),
     };
-    if store.put_if_absent(&frames_key, body, &options).await? == PutOutcome::Created {
-        offered.sent += row.size;
-    }
+    let extension = artifact.record.compression.extension();
+    let held = Held {
+        key: layout::artifact_key(request.app, &artifact.record.sha256, extension)?,
+        from: row.offset,
+        at: 0..row.size,
+    };
+    let put = match store
+        .put_by_difference(&frames_key, body, &[held], &options)
+        .await
+    {
+        Ok(put) => put,
+        Err(Error::Different { .. }) => {
+            store.on_event().emit(differs());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    offered.sent += put.sent;
+    offered.copied += put.copied;
     let bytes = about.to_bytes();
     let options = PutOptions {
         content_type: Some("application/json".to_owned()),
