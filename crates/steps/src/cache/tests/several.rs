@@ -8,7 +8,7 @@ use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{Bench, MADE, key, meta, noise, place, seal};
-use crate::cache::{Bounds, CacheErrorKind, CachedLayer, Found, LayerCache, MaxAge};
+use crate::cache::{Bounds, CacheErrorKind, CachedLayer, Found, LayerCache, MaxAge, Taken};
 use crate::event::Event;
 
 /// What a build does: a hit, or its turn.
@@ -163,6 +163,53 @@ fn nothing_is_taken_from_a_build_that_holds_it() {
         assert!(removed > 0);
     });
     assert!(built.into_inner() > 2);
+    assert_eq!(bench.left_over(), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn who_opens_an_entry_while_it_is_taken_away_holds_what_is_there_afterwards() {
+    for replaced in [false, true] {
+        let bench = Bench::new();
+        let dir = bench.entry("one");
+        let (old, new) = (bench.workspace("old"), bench.workspace("new"));
+        drop(bench.build("one", b"content"));
+        fs::rename(&dir, new.join("entry")).unwrap();
+        drop(bench.build("one", b"content"));
+        // As whoever removes it: alone, renamed, let go.
+        let handle = fs::File::open(&dir).unwrap();
+        handle.lock().unwrap();
+        std::thread::scope(|scope| {
+            let opening = scope.spawn(|| bench.find("one"));
+            // It has opened the directory by now, and waits for its share.
+            std::thread::sleep(Duration::from_millis(200));
+            fs::rename(&dir, old.join("entry")).unwrap();
+            if replaced {
+                fs::rename(new.join("entry"), &dir).unwrap();
+            }
+            handle.unlock().unwrap();
+            let found = opening.join().unwrap();
+            if replaced {
+                assert!(matches!(found, Found::Hit(_)), "{found:?}");
+                assert!(bench.cache.list().unwrap()[0].in_use);
+            } else {
+                assert!(matches!(found, Found::Miss), "{found:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn what_was_judged_is_removed_and_not_what_replaced_it() {
+    let bench = Bench::new();
+    drop(bench.build("one", b"old"));
+    let dir = bench.entry("one");
+    let judged = fs::File::open(&dir).unwrap();
+    drop(bench.build("one", b"new"));
+    assert_eq!(bench.cache.take_away(&dir, &judged).unwrap(), Taken::Gone);
+    let now = fs::File::open(&dir).unwrap();
+    drop(bench.hit("one"));
+    assert_eq!(bench.cache.take_away(&dir, &now).unwrap(), Taken::Away);
+    bench.miss("one");
     assert_eq!(bench.left_over(), [] as [PathBuf; 0]);
 }
 
