@@ -89,7 +89,7 @@ fn lockfile(gather: &mut Gather<'_>, name: &str) -> Result<bool, Error> {
             // The path of a gem on this machine alone: bundler will say what it thinks of it.
             None if !is_root(path.parent().as_ref(), remote) => {}
             Some(dir) if spec.dir.as_ref().is_none_or(|own| !own.starts_with(&dir)) => {
-                gather.below(Some(&dir))?
+                gather.below(Some(&dir))?;
             }
             dir => {
                 any = true;

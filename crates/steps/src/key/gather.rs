@@ -86,6 +86,12 @@ impl<'a> Gather<'a> {
         self.parts.text(name, &self.masker.mask(text));
     }
 
+    /// Names of the config, whatever stands in them.
+    pub(super) fn names(&mut self, part: &str, names: &[String]) {
+        let quoted: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+        self.setting(part, &quoted.join(" "));
+    }
+
     /// `name`, seen from the step's directory; `None` when it leaves the tree.
     pub(super) fn path(&self, name: &str) -> Option<EntryPath> {
         from_root(self.request.spec.dir.as_ref(), name)
@@ -166,7 +172,7 @@ impl<'a> Gather<'a> {
         let mut patterns = spec.inputs.clone();
         patterns.sort();
         patterns.dedup();
-        self.setting("inputs", &patterns.join(" "));
+        self.names("inputs", &patterns);
         let set = globs("inputs", &patterns).map_err(|problem| self.spec_error(problem))?;
         for layer in self.request.earlier {
             let may_match =

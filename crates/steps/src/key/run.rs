@@ -9,7 +9,7 @@ pub(super) fn key(mut gather: Gather<'_>, command: &str) -> Result<LayerKey, Err
     gather.setting("command", command);
     let mut outputs = gather.request.spec.outputs.clone();
     outputs.sort();
-    gather.setting("outputs", &outputs.join(" "));
+    gather.names("outputs", &outputs);
     gather.inputs()?;
     Ok(gather.parts.finish())
 }

@@ -168,10 +168,10 @@ const COMMON_SAME: &[Change] = &[
     ("a secret's value", |p| p.spec.env[2].value = "hunter3".to_owned()),
     ("the step's name", |p| p.spec.name = "other".to_owned()),
     ("its limits", |p| {
-        p.spec.timeout = Some(std::time::Duration::from_secs(1))
+        p.spec.timeout = Some(std::time::Duration::from_secs(1));
     }),
     ("a tool of another step", |p| {
-        p.tools.push(tool("go", "1.27.3", None))
+        p.tools.push(tool("go", "1.27.3", None));
     }),
     ("shipit's own file", |p| p.write("REVISION", "abc\n")),
 ];

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use shipit_artifact::EntryPath;
 use tempfile::TempDir;
@@ -43,6 +44,24 @@ const VERSION_FILES: &[&str] = &[
     "go.work",
 ];
 
+const PREFIX: &str = ".tools-";
+/// A directory of this age is no longer asked in: no tool is waited for that long.
+const STALE: Duration = Duration::from_secs(600);
+
+/// Removes what builds that were killed left. What cannot be removed is in nobody's way.
+fn remove_stale(aside: &Path) {
+    for entry in fs::read_dir(aside).into_iter().flatten().flatten() {
+        let age = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .map(|time| time.elapsed());
+        let stale = matches!(age, Ok(Ok(age)) if age > STALE);
+        if stale && entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Makes the directory in `aside`, with the steps' directories and the version files of the tree. It is removed when it is
 /// dropped.
 pub(super) fn scratch<'a>(
@@ -52,7 +71,8 @@ pub(super) fn scratch<'a>(
     step: &str,
 ) -> Result<TempDir, Error> {
     fs::create_dir_all(aside).map_err(io_error(step, "make", aside))?;
-    let made = tempfile::Builder::new().prefix(".tools-").tempdir_in(aside);
+    remove_stale(aside);
+    let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(aside);
     let made = made.map_err(io_error(step, "make a directory in", aside))?;
     let mut places: BTreeSet<Option<EntryPath>> = BTreeSet::from([None]);
     for dir in dirs {
@@ -113,5 +133,31 @@ mod tests {
         assert!(!at("other").exists() && !at("a/b/index.js").exists());
         drop(made);
         assert_eq!(fs::read_dir(aside).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - 2 * STALE;
+        for (name, time) in [
+            (".tools-old", Some(old)),
+            (".tools-new", None),
+            ("bundle", Some(old)),
+        ] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            if let Some(time) = time {
+                fs::File::open(dir.path().join(name))
+                    .unwrap()
+                    .set_modified(time)
+                    .unwrap();
+            }
+        }
+        remove_stale(dir.path());
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, [".tools-new", "bundle"]);
     }
 }

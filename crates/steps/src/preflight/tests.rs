@@ -131,6 +131,38 @@ fn versions_are_asked_in_the_steps_environment() {
     assert_eq!(versions, [("go", "1.19.8"), ("go", "1.27.3")]);
 }
 
+/// As rbenv's and asdf's shims do it.
+#[test]
+fn tools_obey_the_version_files_of_a_tree_that_is_not_on_disk() {
+    let shim = "d=$PWD; while ! [ -e $d/.ruby-version ]; do d=${d%/*}; done; read v < $d/.ruby-version; echo ruby $v; echo abi x";
+    let place = tree(&[], &[("bundle", "echo 2.3.15"), ("ruby", shim)]);
+    let elsewhere = place.dir.path().join("elsewhere");
+    for (name, text) in [(".ruby-version", "3.1.2\n"), ("b/.ruby-version", "3.2.0\n")] {
+        fs::create_dir_all(elsewhere.join("a")).unwrap();
+        fs::create_dir_all(elsewhere.join("b")).unwrap();
+        fs::write(elsewhere.join(name), text).unwrap();
+    }
+    let mut steps = [step(BUNDLE, Some("a")), step(BUNDLE, Some("b"))];
+    steps[1].name = "other".to_owned();
+    for dir in ["a", "b"] {
+        for name in ["Gemfile", "Gemfile.lock"] {
+            fs::write(elsewhere.join(dir).join(name), "").unwrap();
+        }
+    }
+    let files = DirTree::new(&elsewhere).unwrap();
+    let tools = preflight(&steps, &files, &[], &place.workspace, &AtomicBool::new(false)).unwrap();
+    let ruby = |step| &tools.of(step)[1];
+    assert_eq!(
+        (ruby("bundle").version.as_str(), ruby("other").version.as_str()),
+        ("3.1.2", "3.2.0")
+    );
+    assert_eq!(
+        (ruby("bundle").abi.as_deref(), tools.of("none")),
+        (Some("x"), &[][..])
+    );
+    assert_eq!(tools.all().len(), 3);
+}
+
 #[test]
 fn a_tool_that_does_not_work_is_named_with_its_reason() {
     let programs = [

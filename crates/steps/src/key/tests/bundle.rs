@@ -35,19 +35,19 @@ fn what_makes_another_key_and_what_does_not() {
         place,
         &[
             ("the lockfile", |p| {
-                p.edit("Gemfile.lock", "rack (3.0.0)", "rack (3.0.1)")
+                p.edit("Gemfile.lock", "rack (3.0.0)", "rack (3.0.1)");
             }),
             ("bundler's version in it", |p| {
-                p.edit("Gemfile.lock", "2.3.15", "2.3.16")
+                p.edit("Gemfile.lock", "2.3.15", "2.3.16");
             }),
             ("the Gemfile", |p| {
-                p.edit("Gemfile", "gem 'rack'", "gem 'rack', require: false")
+                p.edit("Gemfile", "gem 'rack'", "gem 'rack', require: false");
             }),
             ("a Gemfile that is taken in", |p| {
-                p.edit("more/Gemfile.own", "'x'", "'y'")
+                p.edit("more/Gemfile.own", "'x'", "'y'");
             }),
             ("one that is taken in by that", |p| {
-                p.edit("more/third.rb", "third", "fourth")
+                p.edit("more/third.rb", "third", "fourth");
             }),
             ("a file that is read", |p| p.write("x-version", "2")),
             ("a gems.rb", |p| p.write("gems.rb", "")),
@@ -57,7 +57,7 @@ fn what_makes_another_key_and_what_does_not() {
                 p.track(".bundle/config");
             }),
             ("settings that an earlier step made", |p| {
-                p.write(".bundle/config", "---\nBUNDLE_BUILD__PG: \"--with-pg\"\n")
+                p.write(".bundle/config", "---\nBUNDLE_BUILD__PG: \"--with-pg\"\n");
             }),
             ("a .ruby-version", |p| p.write(".ruby-version", "3.1.2")),
             ("a .tool-versions", |p| p.write(".tool-versions", "ruby 3.1.2")),
@@ -75,13 +75,13 @@ fn what_makes_another_key_and_what_does_not() {
         &[
             ("code", |p| p.write("app/code.rb", "2")),
             ("another directory's lockfile", |p| {
-                p.write("app/Gemfile.lock", "")
+                p.write("app/Gemfile.lock", "");
             }),
             ("its own config", |p| {
-                p.write(".bundle/config", &crate::presets::bundle::own_config(&[]))
+                p.write(".bundle/config", &crate::presets::bundle::own_config(&[]));
             }),
             ("what it makes itself", |p| {
-                p.write("vendor/bundle/ruby/3.1.0/gems/x.rb", "")
+                p.write("vendor/bundle/ruby/3.1.0/gems/x.rb", "");
             }),
         ],
     );
@@ -123,13 +123,13 @@ fn a_gemfile_that_may_read_any_file_makes_all_files_count_unless_inputs_are_name
                 "Gemfile",
                 "gem 'rack'",
                 "gem 'rack', YAML.load_file('v.yml')['rack']",
-            )
+            );
         }),
         ("code in what is taken in", |p| {
-            p.write("more/third.rb", "require 'json'")
+            p.write("more/third.rb", "require 'json'");
         }),
         ("an app that is a gem", |p| {
-            p.edit("Gemfile.lock", "remote: gems/own", "remote: .")
+            p.edit("Gemfile.lock", "remote: gems/own", "remote: .");
         }),
     ];
     for (what, change) in risky {

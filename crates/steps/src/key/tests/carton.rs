@@ -26,7 +26,7 @@ fn what_makes_another_key_and_what_does_not() {
             ("the snapshot", |p| p.edit("cpanfile.snapshot", "1.0", "1.1")),
             ("the cpanfile", |p| p.edit("cpanfile", "9.0", "9.1")),
             ("a vendor/cache", |p| {
-                p.write("vendor/cache/modules/02packages.details.txt.gz", "")
+                p.write("vendor/cache/modules/02packages.details.txt.gz", "");
             }),
             ("the metadata", |p| p.write("META.json", "{}")),
             ("inputs", |p| p.spec.inputs.push("lib/**".to_owned())),

@@ -39,7 +39,7 @@ fn npm(production: bool) -> Place {
 
 const OTHER: &[Change] = &[
     ("a package in the lockfile", |p| {
-        p.edit("web/package-lock.json", "sha512-x", "sha512-y")
+        p.edit("web/package-lock.json", "sha512-x", "sha512-y");
     }),
     ("a workspace's version in it", |p| {
         p.edit(
@@ -54,40 +54,40 @@ const OTHER: &[Change] = &[
             "web/package.json",
             r#""main""#,
             r#""overrides": {"a": "1.0.0"}, "main""#,
-        )
+        );
     }),
     ("engines", |p| {
         p.edit(
             "web/package.json",
             r#""main""#,
             r#""engines": {"node": "20"}, "main""#,
-        )
+        );
     }),
     ("the config of a tool", |p| {
-        p.edit("web/package.json", r#""main""#, r#""config": {"x": "y"}, "main""#)
+        p.edit("web/package.json", r#""main""#, r#""config": {"x": "y"}, "main""#);
     }),
     ("an install script", |p| {
-        p.edit("web/package.json", "\"test\"", "\"postinstall\"")
+        p.edit("web/package.json", "\"test\"", "\"postinstall\"");
     }),
     ("an npm-shrinkwrap.json", |p| {
-        p.write("web/npm-shrinkwrap.json", LOCK)
+        p.write("web/npm-shrinkwrap.json", LOCK);
     }),
     ("an .npmrc", |p| p.write("web/.npmrc", "legacy-peer-deps=true")),
     ("an .npmrc above", |p| p.write(".npmrc", "legacy-peer-deps=true")),
     ("a package above that has workspaces", |p| {
-        p.write("package.json", r#"{"workspaces": ["web"]}"#)
+        p.write("package.json", r#"{"workspaces": ["web"]}"#);
     }),
     ("a workspace's package.json", |p| {
-        p.edit("web/packages/w/package.json", "1.0.0", "1.0.1")
+        p.edit("web/packages/w/package.json", "1.0.0", "1.0.1");
     }),
     ("a linked package's package.json", |p| {
-        p.edit("lib/package.json", "1.0.0", "1.0.1")
+        p.edit("lib/package.json", "1.0.0", "1.0.1");
     }),
     ("a tarball in the tree", |p| {
-        p.write("web/vendor/t-1.0.0.tgz", "T")
+        p.write("web/vendor/t-1.0.0.tgz", "T");
     }),
     ("a directory that is copied", |p| {
-        p.write("web/vendor/d/index.js", "2")
+        p.write("web/vendor/d/index.js", "2");
     }),
     ("inputs", |p| p.spec.inputs.push("none".to_owned())),
 ];
@@ -116,17 +116,17 @@ const SAME: &[Change] = &[
         p.edit("web/package-lock.json", r#"{"name": "app""#, r#"{"name": "shop""#);
     }),
     ("a script that is not run", |p| {
-        p.edit("web/package.json", "jest", "vitest")
+        p.edit("web/package.json", "jest", "vitest");
     }),
     ("a workspace's script that is not run", |p| {
-        p.edit("web/packages/w/package.json", "jest", "vitest")
+        p.edit("web/packages/w/package.json", "jest", "vitest");
     }),
     ("a description", |p| {
-        p.edit("web/package.json", r#""d""#, r#""e""#)
+        p.edit("web/package.json", r#""d""#, r#""e""#);
     }),
     ("spaces", |p| p.edit("web/package-lock.json", ": ", " :  ")),
     ("a package above without workspaces", |p| {
-        p.write("package.json", "{}")
+        p.write("package.json", "{}");
     }),
     ("what it makes itself", |p| {
         p.write("web/node_modules/a/package.json", "{}");
@@ -180,7 +180,8 @@ fn answers(place: &Place) -> [bool; 2] {
 
 #[test]
 fn scripts_that_may_read_any_file_make_all_files_count() {
-    let cases: &[(&str, [bool; 2], fn(&mut Place))] = &[
+    type Case = (&'static str, [bool; 2], fn(&mut Place));
+    let cases: &[Case] = &[
         ("none", [false, false], |_| {}),
         ("postinstall", [true, false], |p| {
             p.edit(
@@ -204,7 +205,7 @@ fn scripts_that_may_read_any_file_make_all_files_count() {
             );
         }),
         ("a native addon", [true, false], |p| {
-            p.write("web/binding.gyp", "{}")
+            p.write("web/binding.gyp", "{}");
         }),
         ("no scripts run", [false, false], |p| {
             p.edit("web/package.json", r#""test": "jest""#, r#""postinstall": "x""#);

@@ -47,7 +47,7 @@ fn what_makes_another_key_and_what_does_not() {
                 fs::rename(p.at("web/in/a"), p.at("web/in/A")).unwrap();
             }),
             ("an input with a name that is no UTF-8", |p| {
-                p.write_bytes(b"web/in/\xff", b"")
+                p.write_bytes(b"web/in/\xff", b"");
             }),
             ("an input that is executable", |p| p.executable("web/lock")),
             ("an input that is a link", |p| {
@@ -56,8 +56,11 @@ fn what_makes_another_key_and_what_does_not() {
             }),
             ("other patterns", |p| p.spec.inputs.push("none".to_owned())),
             ("other outputs", |p| drop(p.spec.outputs.pop())),
+            ("one output for two", |p| {
+                p.spec.outputs = vec!["deps more".to_owned()]
+            }),
             ("an earlier layer among the inputs", |p| {
-                p.earlier.push(layer("k", &["web/in/made"]))
+                p.earlier.push(layer("k", &["web/in/made"]));
             }),
             ("the directory", |p| {
                 p.spec.dir = Some(path("lib"));
@@ -70,7 +73,7 @@ fn what_makes_another_key_and_what_does_not() {
             ("the order of the outputs", |p| p.spec.outputs.reverse()),
             ("what it makes itself", |p| p.write("web/deps/x", "")),
             ("an earlier layer elsewhere", |p| {
-                p.earlier.push(layer("k", &["web/other", "node_modules"]))
+                p.earlier.push(layer("k", &["web/other", "node_modules"]));
             }),
         ],
     );
