@@ -37,6 +37,15 @@ pub(super) fn key(mut gather: Gather<'_>, without: &[String]) -> Result<LayerKey
     }
     any |= follow(&mut gather, &gemfiles)?;
     gemspecs(&mut gather)?;
+    // A clone that stands in for a git source, and that no lockfile pins.
+    for (_, clone) in settings
+        .iter()
+        .filter(|(name, _)| name.starts_with("BUNDLE_LOCAL__"))
+    {
+        if let Some(path) = gather.path(clone) {
+            gather.below(Some(&path))?;
+        }
+    }
     let cache = setting("BUNDLE_CACHE_PATH");
     let listed = env_value(&gather.request.spec.env, "BUNDLE_CACHE_PATH").map(str::to_owned);
     for cache in [Some("vendor/cache".to_owned()), cache, listed]

@@ -105,10 +105,15 @@ fn a_gemfile_and_a_cache_that_the_config_names_count() {
     let mut place = place();
     place.write(
         ".bundle/config",
-        "---\nBUNDLE_GEMFILE: \"gemfiles/a.rb\"\nBUNDLE_CACHE_PATH: \"gems-cache\"\n",
+        "---\nBUNDLE_GEMFILE: \"gemfiles/a.rb\"\nBUNDLE_CACHE_PATH: \"gems-cache\"\nBUNDLE_LOCAL__RACK: clone\n",
     );
     place.track(".bundle/config");
-    for name in ["gemfiles/a.rb", "gemfiles/a.rb.lock", "gems-cache/x.gem"] {
+    for name in [
+        "gemfiles/a.rb",
+        "gemfiles/a.rb.lock",
+        "gems-cache/x.gem",
+        "clone/lib/rack.rb",
+    ] {
         let before = place.keys();
         place.write(name, "");
         assert_ne!(place.keys(), before, "{name}");

@@ -57,7 +57,7 @@ fn what_makes_another_key_and_what_does_not() {
             ("other patterns", |p| p.spec.inputs.push("none".to_owned())),
             ("other outputs", |p| drop(p.spec.outputs.pop())),
             ("one output for two", |p| {
-                p.spec.outputs = vec!["deps more".to_owned()]
+                p.spec.outputs = vec!["deps more".to_owned()];
             }),
             ("an earlier layer among the inputs", |p| {
                 p.earlier.push(layer("k", &["web/in/made"]));
