@@ -7,6 +7,8 @@
     reason = "test code: helpers outside of the test functions, too; one test runs itself again to measure its memory"
 )]
 
+#[path = "store/claims.rs"]
+mod claims;
 #[path = "store/conformance.rs"]
 mod conformance;
 #[path = "store/difference.rs"]
@@ -19,6 +21,8 @@ mod fetching;
 mod inputs;
 #[path = "store/interrupts.rs"]
 mod interrupts;
+#[path = "store/killed_difference.rs"]
+mod killed_difference;
 #[path = "store/kills.rs"]
 mod kills;
 #[path = "store/layered.rs"]
@@ -33,6 +37,8 @@ mod refusals;
 mod setup;
 #[path = "store/sharing.rs"]
 mod sharing;
+#[path = "store/stretched.rs"]
+mod stretched;
 
 use std::num::NonZeroUsize;
 

@@ -13,7 +13,7 @@ use super::setup::{Bench, artifact, directory, sdk_config};
 const CHILD: &str = "SHIPIT_TEST_KILLED_PUBLISH_OF";
 
 /// A store in the bucket's root, or in a directory.
-fn open(url: &str, endpoint: &str, access: &str, secret: &str) -> Store {
+pub fn open(url: &str, endpoint: &str, access: &str, secret: &str) -> Store {
     let mut s3 = S3Options::new(sdk_config(access, secret));
     s3.endpoint = Some(endpoint.to_owned());
     s3.part_size = 5 << 20;
@@ -78,7 +78,7 @@ async fn a_publish_that_is_killed_at_any_point_leaves_no_half_release() {
 }
 
 /// The artifact is there by then: what is killed is the publish.
-fn wait_ready(child: &mut std::process::Child) {
+pub fn wait_ready(child: &mut std::process::Child) {
     use std::io::{BufRead, BufReader};
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.map_while(Result::ok).any(|line| line.contains("ready")));

@@ -38,7 +38,7 @@ impl Put<'_> {
             Body::Part { path, range } => (path, range.start, range.end.saturating_sub(range.start)),
             Body::Bytes(bytes) => return self.all(body, bytes.len() as u64, options),
         };
-        let held = disjoint(held, size);
+        let held = disjoint(&self.there(held)?, size);
         // Without a digest nothing could be compared in the end.
         let Some(wanted) = options.sha256.as_deref().filter(|_| !held.is_empty()) else {
             return self.all(body, size, options);
@@ -62,6 +62,23 @@ impl Put<'_> {
         let key = self.key.to_owned();
         self.place.on_event.emit(Event::NotCopied { key, why });
         self.all(body, size, options)
+    }
+
+    /// The runs that are there. What is gone, or too short, is not copied from.
+    fn there(&self, held: &[Held]) -> Result<Vec<Held>, Error> {
+        let mut there = Vec::with_capacity(held.len());
+        for run in held {
+            let end = run.from.saturating_add(run.at.end.saturating_sub(run.at.start));
+            let path = self.place.root.join(&run.key);
+            if let Some(file) = read::open_regular(&path)? {
+                let metadata = file.metadata();
+                let metadata = metadata.map_err(|source| Error::io("read", &path, source))?;
+                if end <= metadata.len() {
+                    there.push(run.clone());
+                }
+            }
+        }
+        Ok(there)
     }
 
     /// All of it from the body.
