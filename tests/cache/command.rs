@@ -199,7 +199,7 @@ fn a_cache_that_cannot_be_written_to_can_be_looked_at() {
     small.read_only();
     assert_eq!(bench.shipit(&["list"]).ok().out().lines().count(), 2);
     assert!(bench.shipit(&["size"]).ok().out().starts_with("1 layer, "));
-    let _ = bench.shipit(&["verify"]).exits(11).says("not to be written");
+    let _ = bench.shipit(&["verify"]).exits(11).says("not to be written to");
     let ran = bench.shipit(&["prune", "--max-size", "0"]).exits(10);
     let _ = ran.says("Read-only file system").says("--cache-dir DIR");
 }

@@ -34,7 +34,7 @@ enum CacheCommand {
     Size,
     /// Read every layer whole and check it; remove what is damaged, and end with 11 when something is
     ///
-    /// A damaged layer that a running build uses stays, and is reported; verify again when the build has ended.
+    /// A damaged layer that a running build uses stays for now, but no other build takes it.
     Verify,
     /// Remove layers that were made too long ago, then what was not used for longest, until the rest fits
     ///

@@ -6,16 +6,16 @@
 //! that would have to stay for ever. The lock goes with its process, and an entry can be held where nothing can be written.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use shipit_artifact::sha256;
 
 use super::error::CacheError;
 use super::lock;
-use super::meta::{FRAMES, INDEX, LayerMeta, META, parse};
+use super::meta::{DAMAGED, FRAMES, INDEX, LayerMeta, META, parse};
 
 /// No meta.json is larger: a key of a whole repository's files is some megabytes.
 const LARGEST_META: u64 = 256 << 20;
@@ -57,6 +57,9 @@ pub(super) fn read_meta(dir: &Path) -> Result<Result<LayerMeta, String>, CacheEr
 /// What is checked at each use: that meta.json is whole and of this key, that both files have their sizes, and the index its
 /// digest. Reading the frames too would cost as much as what the cache spares.
 pub(super) fn check(dir: &Path, key: &str) -> Result<Result<LayerMeta, String>, CacheError> {
+    if let Some(why) = marked(dir) {
+        return Ok(Err(why));
+    }
     let meta = match read_meta(dir)? {
         Ok(meta) => meta,
         Err(why) => return Ok(Err(why)),
@@ -98,6 +101,22 @@ pub(super) fn read_index(meta: &LayerMeta) -> Result<Result<Vec<u8>, String>, Ca
     } else {
         Err(format!("{INDEX} does not have the digest that {META} says"))
     })
+}
+
+/// Marks the entry that `handle` is open on: it is damaged, and cannot be taken away yet. Where nothing can be written, the
+/// next one that reads it sees the damage again.
+pub(super) fn mark(handle: &File, why: &str) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o666);
+    if let Ok(file) = rustix::fs::openat(handle, DAMAGED, flags, mode) {
+        let _ = File::from(file).write_all(why.as_bytes());
+    }
+}
+
+/// Why the entry at `dir` is marked as damaged, if it is.
+pub(super) fn marked(dir: &Path) -> Option<String> {
+    let why = fs::read(dir.join(DAMAGED)).ok()?;
+    Some(String::from_utf8_lossy(&why).into_owned())
 }
 
 /// Whether a failed read says that the entry is damaged: something of it is missing or is no file, or the disk cannot give it

@@ -78,14 +78,15 @@ impl CachedLayer {
     }
 
     /// Removes it from the cache: something that reads more of it than [`LayerCache::find`] does saw that it is damaged.
-    /// When another build holds it, it stays until that one ends; what [`Turn::keep`](crate::Turn::keep) is given meanwhile
-    /// serves its own build.
+    /// When somebody else holds it (this build in another value, or another build), it stays, but is no hit any more, and
+    /// [`Turn::keep`](crate::Turn::keep) replaces it.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn discard(self) -> Result<(), CacheError> {
         if self.aside.is_none() {
-            self.cache.take_away(&self.dir, &self.handle)?;
+            let why = "its frames or files are not what its index says";
+            self.cache.take_away_damaged(&self.dir, &self.handle, why)?;
         }
         Ok(())
     }

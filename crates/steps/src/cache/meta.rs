@@ -16,6 +16,9 @@ pub(super) const FRAMES: &str = "frames";
 pub(super) const INDEX: &str = "index";
 pub(super) const META: &str = "meta.json";
 
+/// A file that says in words why the entry must not be used: damage that was seen while somebody else held it.
+pub(super) const DAMAGED: &str = "damaged";
+
 /// Which of a step's trees a layer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

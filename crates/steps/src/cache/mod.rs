@@ -122,18 +122,20 @@ impl LayerCache {
         let Some(handle) = entry::hold(&dir)? else {
             return Ok(Found::Miss);
         };
-        let why = match entry::check(&dir, &key.key)? {
-            Ok(meta) => match age.exceeded_by(meta.made) {
-                None => {
-                    entry::touch(&handle);
-                    return Ok(Found::Hit(Box::new(self.layer(meta, dir, handle))));
-                }
-                Some(why) => why,
-            },
-            Err(why) => format!("it is damaged: {why}"),
+        let meta = match entry::check(&dir, &key.key)? {
+            Ok(meta) => meta,
+            Err(why) => {
+                self.take_away_damaged(&dir, &handle, &why)?;
+                let why = format!("it is damaged: {why}");
+                return Ok(Found::Removed { why });
+            }
         };
-        self.take_away(&dir, &handle)?;
-        Ok(Found::Removed { why })
+        if let Some(why) = age.exceeded_by(meta.made) {
+            self.take_away(&dir, &handle)?;
+            return Ok(Found::Removed { why });
+        }
+        entry::touch(&handle);
+        Ok(Found::Hit(Box::new(self.layer(meta, dir, handle))))
     }
 
     /// Waits until nobody else builds this key. Look again by [`LayerCache::find`] when it was [waited](Turn::waited) for. Who
@@ -241,7 +243,7 @@ impl LayerCache {
     /// Takes the entry away that `handle` is open on, unless somebody else holds it. A share that the handle has is lost.
     fn take_away(&self, dir: &Path, handle: &File) -> Result<Taken, CacheError> {
         let changes = self.changes()?;
-        let (taken, moved) = self.move_aside(dir, handle)?;
+        let (taken, moved) = self.move_aside(dir, handle, false)?;
         drop(changes);
         if let Some(moved) = moved {
             // Out of everybody's way. What stays of it is left over, and swept later.
@@ -250,13 +252,28 @@ impl LayerCache {
         Ok(taken)
     }
 
-    /// Under the lock on all changes: renames the entry, so that it is gone at once.
-    fn move_aside(&self, dir: &Path, handle: &File) -> Result<(Taken, Option<PathBuf>), CacheError> {
+    /// As `take_away`, for an entry that must not be used again even when somebody holds it now.
+    fn take_away_damaged(&self, dir: &Path, handle: &File, why: &str) -> Result<Taken, CacheError> {
+        let taken = self.take_away(dir, handle)?;
+        if taken == Taken::Held {
+            entry::mark(handle, why);
+        }
+        Ok(taken)
+    }
+
+    /// Under the lock on all changes: renames the entry, so that it is gone at once; one that somebody holds only when it is
+    /// asked for.
+    fn move_aside(
+        &self,
+        dir: &Path,
+        handle: &File,
+        held_too: bool,
+    ) -> Result<(Taken, Option<PathBuf>), CacheError> {
         let failed = |source| CacheError::io("remove", dir, source);
         if !lock::is_at(handle, dir).map_err(failed)? {
             return Ok((Taken::Gone, None));
         }
-        if !lock::try_alone(handle).map_err(failed)? {
+        if !lock::try_alone(handle).map_err(failed)? && !held_too {
             return Ok((Taken::Held, None));
         }
         use std::os::unix::fs::MetadataExt as _;
@@ -269,14 +286,15 @@ impl LayerCache {
         Ok((Taken::Away, Some(moved)))
     }
 
-    /// Renames what was made to its place. `false` when a build holds another entry there, which stays.
+    /// Renames what was made to its place. `false` when a build holds another entry there, which stays, unless it is known to
+    /// be damaged: then what was made is what its holder needs, too.
     fn put(&self, made: &Path, dir: &Path) -> Result<bool, CacheError> {
         let parent = dir.parent().unwrap_or(&self.dir);
         fs::create_dir_all(parent).map_err(|source| CacheError::io("make the directory", parent, source))?;
         let changes = self.changes()?;
         let mut old = None;
         match File::open(dir) {
-            Ok(handle) => match self.move_aside(dir, &handle)? {
+            Ok(handle) => match self.move_aside(dir, &handle, entry::marked(dir).is_some())? {
                 (Taken::Held, _) => return Ok(false),
                 (_, moved) => old = moved,
             },

@@ -35,7 +35,7 @@ pub struct CacheEntry {
     pub in_use: bool,
     /// What it holds; `None` when that cannot be read.
     pub layer: Option<CacheEntryLayer>,
-    /// What is wrong with it, as far as its meta data tell.
+    /// What is wrong with it, as far as its meta data tell, or as a build saw.
     pub damage: Option<String>,
 }
 
@@ -162,10 +162,10 @@ impl LayerCache {
         };
         let mut left = Vec::new();
         for looked in self.look()? {
-            let made = looked.entry.layer.as_ref().map(|layer| layer.made);
-            let why = match made {
-                None => Some(Why::Damaged),
-                Some(made) => age.exceeded_by(made).map(|_| Why::Age),
+            let entry = &looked.entry;
+            let why = match &entry.layer {
+                Some(layer) if entry.damage.is_none() => age.exceeded_by(layer.made).map(|_| Why::Age),
+                _ => Some(Why::Damaged),
             };
             match why {
                 Some(why) => self.remove(looked, why, &mut pruned, &mut left)?,
@@ -231,7 +231,7 @@ impl LayerCache {
         for (key, dir) in self.entries()? {
             let used = entry::used(&dir);
             let (layer, damage) = match entry::read_meta(&dir)? {
-                Ok(meta) if meta.key.key == key => (Some(layer(&meta)), None),
+                Ok(meta) if meta.key.key == key => (Some(layer(&meta)), entry::marked(&dir)),
                 Ok(meta) => (None, Some(format!("it is of the key {}", meta.key.key))),
                 Err(why) => (None, Some(why)),
             };

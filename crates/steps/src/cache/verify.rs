@@ -122,11 +122,11 @@ impl LayerCache {
                 key: key.to_owned(),
                 app,
                 step,
-                why,
                 // Where it cannot be removed, the next build that uses it says why.
                 removed: self
-                    .take_away(dir, &handle)
+                    .take_away_damaged(dir, &handle, &why)
                     .is_ok_and(|taken| taken != Taken::Held),
+                why,
             });
         }
         Ok(verified)

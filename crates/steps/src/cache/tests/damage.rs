@@ -133,9 +133,30 @@ fn what_is_in_use_is_reported_and_stays() {
     flip(&bench, "frames");
     let verified = verify(&bench);
     assert!(!verified.damaged[0].removed);
+    assert!(bench.removed("one").contains("digest"));
     drop(held);
     assert!(verify(&bench).damaged[0].removed);
     assert_eq!(verify(&bench), Verified::default());
+}
+
+#[test]
+fn damage_that_is_seen_while_it_is_held_is_no_hit_any_more_and_replaced() {
+    let bench = Bench::new();
+    drop(bench.build("one", &noise(100_000)));
+    flip(&bench, "frames");
+    // As a build does: held since it was found, and once more when it is placed.
+    let (held, placed) = (bench.hit("one"), bench.hit("one"));
+    assert!(place(&placed, &bench.workspace("tree")).is_err());
+    placed.discard().unwrap();
+    assert!(bench.entry("one").exists());
+    assert!(bench.removed("one").contains("not what its index says"));
+    assert!(bench.cache.list().unwrap()[0].damage.is_some());
+    let made = bench.build("one", &noise(100_000));
+    assert_eq!(made.dir(), bench.entry("one"));
+    place(&bench.hit("one"), &bench.workspace("again")).unwrap();
+    drop((held, made));
+    assert_eq!(verify(&bench).damaged, []);
+    assert_eq!(bench.left_over(), [] as [PathBuf; 0]);
 }
 
 #[test]
