@@ -1,5 +1,5 @@
 //! Assembles an artifact: the sealed layers one after the other, then the code, then the record beside it. The code is
-//! listed and compressed while the layers are loaded and copied.
+//! compressed while the layers' indexes are loaded and their frames copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,6 @@ use crate::partial::{Partial, write_whole};
 use crate::path::EntryPath;
 use crate::record::{Record, RecordDraft, RecordLayer};
 use crate::reuse::Older;
-use crate::tree::TreeEntry;
 
 /// Writes the artifact, its indexes and last its record into `out_dir`, and names them by their digests:
 /// `<sha256>.tar.zst` or `.tar.gz`, `indexes/<index sha256>`, `<sha256>.json`. Nothing of it is seen before it is whole.
@@ -34,11 +33,65 @@ pub fn assemble(
     options: &PackOptions<'_>,
 ) -> Result<Artifact, Error> {
     check_kinds(layers, code, options)?;
-    let (sealed, mut entries) = load_and_list(layers, code, options)?;
-    let claims: Vec<(&str, Vec<EntryPath>)> = layers
+    let load_all = || layers.iter().map(load).collect::<Result<Vec<_>, _>>();
+    let write = || write_body(layers, code, out_dir, options);
+    let (indexes, body) = if options.jobs.get() == 1 || layers.is_empty() {
+        (load_all(), write())
+    } else {
+        beside(load_all, write)
+    };
+    let (mut indexes, body) = (indexes?, body?);
+    indexes.push(body.code_index);
+    let (partial, digest, size) = body.out.finish();
+    let record = Record {
+        format: FORMAT_VERSION,
+        app: draft.app,
+        revision: draft.revision,
+        compression: options.compression,
+        sha256: digest.to_string(),
+        size,
+        layers: body.rows,
+        steps: draft.steps,
+        tools: draft.tools,
+    };
+    options.check_cancel()?;
+    finish(partial, record, indexes, out_dir, options)
+}
+
+/// Does one thing in a thread of its own, where there can be one, and the other in this one.
+fn beside<A: Send, B>(one: impl Fn() -> A + Sync, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("index".to_owned());
+        let thread = thread.spawn_scoped(scope, &one);
+        let other = other();
+        match thread.map(ScopedJoinHandle::join) {
+            Ok(Ok(one)) => (one, other),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => (one(), other),
+        }
+    })
+}
+
+/// An artifact's bytes, without a name yet.
+struct Body {
+    out: Sha256Writer<Partial>,
+    /// The layers' rows of the record, the code's last.
+    rows: Vec<RecordLayer>,
+    /// The code's index as stored.
+    code_index: Vec<u8>,
+}
+
+/// Writes the layers and the code. That the layers' indexes name the paths which the layers claim is [`load`]'s to check.
+fn write_body(
+    layers: &[SealedLayer],
+    code: &LayerPlan<'_>,
+    out_dir: &Path,
+    options: &PackOptions<'_>,
+) -> Result<Body, Error> {
+    let mut entries = list(code, options)?;
+    let claims: Vec<(&str, &[EntryPath])> = layers
         .iter()
-        .zip(&sealed)
-        .map(|(layer, loaded)| (layer.name.as_str(), loaded.claims.clone()))
+        .map(|layer| (layer.name.as_str(), layer.paths_claimed.as_slice()))
         .collect();
     check_claims(&claims, &code.name, &entries)?;
     add_parents(&mut entries, &claims);
@@ -58,50 +111,12 @@ pub fn assemble(
             .map(|rows| (rows, out.written()))
     };
     let (packed, (mut rows, offset)) = pack(&packing, &mut out, options, copy)?;
-    let (row, stored) = code_row(code, &packed, offset, &path)?;
+    let (row, code_index) = code_row(code, &packed, offset, &path)?;
     rows.push(row);
-    let (partial, digest, size) = out.finish();
-    let record = Record {
-        format: FORMAT_VERSION,
-        app: draft.app,
-        revision: draft.revision,
-        compression: options.compression,
-        sha256: digest.to_string(),
-        size,
-        layers: rows,
-        steps: draft.steps,
-        tools: draft.tools,
-    };
-    let indexes = sealed
-        .into_iter()
-        .map(|loaded| loaded.stored)
-        .chain([stored])
-        .collect();
-    options.check_cancel()?;
-    finish(partial, record, indexes, out_dir, options)
-}
-
-/// Loads the sealed layers' indexes while the code is listed.
-fn load_and_list(
-    layers: &[SealedLayer],
-    code: &LayerPlan<'_>,
-    options: &PackOptions<'_>,
-) -> Result<(Vec<Loaded>, Vec<TreeEntry>), Error> {
-    let load_all = || layers.iter().map(load).collect::<Result<Vec<_>, _>>();
-    if options.jobs.get() == 1 || layers.is_empty() {
-        return Ok((load_all()?, list(code, options)?));
-    }
-    thread::scope(|scope| {
-        let loading = thread::Builder::new()
-            .name("index".to_owned())
-            .spawn_scoped(scope, load_all);
-        let entries = list(code, options);
-        let sealed = match loading.map(ScopedJoinHandle::join) {
-            Ok(Ok(sealed)) => sealed,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(_) => load_all(),
-        };
-        Ok((sealed?, entries?))
+    Ok(Body {
+        out,
+        rows,
+        code_index,
     })
 }
 
@@ -155,16 +170,8 @@ fn check_kinds(layers: &[SealedLayer], code: &LayerPlan<'_>, options: &PackOptio
     Ok(())
 }
 
-/// What is needed of a sealed layer's index.
-struct Loaded {
-    /// Its topmost paths.
-    claims: Vec<EntryPath>,
-    /// Its stored bytes.
-    stored: Vec<u8>,
-}
-
-/// A sealed layer's index, checked against what was said of it.
-fn load(layer: &SealedLayer) -> Result<Loaded, Error> {
+/// A sealed layer's index as stored, checked against what was said of it.
+fn load(layer: &SealedLayer) -> Result<Vec<u8>, Error> {
     let stored = fs::read(&layer.index).map_err(|source| Error::io("read", &layer.index, source))?;
     let differs = |why: &str| Error::Differs {
         path: layer.index.clone(),
@@ -180,8 +187,10 @@ fn load(layer: &SealedLayer) -> Result<Loaded, Error> {
     if index.size() != layer.size || index.kind() != layer.kind || index.compression() != layer.compression {
         return Err(differs("it belongs to another layer"));
     }
-    let claims = topmost(index.entries().iter().map(|entry| &entry.path));
-    Ok(Loaded { claims, stored })
+    if topmost(index.entries().iter().map(|entry| &entry.path)) != layer.paths_claimed {
+        return Err(differs("its paths are not those that the layer claims"));
+    }
+    Ok(stored)
 }
 
 fn finish(

@@ -67,7 +67,7 @@ pub(crate) fn topmost<'a>(paths: impl Iterator<Item = &'a EntryPath>) -> Vec<Ent
 
 /// Refuses, by name, a path that two layers hold. `sealed` has each layer's name and its topmost paths.
 pub(crate) fn check_claims(
-    sealed: &[(&str, Vec<EntryPath>)],
+    sealed: &[(&str, &[EntryPath])],
     code: &str,
     entries: &[TreeEntry],
 ) -> Result<(), Error> {
@@ -80,7 +80,7 @@ pub(crate) fn check_claims(
         })
     };
     for (name, claims) in sealed {
-        for path in claims {
+        for path in *claims {
             if let Some(first) = owners.insert(path.as_bytes(), name) {
                 return twice(path, first, name);
             }
@@ -88,7 +88,7 @@ pub(crate) fn check_claims(
     }
     let mut above: HashMap<&[u8], &str> = HashMap::new();
     for (name, claims) in sealed {
-        for path in claims {
+        for path in *claims {
             for parent in prefixes(path.as_bytes()).filter(|prefix| *prefix != path.as_bytes()) {
                 if let Some(first) = owners.get(parent) {
                     return twice(path, first, name);
@@ -112,9 +112,9 @@ pub(crate) fn check_claims(
 
 /// Adds the directories that hold the layers' paths to the code where nothing lists them yet, so that every directory
 /// of the artifact has an entry with mode and time.
-pub(crate) fn add_parents(entries: &mut Vec<TreeEntry>, sealed: &[(&str, Vec<EntryPath>)]) {
+pub(crate) fn add_parents(entries: &mut Vec<TreeEntry>, sealed: &[(&str, &[EntryPath])]) {
     let listed: HashSet<&[u8]> = entries.iter().map(|entry| entry.path.as_bytes()).collect();
-    let claims = sealed.iter().flat_map(|(_, claims)| claims);
+    let claims = sealed.iter().flat_map(|(_, claims)| *claims);
     let mut missing: HashSet<EntryPath> = HashSet::new();
     for path in claims.chain(entries.iter().map(|entry| &entry.path)) {
         let mut parent = path.parent();
@@ -177,12 +177,10 @@ mod tests {
 
     #[test]
     fn a_path_belongs_to_one_layer() {
-        let sealed = |a: &[&str], b: &[&str]| {
-            let paths = |list: &[&str]| list.iter().map(|text| path(text)).collect::<Vec<_>>();
-            vec![("bundle", paths(a)), ("npm", paths(b))]
-        };
+        let paths = |list: &[&str]| list.iter().map(|text| path(text)).collect::<Vec<_>>();
         let refused = |a: &[&str], b: &[&str], code: &[TreeEntry]| {
-            check_claims(&sealed(a, b), "code", code)
+            let (a, b) = (paths(a), paths(b));
+            check_claims(&[("bundle", &a), ("npm", &b)], "code", code)
                 .err()
                 .map(|error| error.to_string())
         };
@@ -215,7 +213,7 @@ mod tests {
         let mut entries = vec![file("a/b/c"), directory("vendor")];
         add_parents(
             &mut entries,
-            &[("npm", vec![path("vendor/x/y")]), ("go", vec![path("top")])],
+            &[("npm", &[path("vendor/x/y")]), ("go", &[path("top")])],
         );
         let paths: Vec<_> = entries.iter().map(|entry| entry.path.to_string()).collect();
         assert_eq!(paths, ["a", "a/b", "a/b/c", "vendor", "vendor/x"]);

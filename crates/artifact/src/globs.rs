@@ -20,6 +20,8 @@ pub struct GlobError {
 /// Compiled patterns.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Globs {
+    /// Whether there is any pattern.
+    any: bool,
     names: GlobSet,
     directory_names: GlobSet,
     paths: GlobSet,
@@ -62,6 +64,7 @@ impl Globs {
         };
         let [names, directory_names, paths, directory_paths] = &builders;
         Ok(Self {
+            any: !patterns.is_empty(),
             names: build(names)?,
             directory_names: build(directory_names)?,
             paths: build(paths)?,
@@ -72,6 +75,9 @@ impl Globs {
     /// Whether a path is left out. What lies beneath a directory that is left out is not asked for.
     pub(crate) fn matches(&self, path: &EntryPath, directory: bool) -> bool {
         use std::os::unix::ffi::OsStrExt;
+        if !self.any {
+            return false;
+        }
         let name = std::ffi::OsStr::from_bytes(path.file_name());
         self.names.is_match(name)
             || self.paths.is_match(path.as_path())

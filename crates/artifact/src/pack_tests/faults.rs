@@ -88,6 +88,84 @@ fn layers_that_overlap_or_stand_wrong_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Config);
 }
 
+/// What a layer says of itself is compared with its index, and its frames with its digest.
+#[test]
+fn a_layer_that_is_not_what_it_says_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = AtomicBool::new(false);
+    let plan = |kind, tree, mtime| LayerPlan {
+        name: "layer".to_owned(),
+        kind,
+        key: None,
+        tree,
+        mtime,
+        level: 1,
+    };
+    let (dependencies, code) = (dependencies(), code());
+    let (first, second) = (
+        plan(
+            LayerKind::Dependencies,
+            &dependencies as &dyn Tree,
+            Mtime::FromContent,
+        ),
+        MemoryTree::default().file("other/x", noise(1, 3_000_000)),
+    );
+    let second = plan(LayerKind::Dependencies, &second, Mtime::FromContent);
+    let code = plan(LayerKind::Code, &code, Mtime::Fixed(7));
+    for jobs in [1, 3] {
+        let options = PackOptions {
+            compression: Compression::Zstd,
+            jobs: NonZeroUsize::new(jobs).unwrap(),
+            cancel: &cancel,
+            on_event: &|_| {},
+        };
+        let sealed =
+            [&first, &second].map(|plan| seal_layer(plan, &dir.path().join("sealed"), &options).unwrap());
+        let assembled = |layers: &[crate::SealedLayer]| {
+            let draft = RecordDraft {
+                app: "shop".into(),
+                revision: "0".repeat(40),
+                steps: vec![],
+                tools: vec![],
+            };
+            assemble(layers, &code, draft, &dir.path().join("artifacts"), &options)
+        };
+        let whole = assembled(&sealed).unwrap();
+        whole.verify(&cancel).unwrap();
+        assert_eq!(whole.record.layers.len(), 3);
+        fs::remove_dir_all(dir.path().join("artifacts")).unwrap();
+        for number in 0..2 {
+            let refused = |change: &dyn Fn(&mut crate::SealedLayer)| {
+                let mut layers = sealed.clone();
+                change(&mut layers[number]);
+                let error = assembled(&layers).unwrap_err();
+                assert!(matches!(error, Error::Differs { .. }), "{error}");
+                let left = fs::read_dir(dir.path().join("artifacts")).unwrap().count();
+                assert_eq!(left, 0);
+                error.to_string()
+            };
+            let why = refused(&|layer| layer.paths_claimed.push(path("zzz")));
+            assert!(
+                why.ends_with("its paths are not those that the layer claims"),
+                "{why}"
+            );
+            let why = refused(&|layer| layer.size += 1);
+            assert!(
+                why.ends_with("it belongs to another layer") || why.ends_with("since it was sealed"),
+                "{why}"
+            );
+            let frames = fs::read(&sealed[number].frames).unwrap();
+            let mut damaged = frames.clone();
+            damaged[frames.len() / 2] ^= 1;
+            for wrong in [&damaged[..], &frames[1..], &[&frames[..], b"x"].concat()] {
+                fs::write(&sealed[number].frames, wrong).unwrap();
+                assert!(refused(&|_| {}).ends_with("it changed since it was sealed"));
+            }
+            fs::write(&sealed[number].frames, &frames).unwrap();
+        }
+    }
+}
+
 #[test]
 fn an_empty_tree_and_a_directory_on_disk() {
     let dir = tempfile::tempdir().unwrap();
