@@ -141,8 +141,9 @@ fn verify(dir: &Path, context: &Context) -> Result<()> {
         ),
     );
     Err(if in_use {
-        error
-            .hint("what could not be removed is in use, or not to be written to: verify again when no build runs")
+        error.hint(
+            "what could not be removed is in use, or not to be written to: verify again when no build runs",
+        )
     } else {
         error.hint(format!(
             "{removed} removed, and the next build makes {} again; when it happens again, look at the disk",
