@@ -41,8 +41,8 @@ enum Trouble {
     Fatal(Error),
     /// Sending all of it may do.
     NotCopied(String),
-    /// The server gives the whole source's checksum for a part of it.
-    SumsOfWhole,
+    /// The server gives no checksum of copied parts, or that of the whole source for a part of it.
+    NoPartSums,
 }
 
 impl From<Error> for Trouble {
@@ -108,7 +108,7 @@ impl S3 {
                 key: key.to_owned(),
                 why,
             }),
-            Some(Trouble::SumsOfWhole) | None => {}
+            Some(Trouble::NoPartSums) | None => {}
         }
         self.put_all(key, body, size, options, sent).await
     }
@@ -160,10 +160,10 @@ impl S3 {
     /// Nothing when it has to be begun anew too often.
     async fn compose_new(&self, job: &Job<'_>, body: &Body) -> Result<Option<Put>, Trouble> {
         for _ in 0..ROUNDS {
-            let summed = !self.inner.sums_of_whole.load(Ordering::Relaxed);
+            let summed = !self.inner.no_part_sums.load(Ordering::Relaxed);
             let created = match self.compose(job, summed).await {
-                Err(Trouble::SumsOfWhole) if summed => {
-                    self.inner.sums_of_whole.store(true, Ordering::Relaxed);
+                Err(Trouble::NoPartSums) if summed => {
+                    self.inner.no_part_sums.store(true, Ordering::Relaxed);
                     self.compose(job, false).await?
                 }
                 other => other?,

@@ -49,8 +49,8 @@ struct Inner {
     on_event: OnEvent,
     conditions: Conditions,
     unverified_said: AtomicBool,
-    /// Whether the server takes a copied part's checksum for that of the whole object which it is copied from.
-    sums_of_whole: AtomicBool,
+    /// Whether the server is known to give no checksum of copied parts, or that of the whole source.
+    no_part_sums: AtomicBool,
     underway: underway::Underway,
 }
 
@@ -108,7 +108,7 @@ impl S3 {
             on_event,
             conditions: Conditions(AtomicU8::new(Conditions::UNKNOWN)),
             unverified_said: AtomicBool::new(false),
-            sums_of_whole: AtomicBool::new(false),
+            no_part_sums: AtomicBool::new(false),
             underway: underway::Underway::default(),
         };
         Ok(Self {

@@ -90,8 +90,8 @@ impl S3 {
             let (part, len) = done
                 .map_err(|source| Error::Task { source })?
                 .map_err(Error::from)?;
-            if summed && job.sums_of_whole(&part) {
-                return Err(Trouble::SumsOfWhole);
+            if summed && !job.has_own_sum(&part) {
+                return Err(Trouble::NoPartSums);
             }
             copied += len;
             parts.push(part);
@@ -126,26 +126,24 @@ impl S3 {
         summed: bool,
     ) -> Result<CompletedPart, Trouble> {
         let place = place_of(part.number);
-        let lies = || {
-            let from = match &job.plan.parts[place] {
-                Part::Copied(held) => self.url_of(&held.key),
-                Part::Own(_) => self.url_of(job.key),
-            };
-            Trouble::NotCopied(format!("{from} does not hold the bytes that it should hold"))
+        let from = match &job.plan.parts[place] {
+            Part::Copied(held) => self.url_of(&held.key),
+            Part::Own(_) => self.url_of(job.key),
         };
         let sum = &sums.parts[place];
-        if !summed {
-            return if has_md5(part.etag.as_deref(), sum) {
-                Ok(part.completed(None))
-            } else {
-                Err(lies())
-            };
-        }
         let crc = encode(sum.crc);
-        match &part.crc {
-            Some(told) if *told != crc => Err(lies()),
-            _ => Ok(part.completed(Some(crc))),
+        if summed && part.crc.as_ref() == Some(&crc) {
+            return Ok(part.completed(Some(crc)));
         }
+        if !summed && has_md5(part.etag.as_deref(), sum) {
+            return Ok(part.completed(None));
+        }
+        // An etag that is no MD5 tells nothing of the bytes.
+        Err(Trouble::NotCopied(if summed || is_md5(part.etag.as_deref()) {
+            format!("{from} does not hold the bytes that it should hold")
+        } else {
+            format!("the server tells no checksum of what was copied from {from}")
+        }))
     }
 
     /// The own parts, several at once, each read when it is its turn.
@@ -208,16 +206,15 @@ struct OwnPart {
 }
 
 impl Job<'_> {
-    /// Whether the server gave the checksum of all that a part was copied from, though it is only some of it.
-    fn sums_of_whole(&self, part: &CopiedPart) -> bool {
+    /// Whether the server gave a checksum of the part, and not that of all that it was copied from.
+    fn has_own_sum(&self, part: &CopiedPart) -> bool {
         let Some(Part::Copied(held)) = self.plan.parts.get(place_of(part.number)) else {
             return false;
         };
-        let Some(source) = self.sources.get(&held.key) else {
-            return false;
-        };
-        let some = held.at.end - held.at.start < source.size;
-        some && part.crc.is_some() && part.crc == source.crc
+        let source = self.sources.get(&held.key);
+        let some = source.is_some_and(|source| held.at.end - held.at.start < source.size);
+        let of_whole = some && part.crc.as_ref() == source.and_then(|source| source.crc.as_ref());
+        part.crc.is_some() && !of_whole
     }
 }
 
@@ -234,4 +231,10 @@ fn place_of(number: i32) -> usize {
 fn has_md5(etag: Option<&str>, sum: &PartSum) -> bool {
     let told = etag.map(|etag| etag.trim_matches('"').to_ascii_lowercase());
     told.is_some() && told == sum.md5
+}
+
+/// Whether an etag looks like an MD5.
+fn is_md5(etag: Option<&str>) -> bool {
+    etag.map(|etag| etag.trim_matches('"'))
+        .is_some_and(|etag| etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
