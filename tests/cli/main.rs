@@ -9,6 +9,7 @@
 mod bad_input;
 mod cached;
 mod edits;
+mod explained;
 mod faults;
 mod history;
 mod kicks;

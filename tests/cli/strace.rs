@@ -14,10 +14,18 @@ const CALLS: &str = "rename,renameat,renameat2,link,linkat,symlink,symlinkat,unl
 /// A call to be killed at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
-    /// The path that it names, as the program gave it: relative to a directory that it holds open, maybe.
-    pub path: String,
+    /// The path that it names, as the program gave it: relative to a directory that it holds open, maybe. Of several, the
+    /// first that is named counts.
+    pub paths: Vec<String>,
     /// For the target of a `rename`, which strace does not find by its path: which rename of its thread it is.
     nth: Option<u32>,
+}
+
+impl Point {
+    /// The first call that names one of these.
+    pub fn at(paths: Vec<String>) -> Self {
+        Point { paths, nth: None }
+    }
 }
 
 /// The points of a run to its end, in the order of their calls.
@@ -44,13 +52,13 @@ pub fn points(project: &Project, args: &[&str]) -> Vec<Point> {
             // A thread that comes to its own rename of that number earlier would be the one that is killed.
             if reached.insert(*count) {
                 found.extend(paths.last().map(|path| Point {
-                    path: path.clone(),
+                    paths: vec![path.clone()],
                     nth: Some(*count),
                 }));
             }
         } else if !line.contains("= -1 ") {
             let new = paths.into_iter().filter(|path| seen.insert(path.clone()));
-            found.extend(new.map(|path| Point { path, nth: None }));
+            found.extend(new.map(|path| Point::at(vec![path])));
         }
     }
     found
@@ -76,12 +84,10 @@ pub fn killed_at(project: &Project, args: &[&str], point: &Point) -> Ran {
             "-e",
             &format!("inject=rename:signal=KILL:when={nth}"),
         ]),
-        None => cmd.args(["-e", &format!("trace={CALLS}")]).args([
-            "-e",
-            &format!("inject={CALLS}:signal=KILL"),
-            "-P",
-            &point.path,
-        ]),
+        None => cmd
+            .args(["-e", &format!("trace={CALLS}")])
+            .args(["-e", &format!("inject={CALLS}:signal=KILL")])
+            .args(point.paths.iter().flat_map(|path| ["-P", path])),
     };
     project.surround(cmd.arg(binary()).args(args)).run()
 }
