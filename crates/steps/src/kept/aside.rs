@@ -103,17 +103,20 @@ fn with_permission(
     result
 }
 
-/// Deletes all old files in `dir`, also those of processes that were killed.
+/// Deletes all old files in `dir`, also those of processes that were killed. What cannot be deleted does not keep the rest;
+/// the first of it is the error.
 pub(super) fn remove_all(dir: &Path) -> Result<(), KeptError> {
     let failed = |error| KeptError::io("list", dir, error);
+    let mut first = Ok(());
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             let path = entry.path();
-            remove(&path).map_err(|error| KeptError::io("remove", &path, error))?;
+            let removed = remove(&path).map_err(|error| KeptError::io("remove", &path, error));
+            first = first.and(removed);
         }
     }
-    Ok(())
+    first
 }
 
 /// Removes whatever lies at the path, directories that may not be written to or read included.
@@ -122,23 +125,27 @@ fn remove(path: &Path) -> io::Result<()> {
         return fs::remove_file(path);
     }
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            make_writable(path)?;
-            fs::remove_dir_all(path)
-        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => remove_by_entry(path),
         result => result,
     }
 }
 
-fn make_writable(directory: &Path) -> io::Result<()> {
-    fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+/// Opens each directory before it is looked into, and goes on where something cannot be removed: another user's files, for
+/// example. The first error counts.
+fn remove_by_entry(directory: &Path) -> io::Result<()> {
+    // When this fails, the next calls say why.
+    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
+    let mut first = Ok(());
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
+        let removed = if entry.file_type()?.is_dir() {
+            remove_by_entry(&entry.path())
+        } else {
+            fs::remove_file(entry.path())
+        };
+        first = first.and(removed);
     }
-    Ok(())
+    first.and(fs::remove_dir(directory))
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ pub(super) fn decode_layer(stored: &[u8]) -> Result<Layer, String> {
 }
 
 fn wrong() -> String {
-    "it contradicts itself".to_owned()
+    "its state contradicts itself".to_owned()
 }
 
 struct Writer(Vec<u8>);
@@ -189,13 +189,13 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn open(stored: &'a [u8]) -> Result<Self, String> {
-        let body = stored.len().checked_sub(DIGEST).ok_or("it is cut off")?;
+        let body = stored.len().checked_sub(DIGEST).ok_or("its state is cut off")?;
         let (body, digest) = stored.split_at(body);
         let rest = body
             .strip_prefix(MAGIC)
-            .ok_or("it is of another version of shipit, or no state at all")?;
+            .ok_or("its state is of another version of shipit, or none at all")?;
         if sha256(body).as_bytes() != digest {
-            return Err("its bytes were changed".to_owned());
+            return Err("its state is damaged".to_owned());
         }
         Ok(Self { rest })
     }

@@ -60,6 +60,11 @@ impl KeptError {
         }
     }
 
+    /// Whether the file system denied a permission.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io {
             action,

@@ -1,7 +1,7 @@
 //! Layers in a kept tree, and what steps do outside of theirs.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 
 use super::test_tree::{Asked, Case, TestTree, file, paths, without_root};
 use super::{InPlace, KeptError};
@@ -78,7 +78,7 @@ fn layers_that_stand_as_they_were_left_stay_and_what_is_not_theirs_goes() {
             fs::create_dir_all(case.at(dir)).unwrap();
             fs::write(case.at(dir).join("file"), "1").unwrap();
         }
-        fs::set_permissions(case.at("web/node_modules/.cache"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(case.at("web/node_modules/.cache"), Permissions::from_mode(0o000)).unwrap();
         case.open_again();
         let mut next = sample();
         next.put(b"Gemfile", file("new", false));
@@ -237,6 +237,27 @@ fn what_a_step_does_outside_of_its_paths_is_told() {
         outside(&["api/deep/local", "web", "gone/with", "new/with/all"]),
         ["vendor"]
     );
+}
+
+#[test]
+fn what_another_user_left_makes_the_whole_tree_go() {
+    let mut case = placed();
+    fs::create_dir(case.at("web/of-root")).unwrap();
+    fs::write(case.at("web/of-root/file"), "1").unwrap();
+    // Only root can give a directory away.
+    if chown(case.at("web/of-root"), Some(12345), None).is_err() {
+        return;
+    }
+    without_root(|| {
+        assert_eq!(case.update(&sample(), &asked()).in_place, [""; 0]);
+        case.is(&sample(), asked().mtime);
+        // It is in the way of nobody, but whoever owns it has to remove it.
+        let error = case.kept.remove_old().unwrap_err();
+        assert!(error.to_string().contains("cannot remove"), "{error}");
+        let left = case.dir.path().join("old-1/0");
+        assert!(left.join("web/of-root").exists() && !left.join("Gemfile").exists());
+        assert_eq!(case.update(&sample(), &asked()).written, 0);
+    });
 }
 
 /// Not a measurement of the machine, but that nothing takes a time that grows with the square of the files.

@@ -99,11 +99,26 @@ impl Kept {
     }
 
     /// Brings the tree to what is planned. When it fails, the next one makes all of the tree anew, as far as it had begun
-    /// to change it.
+    /// to change it. Where something in the tree is another user's and cannot be moved (a step that ran a container as
+    /// root leaves such files), the tree as a whole makes way, `keep` included.
     ///
     /// # Errors
     /// See [`KeptError`], and what `write` answers.
     pub fn update<E: std::error::Error + 'static>(
+        &mut self,
+        request: &UpdateRequest<'_, E>,
+        cancel: &AtomicBool,
+    ) -> Result<Updated, UpdateError<E>> {
+        match self.try_update(request, cancel) {
+            Err(UpdateError::Kept(error)) if error.is_refusal() => {
+                self.forget_all()?;
+                self.try_update(request, cancel)
+            }
+            result => result,
+        }
+    }
+
+    fn try_update<E: std::error::Error + 'static>(
         &mut self,
         request: &UpdateRequest<'_, E>,
         cancel: &AtomicBool,

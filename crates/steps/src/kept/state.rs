@@ -29,7 +29,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 pub enum Distrust {
     /// An update did not come to its end.
     Interrupted,
-    /// The state cannot be used: a sentence's end that says why, such as "its bytes were changed".
+    /// The state cannot be used: why, as in "its state is damaged".
     Damaged(String),
     /// The machine was started anew since: what was written before may not have reached the disk.
     Rebooted,
@@ -263,7 +263,7 @@ mod tests {
         fill();
         fs::write(file(TREE), "no state whatsoever, but long enough for one").unwrap();
         is_distrusted(&Distrust::Damaged(
-            "it is of another version of shipit, or no state at all".to_owned(),
+            "its state is of another version of shipit, or none at all".to_owned(),
         ));
     }
 
