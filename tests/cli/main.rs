@@ -8,10 +8,12 @@
 
 mod bad_input;
 mod cached;
+mod commits;
 mod edits;
 mod explained;
 mod faults;
 mod history;
+mod installers;
 mod kicks;
 mod killed;
 mod layers;
@@ -22,4 +24,5 @@ mod small;
 mod stops;
 mod strace;
 mod trees;
+mod victims;
 mod whole_job;
