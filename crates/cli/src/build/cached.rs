@@ -42,6 +42,17 @@ pub struct Cache<'a> {
     held: Vec<CachedLayer>,
 }
 
+/// What became of putting a layer into the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// It is there.
+    Whole,
+    /// It is not to be had, though its packed files are.
+    Missing,
+    /// It is damaged, and with it the packed files.
+    PackedDamaged,
+}
+
 /// The right to build a step's layer, one for each of its trees.
 #[derive(Default)]
 pub struct Turns {
@@ -206,15 +217,15 @@ impl<'a> Cache<'a> {
         Ok(())
     }
 
-    /// Puts the tree that later steps see below `root`; false when it is not there.
-    pub fn place(&self, layer: &Layer<'_>, root: &Path, packer: &Packer<'_>) -> Result<bool> {
+    /// Puts the tree that later steps see below `root`.
+    pub fn place(&self, layer: &Layer<'_>, root: &Path, packer: &Packer<'_>) -> Result<Placed> {
         let Some(local) = &self.local else {
-            return Ok(false);
+            return Ok(Placed::Missing);
         };
         let full = full_key(&layer.keys, packer);
         let key = full.as_ref().unwrap_or(&layer.keys.packed);
         let Some(found) = self.look(local, key, &layer.spec.name)? else {
-            return Ok(false);
+            return Ok(Placed::Missing);
         };
         let dest = match packer.root() {
             Some(base) if full.is_none() => root.join(base.as_path()),
@@ -232,11 +243,15 @@ impl<'a> Cache<'a> {
         };
         let flag = self.context.interrupt.flag();
         match found.place(&dest, self.context.jobs(), flag, &on_event) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(Placed::Whole),
             Err(error) if error.kind() == CacheErrorKind::Damaged => {
                 self.say_unusable(&layer.spec.name, &chain(&error));
                 found.discard()?;
-                Ok(false)
+                Ok(if full.is_none() {
+                    Placed::PackedDamaged
+                } else {
+                    Placed::Missing
+                })
             }
             Err(error) => Err(error.into()),
         }

@@ -10,7 +10,7 @@ use shipit_steps::{
     Vendored,
 };
 
-use super::cached::{Cache, From};
+use super::cached::{Cache, From, Placed};
 use super::explain;
 use super::pack::{Packer, Sealing};
 use super::workspace::{BuildWorkspace, Places};
@@ -303,27 +303,25 @@ impl<'a, 'c> Steps<'a, 'c> {
             return Ok(());
         };
         let spec = layer.spec;
-        if self.cache.place(layer, &root, self.given.packer)? {
+        let placed = self.cache.place(layer, &root, self.given.packer)?;
+        if placed == Placed::Whole {
             let vendored = as_vendored(opened(&self.workspace)?, &layer.owned.clone());
             return self.noted(number, &vendored);
         }
-        // Its packed files are known, but not the tree that later steps see.
         opened(&self.workspace)?.clear(&layer.owned)?;
-        let context = self.given.context;
-        let reporter = report::Steps::new(&context.output);
-        let on_event = |event| reporter.event(&event);
-        let outcome = shipit_steps::run(
-            spec,
-            &self.given.places.steps,
-            context.interrupt.flag(),
-            &on_event,
-        )
-        .map_err(|error| report::step_failed(error, &context.output))?;
-        let Some(vendored) = outcome.vendored else {
+        let Some(vendored) = self.run_here(spec)?.vendored else {
             return Ok(());
         };
-        if let Some(layer) = self.layers.get(number) {
-            self.cache.keep_full(layer, &vendored, self.given.packer)?;
+        let layers = opened(&self.workspace)?.layers();
+        if let Some(layer) = self.layers.get_mut(number) {
+            if placed == Placed::PackedDamaged {
+                let turns = self.cache.turns(&layer.keys, self.given.packer)?;
+                self.cache
+                    .keep(layer, turns, &vendored, self.given.packer, &layers)?;
+                layer.from = From::Step;
+            } else {
+                self.cache.keep_full(layer, &vendored, self.given.packer)?;
+            }
         }
         self.noted(number, &vendored)
     }
