@@ -18,6 +18,8 @@ mod by_difference;
 mod cases;
 #[path = "host/corpus.rs"]
 mod corpus;
+#[path = "host/fallback.rs"]
+mod fallback;
 #[path = "host/faults.rs"]
 mod faults;
 #[path = "host/filters.rs"]

@@ -90,7 +90,10 @@ fn follow(layout: Layout) {
         let method = applied.synced.unwrap().method;
         let there = matches!(at, 1 | 3 | 5);
         let expected = if there { Method::InPlace } else { Method::Renamed };
-        assert!(layout == Layout::Plain || method == expected, "step {at}: {method:?}");
+        assert!(
+            layout == Layout::Plain || method == expected,
+            "step {at}: {method:?}"
+        );
         let differs = difference(&files(&real), &files(&ours));
         assert!(
             differs.is_empty(),

@@ -139,7 +139,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// Does the work, or gives it up when the flag is set.
-async fn or_cancelled<T>(
+pub(crate) async fn or_cancelled<T>(
     cancel: &AtomicBool,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
@@ -170,7 +170,7 @@ async fn delay(below: Duration, cancel: &AtomicBool, recorder: &Recorder) -> Res
     .await
 }
 
-async fn load(
+pub(crate) async fn load(
     request: &ApplyRequest,
     fetcher: &Fetcher,
     recorder: &Recorder,
@@ -200,7 +200,7 @@ async fn load(
     Ok((manifest, environment.into_mask()))
 }
 
-fn retry(request: &ApplyRequest) -> FetchRetry {
+pub(crate) fn retry(request: &ApplyRequest) -> FetchRetry {
     FetchRetry {
         count: request.retry,
         wait: request.retry_wait,
@@ -217,7 +217,7 @@ fn say_loaded(manifest: &Manifest, mask: &Mask, recorder: &Recorder) {
 }
 
 /// Runs a blocking piece to its end.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;

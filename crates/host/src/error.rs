@@ -178,6 +178,14 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// Nothing says what the release in service should hold.
+    #[error("verifying the release in service in {}: {why}", dest.display())]
+    NotVerifiable {
+        /// The role's dest.
+        dest: PathBuf,
+        /// What is missing.
+        why: String,
+    },
     /// Ended by the caller; commands were stopped, temporary files removed.
     #[error("cancelled")]
     Cancelled,
@@ -218,7 +226,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::ManifestFetch { .. } | Self::Fetch { .. } | Self::Timeout { .. } => ErrorKind::Store,
-            Self::Manifest { .. } | Self::NotText { .. } | Self::Refused { .. } => ErrorKind::Manifest,
+            Self::Manifest { .. }
+            | Self::NotText { .. }
+            | Self::Refused { .. }
+            | Self::NotVerifiable { .. } => ErrorKind::Manifest,
             Self::Checksum { .. } => ErrorKind::Checksum,
             Self::Archive { cause, .. } | Self::Layer { cause }
                 if cause.kind() == shipit_artifact::ErrorKind::Disk =>

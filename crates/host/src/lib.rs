@@ -4,11 +4,13 @@
 //! `pre`; unpack; sync to dest; `post`; then `success`, or `failure` after a failure in any of these, both with the
 //! log on standard input. docs/stretcher-compatibility.md lists every difference.
 //!
+//! [`verify()`] holds the release in service against its indexes.
+//!
 //! Not done here: reading Consul's event from standard input (shipit-fleet), deciding the exit code (the cli), and
 //! what the manifest's own commands do with a release (its template, in shipit-manifest).
 //!
 //! The modules, in the order in which they come into play: `apply` (the order of things), `plan` (what the manifest
-//! asks for), `lock`, `download`, `stage` (temporary files), `command` with `groups`, `archive`, `sync` with `filter` and `pattern`;
+//! asks for), `lock`, `difference` (what the host has is not fetched) or `download`, `stage` (temporary files), `command` with `groups`, `archive`, `sync` with `filter` and `pattern`;
 //! `log` carries every event.
 
 #![forbid(unsafe_code)]
@@ -32,6 +34,7 @@ mod plan;
 mod request;
 mod stage;
 mod sync;
+mod verify;
 
 pub use apply::apply;
 pub use bandwidth::{BandwidthError, parse_bandwidth};
@@ -40,3 +43,4 @@ pub use event::{Event, Method, Phase, Stream, Synced};
 pub use log::OnEvent;
 pub use request::{Applied, ApplyRequest, LayersNew};
 pub use shipit_artifact::Limits;
+pub use verify::{Drift, DriftKind, Verified, VerifyTarget, verify};

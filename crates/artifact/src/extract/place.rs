@@ -226,16 +226,12 @@ fn fill(mut file: File, entry: &IndexEntry, content: &[u8]) -> io::Result<()> {
 }
 
 /// Puts a file that was filled under a temporary name over what stands at its own.
-fn put(parent: BorrowedFd<'_>, name: &Cow<'_, [u8]>, entry: &IndexEntry) -> io::Result<()> {
-    match name {
-        Cow::Borrowed(_) => Ok(()),
-        Cow::Owned(aside) => Ok(renameat(
-            parent,
-            aside.as_slice(),
-            parent,
-            entry.path.file_name(),
-        )?),
+fn put(parent: BorrowedFd<'_>, name: &[u8], entry: &IndexEntry) -> io::Result<()> {
+    let own = entry.path.file_name();
+    if name == own {
+        return Ok(());
     }
+    Ok(renameat(parent, name, parent, own)?)
 }
 
 fn open_or_make(root: &Root, path: Option<&EntryPath>) -> io::Result<OwnedFd> {

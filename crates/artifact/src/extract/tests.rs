@@ -267,7 +267,7 @@ fn an_index_that_lies_about_a_file_or_a_frame_is_refused() {
             }
         });
         lie(at(path), &|entry| {
-            entry.path = EntryPath::new("vendor/other-name").unwrap()
+            entry.path = EntryPath::new("vendor/other-name").unwrap();
         });
     }
     // A frame that says it is longer or shorter than it unpacks to.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use shipit_fleet::event::{HandlerInput, parse_handler_input};
-use shipit_host::{ApplyRequest, Limits, parse_bandwidth};
+use shipit_host::{ApplyRequest, Limits, VerifyTarget, parse_bandwidth};
 use shipit_store::OnEvent;
 
 use crate::config::Span;
@@ -61,9 +61,24 @@ pub struct ApplyArgs {
     /// The most bytes that an archive may unpack to, for example 50GB [default: 64 GiB]
     #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
     max_unpacked: Option<u64>,
+    /// Change nothing: hold every file of the release in service against its index, name what differs, end with 11 when
+    /// anything does
+    #[arg(long)]
+    verify: bool,
+    /// With --verify and no URL: the role's dest whose release in service is looked at
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "verify",
+        conflicts_with = "manifest_url"
+    )]
+    dest: Option<PathBuf>,
 }
 
 pub fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
+    if args.verify {
+        return verify(args, context);
+    }
     let result = url(args, context).and_then(|url| match url {
         Some(url) => apply(args, url, context),
         None => {
@@ -160,6 +175,44 @@ fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()
     })?;
     reporter.finish(&applied);
     context.output.json(&applied)
+}
+
+fn verify(args: &ApplyArgs, context: &Context) -> Result<()> {
+    let (url, target) = match &args.dest {
+        Some(dest) => (String::new(), VerifyTarget::Dest(context.absolute(dest)?)),
+        None => {
+            let url = url(args, context)?.ok_or_else(|| {
+                CliError::new(Kind::Usage, "there is no event, so no release to verify")
+                    .hint("name the manifest's URL, or the role's dest by --dest")
+            })?;
+            (url, VerifyTarget::Manifest)
+        }
+    };
+    let fetch_reporter = report::Store::new(&context.output);
+    let fetcher = settle::store::fetcher(
+        &url,
+        context,
+        OnEvent::new(move |event| fetch_reporter.event(&event)),
+    )?;
+    let request = request(args, url, context)?;
+    let reporter = report::Host::new(&context.output);
+    let verified = context.block_on_to_the_end(async {
+        let flag = context.interrupt.shared_flag();
+        Ok(shipit_host::verify(request, target, &fetcher, flag, Arc::new(|_| {})).await?)
+    })?;
+    reporter.verified(&verified);
+    context.output.json(&verified)?;
+    match verified.drift.len() {
+        0 => Ok(()),
+        count => Err(CliError::new(
+            Kind::Verification,
+            format!(
+                "{count} paths of the release {} are not what its index says",
+                verified.release
+            ),
+        )
+        .hint("publish and apply a new release to put it right; find out first who changed them")),
+    }
 }
 
 fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<ApplyRequest> {

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use shipit_host::{Applied, Event, Stream};
+use shipit_host::{Applied, DriftKind, Event, Stream, Verified};
 
 use crate::output::{Meter, Output, bytes};
 
@@ -68,6 +68,36 @@ impl Host {
         }
     }
 
+    /// What a verification found.
+    pub fn verified(&self, verified: &Verified) {
+        for drift in &verified.drift {
+            let how = match &drift.kind {
+                DriftKind::Missing => "missing".to_owned(),
+                DriftKind::Type { expected, found } => format!("{found}, and not {expected}"),
+                DriftKind::Content => "another content".to_owned(),
+                DriftKind::Mode { expected, found } => format!("mode {found}, and not {expected}"),
+                DriftKind::Target { found } => format!("links to {found}"),
+                DriftKind::Release { found: Some(found) } => format!("leads to the release {found}"),
+                DriftKind::Release { found: None } => "leads to no release".to_owned(),
+                DriftKind::Unreadable { reason } => format!("cannot be read: {reason}"),
+                _ => "differs".to_owned(),
+            };
+            self.output.say(format!("{}: {how}", drift.path));
+        }
+        for path in &verified.added {
+            self.output.say(format!("{path}: added, by a hook or the app"));
+        }
+        self.output.say(format!(
+            "{}: {} entries ({}) compared, {} differ, {} added, {} shared",
+            verified.path.display(),
+            verified.entries,
+            bytes(verified.bytes),
+            verified.drift.len(),
+            verified.added.len(),
+            verified.shared.len()
+        ));
+    }
+
     fn line(&self, event: &Event) {
         match event {
             Event::Fetched {
@@ -88,9 +118,12 @@ impl Host {
                 "{new} of {total} layers are new: fetching {}",
                 of(*fetch_bytes, *artifact_bytes)
             )),
-            Event::FetchedFrames { frames, bytes: size, .. } => {
+            Event::FetchedFrames {
+                frames, bytes: size, ..
+            } => {
                 self.set_meter(None);
-                self.output.say(format!("fetched {}, {frames} frames", bytes(*size)));
+                self.output
+                    .say(format!("fetched {}, {frames} frames", bytes(*size)));
             }
             Event::ReleaseComplete { path } => self
                 .output
@@ -103,7 +136,8 @@ impl Host {
                 path.display()
             )),
             Event::LayerRemoved { path } => {
-                self.output.say(format!("removed the unused layer {}", path.display()));
+                self.output
+                    .say(format!("removed the unused layer {}", path.display()));
             }
             Event::ManifestLoaded { src, dest, .. } => {
                 if let (Some(src), Some(dest)) = (src, dest) {

@@ -121,7 +121,7 @@ fn by_symlink(layer: &BoundLayer, files: &Path, tree: &Path, setting: &Setting<'
 }
 
 /// The entries that lie below no other entry.
-fn topmost(index: &Index) -> Vec<usize> {
+pub(crate) fn topmost(index: &Index) -> Vec<usize> {
     let mut found: Vec<usize> = Vec::new();
     for (number, entry) in index.entries().iter().enumerate() {
         let below = found
@@ -136,7 +136,7 @@ fn topmost(index: &Index) -> Vec<usize> {
 }
 
 /// From where the entry stands in `releases/<id>` to where it stands in the layer, whatever leads to the role's dest.
-fn target(index_sha256: &str, path: &EntryPath) -> Vec<u8> {
+pub(crate) fn target(index_sha256: &str, path: &EntryPath) -> Vec<u8> {
     let depth = path.as_bytes().iter().filter(|byte| **byte == b'/').count();
     let mut target = "../".repeat(depth + 2).into_bytes();
     target.extend_from_slice(format!(".layers/{index_sha256}/files/").as_bytes());

@@ -8,6 +8,7 @@ use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 use super::lack::Lack;
 use super::places::Places;
+use crate::error::Error;
 
 /// No record is larger.
 const LARGEST_RECORD: u64 = 16 << 20;
@@ -95,6 +96,27 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
     })
 }
 
+/// The indexes that the host kept of a record that it kept.
+pub(crate) fn kept(places: &Places, record: Record, record_bytes: Vec<u8>) -> Result<Bound, Lack> {
+    let mut layers = Vec::with_capacity(record.layers.len());
+    for row in &record.layers {
+        let path = places.layer(&row.index_sha256).join("index");
+        let index_bytes = fs::read(&path).map_err(|error| Error::disk("reading", &path, error))?;
+        let index = index(row, &record, &index_bytes)?;
+        layers.push(BoundLayer {
+            row: row.clone(),
+            index,
+            index_bytes,
+        });
+    }
+    Ok(Bound {
+        record,
+        record_bytes,
+        layers,
+        fetched: 0,
+    })
+}
+
 async fn read(fetcher: &Fetcher, url: &str, most: u64, retry: FetchRetry) -> Result<Vec<u8>, Lack> {
     let body = fetcher.open_with_retry(url, None, retry).await?;
     Ok(body.into_bytes(most).await?.to_vec())
@@ -113,7 +135,7 @@ fn record(bytes: &[u8], wanted: &Wanted<'_>) -> Result<Record, Lack> {
 }
 
 /// A layer's index, held against the record's row.
-pub(crate) fn index(row: &RecordLayer, record: &Record, bytes: &[u8]) -> Result<Index, Lack> {
+fn index(row: &RecordLayer, record: &Record, bytes: &[u8]) -> Result<Index, Lack> {
     let wrong = |why: String| Lack::whole(format!("the index of the layer {}: {why}", row.name));
     let named: Option<Digest> = row.index_sha256.parse().ok();
     if named != Some(sha256(bytes)) {

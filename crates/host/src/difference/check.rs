@@ -5,8 +5,7 @@
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{FileType, Stat};
 use shipit_artifact::{Index, IndexEntry, IndexKind};
@@ -26,7 +25,7 @@ pub(crate) fn damaged(
     let groups = groups(index, &all);
     let root = root(files)?;
     let uid = rustix::process::geteuid().as_raw();
-    let count = Mutex::new(0);
+    let count = AtomicUsize::new(0);
     parallel(
         jobs,
         cancel,
@@ -44,15 +43,11 @@ pub(crate) fn damaged(
                     .count(),
                 Err(_) => 1 + group.entries.len(),
             };
-            if wrong > 0
-                && let Ok(mut count) = count.lock()
-            {
-                *count += wrong;
-            }
+            count.fetch_add(wrong, Ordering::Relaxed);
             Ok(())
         },
     )?;
-    Ok(count.into_inner().unwrap_or(usize::MAX))
+    Ok(count.into_inner())
 }
 
 fn fits(stat: &Stat, entry: &IndexEntry, uid: u32) -> bool {

@@ -31,8 +31,10 @@ use shipit_artifact::Limits;
 use shipit_manifest::{Layout, Link, Manifest};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
-pub(crate) use bound::Bound;
+pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
+pub(crate) use bound::{Bound, kept as kept_bound};
 pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
+pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
 pub(crate) use places::Places;
 pub(crate) use prune::prune;
@@ -53,6 +55,7 @@ pub(crate) struct Difference {
     record_sha256: String,
     link: Link,
     filter: Filter,
+    excludes: Vec<String>,
     dest_mode: u32,
 }
 
@@ -133,6 +136,7 @@ impl Difference {
             record_sha256: record_sha256.to_owned(),
             link,
             filter: rules(Filter::default(), excludes)?,
+            excludes: excludes.clone(),
             dest_mode: whole.dest_mode,
         })
     }
@@ -268,7 +272,14 @@ impl Difference {
         crate::stage::remove_tree(dest).map_err(|error| Error::disk("removing", dest, error))?;
         let above = dest.parent().unwrap_or(dest);
         fs::create_dir_all(above).map_err(|error| Error::disk("making the directory", above, error))?;
-        places::write_whole(&self.places.record(&self.places.release), &ready.record_bytes)?;
+        let release = &self.places.release;
+        if !self.excludes.is_empty() {
+            places::write_whole(
+                &self.places.excludes(release),
+                self.excludes.join("\0").as_bytes(),
+            )?;
+        }
+        places::write_whole(&self.places.record(release), &ready.record_bytes)?;
         fs::rename(self.places.tree(), dest).map_err(|error| Error::disk("renaming the tree to", dest, error))
     }
 }

@@ -52,6 +52,11 @@ impl Places {
         self.dest.join(".shipit").join(format!("{release}.record.json"))
     }
 
+    /// The manifest's `excludes`, each ended by a NUL but the last; there only when there are any.
+    pub(crate) fn excludes(&self, release: &str) -> PathBuf {
+        self.dest.join(".shipit").join(format!("{release}.excludes"))
+    }
+
     /// Whether the release stands complete in its place, as the default template marks it.
     pub(crate) fn is_complete(&self) -> bool {
         let mark = self

@@ -68,7 +68,7 @@ pub(crate) fn put(
     }
     let source = open_file(from, from_name)?;
     whole_or_none(to, entry, |target| {
-        if !(ways.reflink && ioctl_ficlone(&target, &source).is_ok()) {
+        if !(ways.reflink && ioctl_ficlone(target, &source).is_ok()) {
             io::copy(&mut &source, &mut &*target)?;
         }
         settle(target.as_fd(), entry)

@@ -29,6 +29,9 @@ impl Error {
             Self::CommandStart { .. } => {
                 "is there an `sh` on PATH, and is the working directory still there?"
             }
+            Self::NotVerifiable { .. } => {
+                "name the manifest's URL, so that the record is read from the store; a release that was applied by difference keeps its own"
+            }
             Self::Locked { .. } => "wait for the other handler, or end it; the lock goes with its process",
             Self::UnsafeLock { .. } => {
                 "remove it when nobody needs it, or name a directory that only this user can write to by --lock-dir"
