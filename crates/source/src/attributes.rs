@@ -58,6 +58,8 @@ pub(crate) struct Stack {
     search: Search,
     collection: MetadataCollection,
     outcome: Outcome,
+    /// How many files were entered and not left.
+    depth: usize,
 }
 
 impl Stack {
@@ -77,6 +79,7 @@ impl Stack {
             search,
             collection,
             outcome: Outcome::default(),
+            depth: 0,
         };
         stack.restart();
         stack
@@ -90,12 +93,14 @@ impl Stack {
         let _ = self
             .search
             .add_patterns_buffer(content, source, Some(root), &mut self.collection, macros);
+        self.depth += 1;
         self.restart();
     }
 
     /// Leaves the directory that was entered last.
     pub(crate) fn pop(&mut self) {
         self.search.pop_pattern_list();
+        self.depth -= 1;
     }
 
     fn restart(&mut self) {
@@ -105,6 +110,9 @@ impl Stack {
 
     /// The attributes of a path from the top.
     pub(crate) fn of(&mut self, path: &[u8], is_dir: bool) -> Attributes {
+        if self.depth == 0 {
+            return Attributes::default();
+        }
         self.outcome.reset();
         let case = glob::pattern::Case::Sensitive;
         self.search

@@ -1,9 +1,10 @@
-//! Reading objects of git's with their ids checked.
+//! Reading objects of git's, checked against damage.
 //!
-//! libgit2 would check them by itself, with a SHA-1 that looks for collisions and takes as long as all of the reading. That is
-//! switched off for the process ([`leave_checks_to_us`]): objects that come from a remote are hashed by libgit2's indexer or
-//! by the git program in any case, and of those that are read afterwards only damage is to be found out, for which the
-//! processor's own SHA-1 instructions do.
+//! libgit2 would hash each object again while it reads it, with a SHA-1 that looks for collisions and takes as long as all of
+//! the reading. That is switched off for the process ([`leave_checks_to_us`]). What comes from a remote is hashed when it
+//! comes, by libgit2's indexer or the git program; afterwards only damage is to be found out. Commits, directories and what
+//! else decides the tree are hashed here, with the processor's own SHA-1 instructions. Of files, which are nearly all of the
+//! bytes, zlib's checksum, the length and the kind are checked, as git does: a test of `origin` flips each bit of a pack.
 
 use std::sync::Once;
 
@@ -18,11 +19,7 @@ pub(crate) fn leave_checks_to_us() {
 
 /// The object, which is of this kind and has this id.
 pub(crate) fn read<'a>(odb: &'a Odb<'_>, id: Oid, kind: ObjectType) -> Result<OdbObject<'a>, git2::Error> {
-    let object = odb.read(id)?;
-    let found = object.kind();
-    if found != kind {
-        return Err(damaged(format!("{id} is a {found}, not a {kind}")));
-    }
+    let object = read_kind(odb, id, kind)?;
     let mut hash = Sha1::new();
     hash.update(format!("{kind} {}\0", object.len()));
     hash.update(object.data());
@@ -30,6 +27,20 @@ pub(crate) fn read<'a>(odb: &'a Odb<'_>, id: Oid, kind: ObjectType) -> Result<Od
         return Err(damaged(format!(
             "the content of {kind} {id} does not have that id"
         )));
+    }
+    Ok(object)
+}
+
+/// A file's object. Its id is not computed again.
+pub(crate) fn read_file<'a>(odb: &'a Odb<'_>, id: Oid) -> Result<OdbObject<'a>, git2::Error> {
+    read_kind(odb, id, ObjectType::Blob)
+}
+
+fn read_kind<'a>(odb: &'a Odb<'_>, id: Oid, kind: ObjectType) -> Result<OdbObject<'a>, git2::Error> {
+    let object = odb.read(id)?;
+    let found = object.kind();
+    if found != kind {
+        return Err(damaged(format!("{id} is a {found}, not a {kind}")));
     }
     Ok(object)
 }

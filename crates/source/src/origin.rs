@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{Oid, Repository};
 
 use crate::convert::Conversion;
 use crate::error::Error;
@@ -43,7 +43,7 @@ impl Origin {
         };
         let taken = {
             let odb = repository.odb().map_err(damaged)?;
-            let object = object::read(&odb, id, ObjectType::Blob).map_err(damaged)?;
+            let object = object::read_file(&odb, id).map_err(damaged)?;
             take(object.data())
         };
         self.idle
@@ -84,22 +84,77 @@ impl Origin {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
     use crate::commit_text::CommitText;
 
+    fn origin(git_dir: &Path) -> Origin {
+        let values = Values {
+            id: String::new(),
+            text: CommitText::parse(b""),
+        };
+        Origin::new(git_dir, values)
+    }
+
+    /// Every bit of a pack in turn is wrong: a blob is what it was, or an error.
+    #[test]
+    fn damage_is_an_error_and_never_another_content() {
+        object::leave_checks_to_us();
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(dir.path()).unwrap();
+        let lines = |last: &str| (0..40).map(|n| format!("line {}\n", n * n)).collect::<String>() + last;
+        let contents = [lines("a"), lines("b"), "short".to_owned(), "shirt".to_owned()];
+        let ids = contents
+            .each_ref()
+            .map(|content| repository.blob(content.as_bytes()).unwrap());
+        let mut builder = repository.packbuilder().unwrap();
+        for id in ids {
+            builder.insert_object(id, None).unwrap();
+        }
+        let packs = dir.path().join("objects/pack");
+        builder.write(&packs, 0).unwrap();
+        drop(builder);
+        drop(repository);
+        for id in ids.map(|id| id.to_string()) {
+            fs::remove_file(dir.path().join("objects").join(&id[..2]).join(&id[2..])).unwrap();
+        }
+        let read = |id: Oid| origin(dir.path()).stored(id, &"it", |bytes| Ok(bytes.to_vec()));
+        assert_eq!(read(ids[1]).unwrap(), contents[1].as_bytes());
+        let mut wrong = Vec::new();
+        let mut errors = 0;
+        let file = fs::read_dir(&packs)
+            .unwrap()
+            .map(|item| item.unwrap().path())
+            .find(|path| path.extension().unwrap() == "pack")
+            .unwrap();
+        let whole = fs::read(&file).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            // A new file: libgit2 may still have the old one mapped.
+            fs::remove_file(&file).unwrap();
+            fs::write(&file, damaged).unwrap();
+            for (id, content) in ids.iter().zip(&contents) {
+                match read(*id) {
+                    Ok(bytes) if bytes == content.as_bytes() => {}
+                    Ok(_) => wrong.push(bit),
+                    Err(_) => errors += 1,
+                }
+            }
+        }
+        assert!(errors > 1_000, "{errors}");
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
+
     #[test]
     fn a_reader_does_not_wait_for_another() {
         let dir = tempfile::tempdir().unwrap();
         let repository = Repository::init_bare(dir.path()).unwrap();
         let (one, two) = (repository.blob(b"one").unwrap(), repository.blob(b"two").unwrap());
-        let values = Values {
-            id: String::new(),
-            text: CommitText::parse(b""),
-        };
-        let origin = Origin::new(dir.path(), values);
+        let origin = origin(dir.path());
         let (to, from) = mpsc::channel();
         std::thread::scope(|scope| {
             let read = origin.stored(one, &"one", |bytes| {
