@@ -298,7 +298,7 @@ async fn a_directory_store_copies_within_itself() {
     go(&store, &first, NOW).await.unwrap();
     let mut wanted = code_size(&first);
     for (number, next) in [parts.changed_line(), parts.bumped()].into_iter().enumerate() {
-        let artifact = next.build(&scratch.mkdir(&format!("next{number}")));
+        let artifact = next.build(&scratch.mkdir(format!("next{number}")));
         let done = go(&store, &artifact, NOW + 60).await.unwrap();
         check_bytes(&store, &artifact).await;
         assert!(done.sent <= wanted + DOCUMENTS, "{done:?}");

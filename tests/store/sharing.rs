@@ -103,7 +103,7 @@ async fn what_is_offered_is_fetched_as_it_was_sealed() {
         ("s3", bench.store()),
         ("files", directory(&scratch.join("store"))),
     ] {
-        let dir = scratch.mkdir(&format!("{name}/fetched"));
+        let dir = scratch.mkdir(format!("{name}/fetched"));
         assert_eq!(fetched(&opened.0, &dir, &["node_modules"]).await, Ok(None));
         let shared = Shared::new(opened, &scratch.mkdir(name)).await;
         let got = fetched(&shared.store, &dir, &["node_modules"])
@@ -145,7 +145,7 @@ async fn layers_that_lie_are_refused_and_said() {
         ("files", directory(&scratch.join("store"))),
     ] {
         let shared = Shared::new(opened, &scratch.mkdir(name)).await;
-        let dir = scratch.mkdir(&format!("{name}/fetched"));
+        let dir = scratch.mkdir(format!("{name}/fetched"));
         let (about, frames, index) = (shared.about(), shared.frames(), shared.index());
 
         let mut other = shared.read(&frames).await;

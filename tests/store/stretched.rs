@@ -69,7 +69,7 @@ async fn stretcher_applies_what_was_published_by_difference() {
     let first = Parts::first();
     let all = [first.clone(), first.changed_line(), first.bumped()];
     for (number, parts) in all.iter().enumerate() {
-        let artifact = parts.build(&tmp.mkdir(&format!("build{number}")));
+        let artifact = parts.build(&tmp.mkdir(format!("build{number}")));
         let done = published(&store, &artifact, &dest, NOW + 60 * number as i64).await;
         assert_eq!(done.copied > 0, number > 0, "{done:?}");
         let ran = Cmd::new(Testbed::get().stretcher())
