@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use shipit_artifact::DirTree;
 use shipit_steps::{
-    EnvVar, KeyRequest, SealedTree, StepKeys, StepSpec, Tool, Vendored, Workspace, layer_keys, platform,
+    EnvVar, InPlace, Kept, KeyRequest, StepKeys, StepSpec, Tool, Vendored, Workspace, layer_keys, platform,
     preflight,
 };
 use shipit_testbed::fixtures::{npm, registry_env};
@@ -76,6 +76,18 @@ fn write_workspaces(workspace: &Workspace) {
     fs::set_permissions(root.join("app/dev/x.js"), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// The workspace, which knows how the layer stands in it.
+fn noted(bench: &Bench, layer: &Vendored) -> Kept {
+    let dir = bench.root().parent().unwrap();
+    let mut kept = Kept::open(dir, std::num::NonZeroUsize::MIN).unwrap();
+    let layer = InPlace {
+        key: "k".to_owned(),
+        owned: layer.owned.clone(),
+    };
+    kept.placed(&layer).unwrap();
+    kept
+}
+
 #[test]
 #[ignore = "needs the testbed; run make test"]
 fn npm_vendors_the_same_twice() {
@@ -91,12 +103,12 @@ fn npm_vendors_the_same_twice() {
     // The cache is shipit's, not the user's.
     assert!(bench.workspace.cache.join("npm/_cacache").is_dir());
 
-    let sealed = SealedTree::take(&one).unwrap();
+    let sealed = noted(&bench, &one);
     write(bench.root(), "node_modules/.cache/babel/x", "x");
-    assert_eq!(sealed.changes().unwrap(), []);
+    assert_eq!(sealed.changes("k").unwrap(), []);
     write(bench.root(), "node_modules/semver/index.js", "changed");
     assert_eq!(
-        names(&sealed.changes().unwrap()),
+        names(&sealed.changes("k").unwrap()),
         ["node_modules/semver/index.js"]
     );
 }
@@ -134,10 +146,10 @@ fn the_production_tree_is_packed_and_the_full_one_built_with() {
     assert_same_files(layer, &layers[1]);
 
     // A later step's change is not packed, and told all the same.
-    let sealed = SealedTree::take(layer).unwrap();
+    let sealed = noted(&bench, layer);
     bench.write("app/node_modules/semver/new.js", "");
     assert_eq!(
-        names(&sealed.changes().unwrap()),
+        names(&sealed.changes("k").unwrap()),
         ["app/node_modules/semver/new.js"]
     );
 

@@ -1,7 +1,7 @@
 //! The steps of a build: presets that know their tool, commands, and the processes they run.
 //!
 //! [`preflight`] says what keeps the steps from running before any does; [`run`] runs one step in the exported tree and
-//! says what it [vendored](Vendored); [`SealedTree`] notices what later steps change in that; [`run_test`] runs a test on
+//! says what it [vendored](Vendored); [`Kept`] is the workspace, and notices what later steps change in that; [`run_test`] runs a test on
 //! an unpacked artifact. A step's processes are kept together: at its end, its timeout or a cancel, all that it started
 //! is ended, what left its process group too when [`become_subreaper`] was called.
 //!
@@ -26,7 +26,6 @@ mod presets;
 mod processes;
 mod runner;
 mod running;
-mod sealed;
 mod session;
 mod spec;
 mod step;
@@ -50,7 +49,6 @@ pub use packages::packages;
 pub use preflight::{ToolVersion, Tools, preflight};
 pub use presets::{Leftover, Needed, Preset, Program};
 pub use processes::become_subreaper;
-pub use sealed::SealedTree;
 pub use spec::{EnvVar, GoOutput, StepSpec, TestSpec, Tool, Workspace};
 pub use step::{StepOutcome, run};
 pub use test_run::{TestOutcome, run_test};

@@ -1,13 +1,12 @@
 //! The steps of one build in their order, and the layer of each: found under its key, or made by its step. The workspace is
 //! opened when the first step has to run; before any step runs, it holds the layers of all steps before.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shipit_artifact::{DirTree, EntryPath, SealedLayer, Tree};
 use shipit_source::{Commit, CommitTree};
 use shipit_steps::{
-    EarlierLayer, KeyRequest, LayerKey, Platform, SealedTree, StepKeys, StepOutcome, StepSpec, Tools,
-    Vendored,
+    EarlierLayer, KeyRequest, LayerKey, Platform, StepKeys, StepOutcome, StepSpec, Tools, Vendored,
 };
 
 use super::cached::{Cache, From, Placed};
@@ -58,8 +57,8 @@ pub struct Layer<'a> {
     pub(super) packages: Option<u64>,
     /// The paths that are its alone, as far as it is known by now.
     pub(super) owned: Vec<EntryPath>,
-    // Whether the workspace holds it, and how it stood there when it was put there.
-    in_workspace: Option<SealedTree>,
+    // Whether the workspace holds it.
+    in_workspace: bool,
 }
 
 /// The steps of one build.
@@ -158,7 +157,7 @@ impl<'a, 'c> Steps<'a, 'c> {
             keys,
             sealed: None,
             from: From::Step,
-            in_workspace: None,
+            in_workspace: false,
         };
         let found = !self.given.clean && self.cache.find(&mut layer, self.given.packer)?;
         if !found {
@@ -217,7 +216,11 @@ impl<'a, 'c> Steps<'a, 'c> {
             };
             layer.sealed = Some(self.given.packer.seal(&sealing, &vendored)?);
         }
-        self.now_in_workspace(layer, &vendored)
+        if let Some(workspace) = self.workspace.as_mut() {
+            workspace.placed(layer.keys.seen(), &layer.owned)?;
+            layer.in_workspace = true;
+        }
+        Ok(())
     }
 
     /// A step whose result is code.
@@ -268,7 +271,7 @@ impl<'a, 'c> Steps<'a, 'c> {
             let Some(layer) = self.layers.get(number) else {
                 break;
             };
-            if layer.in_workspace.is_none() {
+            if !layer.in_workspace {
                 self.bring(number)?;
             }
         }
@@ -288,8 +291,7 @@ impl<'a, 'c> Steps<'a, 'c> {
         let in_place = workspace.update(&self.given, &seen)?;
         for layer in &mut self.layers {
             if in_place.contains(&layer.keys.seen().key) {
-                let vendored = as_vendored(&workspace, &layer.owned);
-                layer.in_workspace = Some(watch(&layer.spec.name, &vendored)?);
+                layer.in_workspace = true;
             }
         }
         self.workspace = Some(workspace);
@@ -305,8 +307,7 @@ impl<'a, 'c> Steps<'a, 'c> {
         let spec = layer.spec;
         let placed = self.cache.place(layer, &root, self.given.packer)?;
         if placed == Placed::Whole {
-            let vendored = as_vendored(opened(&self.workspace)?, &layer.owned.clone());
-            return self.noted(number, &vendored);
+            return self.noted(number);
         }
         opened(&self.workspace)?.clear(&layer.owned)?;
         let Some(vendored) = self.run_here(spec)?.vendored else {
@@ -323,25 +324,14 @@ impl<'a, 'c> Steps<'a, 'c> {
                 self.cache.keep_full(layer, &vendored, self.given.packer)?;
             }
         }
-        self.noted(number, &vendored)
+        self.noted(number)
     }
 
-    fn noted(&mut self, number: usize, vendored: &Vendored) -> Result<()> {
-        let Some(workspace) = self.workspace.as_mut() else {
-            return Ok(());
-        };
-        if let Some(layer) = self.layers.get_mut(number) {
-            workspace.placed(layer.keys.seen(), &vendored.owned)?;
-            layer.in_workspace = Some(watch(&layer.spec.name, vendored)?);
+    fn noted(&mut self, number: usize) -> Result<()> {
+        if let (Some(workspace), Some(layer)) = (self.workspace.as_mut(), self.layers.get_mut(number)) {
+            workspace.placed(layer.keys.seen(), &layer.owned)?;
+            layer.in_workspace = true;
         }
-        Ok(())
-    }
-
-    fn now_in_workspace(&mut self, layer: &mut Layer<'a>, vendored: &Vendored) -> Result<()> {
-        if let Some(workspace) = self.workspace.as_mut() {
-            workspace.placed(layer.keys.seen(), &vendored.owned)?;
-        }
-        layer.in_workspace = Some(watch(&layer.spec.name, vendored)?);
         Ok(())
     }
 
@@ -371,14 +361,12 @@ impl<'a, 'c> Steps<'a, 'c> {
 
     /// Says what later steps changed in sealed layers.
     fn warn_of_changes(&self) -> Result<()> {
-        for layer in &self.layers {
-            let Some(watch) = &layer.in_workspace else {
-                continue;
-            };
+        let Some(workspace) = &self.workspace else {
+            return Ok(());
+        };
+        for layer in self.layers.iter().filter(|layer| layer.in_workspace) {
             let name = &layer.spec.name;
-            let changes = watch
-                .changes()
-                .map_err(|error| CliError::disk(format!("looking at the layer {name}"), error))?;
+            let changes = workspace.kept.changes(&layer.keys.seen().key)?;
             let Some(first) = changes.first() else { continue };
             let more = if changes.len() > 1 {
                 format!(" and {} more", changes.len() - 1)
@@ -398,22 +386,4 @@ fn opened(workspace: &Option<BuildWorkspace>) -> Result<&BuildWorkspace> {
     workspace
         .as_ref()
         .ok_or_else(|| CliError::new(crate::errors::Kind::Internal, "a step ran without a workspace"))
-}
-
-/// A layer that stands in the workspace, as its step would have said it.
-fn as_vendored(workspace: &BuildWorkspace, owned: &[EntryPath]) -> Vendored {
-    let root: PathBuf = workspace.kept.root().to_owned();
-    Vendored {
-        root: root.clone(),
-        workspace: root,
-        paths: owned.to_vec(),
-        owned: owned.to_vec(),
-        lockfiles: Vec::new(),
-        removed: Vec::new(),
-    }
-}
-
-fn watch(step: &str, vendored: &Vendored) -> Result<SealedTree> {
-    SealedTree::take(vendored)
-        .map_err(|error| CliError::disk(format!("looking at what the step {step} vendored"), error))
 }

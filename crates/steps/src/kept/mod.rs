@@ -149,6 +149,19 @@ impl Kept {
         self.state.let_clock_pass(layer.newest())
     }
 
+    /// What was made, changed or removed in a layer since it was [noted](Kept::placed), or found in place, sorted; what lies in
+    /// `node_modules/.cache` is left out. By stat alone: hashing a node_modules again after each step would cost more than
+    /// the step.
+    ///
+    /// # Errors
+    /// [`KeptError::Io`], [`KeptError::Key`].
+    pub fn changes(&self, key: &str) -> Result<Vec<EntryPath>, KeptError> {
+        match self.state.read_layer(key)? {
+            Some(layer) => outside::changed_inside(&layer, &Root::open(&self.root)?, self.jobs),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Notes how the tree stands before a step runs. What lies at or beneath `skip` (directories that steps may keep) is
     /// not looked at.
     ///
