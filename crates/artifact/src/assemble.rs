@@ -15,7 +15,7 @@ use crate::hash::{Sha256Writer, sha256};
 use crate::index::Index;
 use crate::layer::{LayerKind, LayerPlan, PackOptions, SealedLayer};
 use crate::pack::{Packed, Packing, pack};
-use crate::partial::{Partial, write_whole};
+use crate::partial::{Partial, sync_directory, write_whole, written};
 use crate::path::EntryPath;
 use crate::record::{Record, RecordDraft, RecordLayer};
 use crate::reuse::Older;
@@ -55,7 +55,7 @@ pub fn assemble(
         tools: draft.tools,
     };
     options.check_cancel()?;
-    finish(partial, record, indexes, out_dir, options)
+    finish(partial, record, &indexes, out_dir, options)
 }
 
 /// Does one thing in a thread of its own, where there can be one, and the other in this one.
@@ -107,8 +107,12 @@ fn write_body(
     };
     let copy = |out: &mut Sha256Writer<Partial>| {
         let rows = layers.iter().map(|layer| copy_layer(layer, out, &path, options));
-        rows.collect::<Result<Vec<_>, _>>()
-            .map(|rows| (rows, out.written()))
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        if !rows.is_empty() {
+            // The disk takes them while the code is compressed.
+            out.beneath().begin_sync()?;
+        }
+        Ok((rows, out.written()))
     };
     let (packed, (mut rows, offset)) = pack(&packing, &mut out, options, copy)?;
     let (row, code_index) = code_row(code, &packed, offset, &path)?;
@@ -194,27 +198,27 @@ fn load(layer: &SealedLayer) -> Result<Vec<u8>, Error> {
 }
 
 fn finish(
-    partial: Partial,
+    mut partial: Partial,
     record: Record,
-    indexes: Vec<Vec<u8>>,
+    indexes: &[Vec<u8>],
     out_dir: &Path,
     options: &PackOptions<'_>,
 ) -> Result<Artifact, Error> {
     let path = out_dir.join(record.file_name());
     let there = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == record.size);
-    // Renamed even over the same artifact: the bytes are the same, and a damaged file is mended.
-    partial.finish(&path)?;
-    let mut index_paths: Vec<PathBuf> = Vec::with_capacity(indexes.len());
-    for (layer, stored) in record.layers.iter().zip(indexes) {
-        let path = index_path(out_dir, &layer.index_sha256);
-        write_whole(&path, &stored)?;
-        index_paths.push(path);
-    }
+    partial.begin_sync()?;
+    let index_paths = place_indexes(&record, indexes, out_dir)?;
+    // Renamed even over the same artifact: the bytes are the same, and a damaged file is mended. The record's sync makes
+    // this name last, too.
+    partial.place(&path)?;
     let record_path = record_path(out_dir, &record.sha256);
     let kept = kept_record(&record_path, &record);
     let reused = there && kept.is_some();
     let (record, record_bytes) = match kept {
-        Some(kept) => kept,
+        Some(kept) => {
+            sync_directory(out_dir)?;
+            kept
+        }
         None => {
             let failed = |source| Error::Record {
                 path: record_path.clone(),
@@ -239,6 +243,28 @@ fn finish(
         record,
         indexes: index_paths,
     })
+}
+
+/// Writes the layers' indexes, all of them synced at once.
+fn place_indexes(record: &Record, indexes: &[Vec<u8>], out_dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let paths: Vec<PathBuf> = record
+        .layers
+        .iter()
+        .map(|layer| index_path(out_dir, &layer.index_sha256))
+        .collect();
+    let mut partials = Vec::with_capacity(paths.len());
+    for (path, stored) in paths.iter().zip(indexes) {
+        let mut partial = written(path, stored)?;
+        partial.begin_sync()?;
+        partials.push(partial);
+    }
+    for (path, partial) in paths.iter().zip(partials) {
+        partial.place(path)?;
+    }
+    if let Some(directory) = paths.first().and_then(|path| path.parent()) {
+        sync_directory(directory)?;
+    }
+    Ok(paths)
 }
 
 /// The record that is there already, when it speaks of the same artifact, app and revision: other tool versions that gave

@@ -8,6 +8,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::thread::{self, JoinHandle};
 
 use tempfile::{Builder, NamedTempFile};
 
@@ -18,6 +19,8 @@ const PREFIX: &str = ".partial-";
 /// A file on its way. Removed when it is dropped before [`Partial::finish`].
 pub(crate) struct Partial {
     file: NamedTempFile,
+    /// A thread that brings what was written to the disk.
+    syncing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Partial {
@@ -37,7 +40,8 @@ impl Partial {
             file.as_file().lock().map_err(failed)?;
             // Another process may have taken it for left over before it was locked.
             if file.as_file().metadata().map_err(failed)?.nlink() > 0 {
-                return Ok(Self { file });
+                let syncing = None;
+                return Ok(Self { file, syncing });
             }
         }
     }
@@ -52,13 +56,31 @@ impl Partial {
         self.file.as_file()
     }
 
-    /// Brings it to the disk and gives it its name.
-    pub(crate) fn finish(self, target: &Path) -> Result<(), Error> {
-        self.file()
-            .sync_all()
+    /// Begins to bring to the disk what is written so far, so that [`Partial::place`] has less to wait for. Waits for what
+    /// was begun before, which alone is told when that failed.
+    pub(crate) fn begin_sync(&mut self) -> Result<(), Error> {
+        let before = joined(self.syncing.take());
+        before.map_err(|source| Error::io("write", self.path(), source))?;
+        if let Ok(file) = self.file().try_clone() {
+            let thread = thread::Builder::new().name("sync".to_owned());
+            // Without a thread all is done at the end.
+            self.syncing = thread.spawn(move || file.sync_data()).ok();
+        }
+        Ok(())
+    }
+
+    /// Brings it to the disk and gives it its name, which [`sync_directory`] makes last.
+    pub(crate) fn place(mut self, target: &Path) -> Result<(), Error> {
+        joined(self.syncing.take())
+            .and_then(|()| self.file().sync_all())
             .map_err(|source| Error::io("write", target, source))?;
-        self.finish_unsynced(target)?;
-        sync_parent(target)
+        self.finish_unsynced(target)
+    }
+
+    /// Brings it and its name to the disk.
+    pub(crate) fn finish(self, target: &Path) -> Result<(), Error> {
+        self.place(target)?;
+        sync_directory(target.parent().unwrap_or(Path::new(".")))
     }
 
     /// Gives it its name; when the power fails soon after, it may be found short. For what is checked at each use and can
@@ -91,7 +113,8 @@ pub(crate) fn write_unsynced(target: &Path, bytes: &[u8]) -> Result<(), Error> {
     written(target, bytes)?.finish_unsynced(target)
 }
 
-fn written(target: &Path, bytes: &[u8]) -> Result<Partial, Error> {
+/// `bytes` in a file on its way to `target`.
+pub(crate) fn written(target: &Path, bytes: &[u8]) -> Result<Partial, Error> {
     let mut partial = Partial::create(target.parent().unwrap_or(Path::new(".")))?;
     partial
         .write_all(bytes)
@@ -99,11 +122,21 @@ fn written(target: &Path, bytes: &[u8]) -> Result<Partial, Error> {
     Ok(partial)
 }
 
-fn sync_parent(target: &Path) -> Result<(), Error> {
-    let dir = target
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+fn joined(syncing: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    match syncing.map(JoinHandle::join) {
+        None => Ok(()),
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Makes the names in a directory last.
+pub(crate) fn sync_directory(dir: &Path) -> Result<(), Error> {
+    let dir = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
     let sync = || File::open(dir)?.sync_all();
     sync().map_err(|source| Error::io("sync the directory", dir, source))
 }
