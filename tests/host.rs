@@ -24,6 +24,8 @@ mod fallback;
 mod faults;
 #[path = "host/filters.rs"]
 mod filters;
+#[path = "host/followed.rs"]
+mod followed;
 #[path = "host/hostile.rs"]
 mod hostile;
 #[path = "host/kills.rs"]

@@ -36,7 +36,7 @@ fn child_that_applies() {
         .unwrap();
 }
 
-fn start_child(sandbox: &Sandbox, text: &str) -> shipit_testbed::Process {
+pub fn start_child(sandbox: &Sandbox, text: &str) -> shipit_testbed::Process {
     sandbox.write("manifest.yml", text);
     Cmd::new(std::env::current_exe().unwrap())
         .args([
