@@ -1,9 +1,10 @@
 //! The artifact of a deploy: trees, frames, layers, indexes, the record, unpacking.
 //!
 //! An artifact is one ordinary tarball whose bytes depend on the packed files and the format version alone. This
-//! crate writes one from [`Tree`]s ([`seal_layer`], [`assemble`]), loads one back ([`Artifact`], [`Record`],
-//! [`Index`]) and unpacks any tarball into a directory that it cannot leave ([`unpack`]). The form is described byte
-//! by byte in `docs/artifact-format.md`.
+//! crate writes one from [`Tree`]s (a directory, a commit, a [`Selection`] of either) by [`seal_layer`] and [`assemble`],
+//! takes unchanged frames of older layers over ([`seal_layer_reusing`]), loads one back ([`Artifact`], [`Record`],
+//! [`Index`]), unpacks any tarball into a directory that it cannot leave ([`unpack`]), and writes chosen entries of a layer
+//! out of its frames ([`extract()`]). The form is described byte by byte in `docs/artifact-format.md`.
 //!
 //! Not done here: deciding which files make a layer, running the commands that vendor them, storing or fetching
 //! anything, checking a downloaded tarball against its checksum.
