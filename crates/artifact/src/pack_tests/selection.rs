@@ -295,3 +295,47 @@ fn what_the_tree_skipped_is_told() {
         .without(vec![path("docs/deep")]);
     assert_eq!(part.skipped(), [path("sock")]);
 }
+
+/// Waits in each reading until two are under way.
+struct Together {
+    tree: MemoryTree,
+    reading: Mutex<usize>,
+    changed: std::sync::Condvar,
+}
+
+impl Tree for Together {
+    fn entries(&self) -> Result<Vec<TreeEntry>, TreeError> {
+        self.tree.entries()
+    }
+
+    fn open(&self, path: &EntryPath) -> Result<Box<dyn Read + Send + '_>, TreeError> {
+        let mut reading = self.reading.lock().unwrap();
+        *reading += 1;
+        self.changed.notify_all();
+        let enough = std::time::Duration::from_secs(20);
+        let waited = self
+            .changed
+            .wait_timeout_while(reading, enough, |reading| *reading < 2)
+            .unwrap();
+        assert!(!waited.1.timed_out(), "nobody reads {path} beside another file");
+        self.tree.open(path)
+    }
+}
+
+#[test]
+fn two_workers_read_two_files_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // Two frames of one file each.
+    let tree = MemoryTree::default()
+        .file("a", noise(1, 1_500_000))
+        .file("b", noise(2, 1_500_000));
+    let tree = Together {
+        tree,
+        reading: Mutex::new(0),
+        changed: std::sync::Condvar::new(),
+    };
+    let none = MemoryTree::default();
+    let whole = Selection::of(&tree);
+    build_of(&none, &whole, dir.path(), Compression::Zstd, 2, &|_| {}).unwrap();
+    assert_eq!(*tree.reading.lock().unwrap(), 2);
+}
