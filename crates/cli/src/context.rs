@@ -14,6 +14,16 @@ use crate::errors::{CliError, Kind, Result};
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 
+/// More threads than this gain nothing from one disk, and each holds some megabytes.
+const MOST_JOBS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
+
+/// More requests than this gain nothing from one server; an upload holds a part of 8 MiB for each.
+const MOST_TRANSFERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+
+/// Threads for what blocks beneath the network: reading parts, hashing, asking for names. No more than twice the transfers are at
+/// it at once; the rest is for what waits for others.
+const MOST_BLOCKING: usize = 32;
+
 /// The settled surroundings of one run.
 #[derive(Debug)]
 pub struct Context {
@@ -44,6 +54,7 @@ impl Context {
     pub fn new(global: &Global, environment: Environment, output: Output) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(MOST_BLOCKING)
             // A sync goes down a tree by calling itself, and an archive may have two thousand directories in each other. What is
             // not used of a stack takes no memory.
             .thread_stack_size(32 << 20)
@@ -152,7 +163,16 @@ impl Context {
             // A full disk is no reason to fill another one.
             Err(error) => {
                 let doing = format!("writing to the cache directory {}", dir.display());
-                return Err(CliError::disk(doing, error));
+                let hint = match error.kind() {
+                    std::io::ErrorKind::AlreadyExists => {
+                        "it is no directory; name one by --cache-dir DIR".to_owned()
+                    }
+                    _ => format!(
+                        "make room where {} lies, or name another place by --cache-dir DIR",
+                        dir.display()
+                    ),
+                };
+                return Err(CliError::disk(doing, error).hint(hint));
             }
             Ok(_) => (dir, None),
         };
@@ -164,6 +184,13 @@ impl Context {
         self.global
             .jobs
             .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
+            .map_or(NonZeroUsize::MIN, |jobs| jobs.min(MOST_JOBS))
+    }
+
+    /// How many requests for parts of objects are on their way at once: they wait for the network, so twice as many as threads.
+    pub fn transfers(&self) -> NonZeroUsize {
+        self.jobs()
+            .saturating_mul(NonZeroUsize::MIN.saturating_add(1))
+            .min(MOST_TRANSFERS)
     }
 }

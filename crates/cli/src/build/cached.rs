@@ -104,8 +104,12 @@ impl<'a> Cache<'a> {
             return Ok(false);
         };
         let (key, tree) = main_key(&layer.keys, packer);
-        let Some(found) = self.look(local, &key, &layer.spec.name)? else {
-            return Ok(false);
+        let found = match self.look(local, &key, &layer.spec.name)? {
+            Looked::Hit(found) => *found,
+            Looked::Miss(why) => {
+                layer.unusable = why;
+                return Ok(false);
+            }
         };
         self.say_hit(&layer.spec.name, &found, "cached");
         self.take(layer, found, tree, From::Cache);
@@ -224,7 +228,7 @@ impl<'a> Cache<'a> {
         };
         let full = full_key(&layer.keys, packer);
         let key = full.as_ref().unwrap_or(&layer.keys.packed);
-        let Some(found) = self.look(local, key, &layer.spec.name)? else {
+        let Looked::Hit(found) = self.look(local, key, &layer.spec.name)? else {
             return Ok(Placed::Missing);
         };
         let dest = match packer.root() {
@@ -292,22 +296,28 @@ impl<'a> Cache<'a> {
         }
     }
 
-    fn look(&self, local: &LayerCache, key: &LayerKey, step: &str) -> Result<Option<CachedLayer>> {
+    fn look(&self, local: &LayerCache, key: &LayerKey, step: &str) -> Result<Looked> {
         let age = MaxAge {
             limit: Some(self.config.cache.max_age.get()),
             now: self.now,
         };
         match local.find(key, age) {
-            Ok(Found::Hit(found)) => Ok(Some(*found)),
-            Ok(Found::Miss) => Ok(None),
-            Ok(Found::Removed { why }) => {
-                self.say_unusable(step, &why);
-                Ok(None)
+            Ok(Found::Hit(found)) => Ok(Looked::Hit(found)),
+            Ok(Found::Miss) => Ok(Looked::Miss(None)),
+            Ok(Found::Removed { why, damaged }) => {
+                let message = unusable(step, &why);
+                if damaged {
+                    self.context.output.warn(message);
+                } else {
+                    self.context.output.say(message);
+                }
+                Ok(Looked::Miss(Some(why)))
             }
             Err(error) if error.kind() == CacheErrorKind::Cancelled => Err(error.into()),
             Err(error) => {
-                self.say_unusable(step, &chain(&error));
-                Ok(None)
+                let why = chain(&error);
+                self.say_unusable(step, &why);
+                Ok(Looked::Miss(Some(why)))
             }
         }
     }
@@ -365,10 +375,19 @@ impl<'a> Cache<'a> {
     }
 
     fn say_unusable(&self, step: &str, why: &str) {
-        self.context
-            .output
-            .warn(format!("{step}: the cached layer is not used: {why}"));
+        self.context.output.warn(unusable(step, why));
     }
+}
+
+/// What a look into the cache gave.
+enum Looked {
+    Hit(Box<CachedLayer>),
+    /// Nothing, and why, when something was there.
+    Miss(Option<String>),
+}
+
+fn unusable(step: &str, why: &str) -> String {
+    format!("{step}: the cached layer is not used: {why}")
 }
 
 /// A key as people see it.

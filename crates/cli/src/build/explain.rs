@@ -14,6 +14,10 @@ pub fn miss(layer: &Layer<'_>, cache: &Cache<'_>, packer: &Packer<'_>, clean: bo
         output.say(format!("{name}: not looked for: --clean"));
         return;
     }
+    if let Some(why) = &layer.unusable {
+        output.say(format!("{name}: miss: its key is the same: {why}"));
+        return;
+    }
     let reason = reason(cache.latest_key(layer, packer).as_ref(), &layer.keys.packed);
     output.say(format!("{name}: miss: {reason}"));
 }

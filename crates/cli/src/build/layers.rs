@@ -53,6 +53,8 @@ pub struct Layer<'a> {
     pub(super) sealed: Option<SealedLayer>,
     /// Where it came from.
     pub(super) from: From,
+    /// Why the layer that the cache had under its key is not used.
+    pub(super) unusable: Option<String>,
     /// How many packages its lockfile names.
     pub(super) packages: Option<u64>,
     /// The paths that are its alone, as far as it is known by now.
@@ -91,6 +93,7 @@ impl<'a, 'c> Steps<'a, 'c> {
                 None => self.code_step(spec)?,
             }
         }
+        self.say_kept();
         self.warn_of_changes()
     }
 
@@ -157,6 +160,7 @@ impl<'a, 'c> Steps<'a, 'c> {
             keys,
             sealed: None,
             from: From::Step,
+            unusable: None,
             in_workspace: false,
         };
         let found = !self.given.clean && self.cache.find(&mut layer, self.given.packer)?;
@@ -189,9 +193,8 @@ impl<'a, 'c> Steps<'a, 'c> {
         };
         layer.owned.clone_from(&vendored.owned);
         self.say_unpacked(layer.spec, &vendored);
-        let outside = self.not_of_layers(outside, &vendored.owned);
         if let Some(first) = outside.first() {
-            self.code_changed = true;
+            self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
             let more = match outside.len() {
                 1 => String::new(),
                 count => format!(" and {} more", count - 1),
@@ -335,27 +338,33 @@ impl<'a, 'c> Steps<'a, 'c> {
         Ok(())
     }
 
-    /// What changed, without what lies in a layer: that is not packed, and said at the end.
-    fn not_of_layers(&self, changed: Vec<EntryPath>, owned: &[EntryPath]) -> Vec<EntryPath> {
-        let layers: Vec<&EntryPath> = self
-            .layers
-            .iter()
-            .flat_map(|layer| &layer.owned)
-            .chain(owned)
-            .collect();
-        let mut changed = changed;
-        changed.retain(|path| !layers.iter().any(|owned| path.starts_with(owned)));
-        changed
+    /// Whether a path is an earlier layer's, and so no code.
+    fn is_layers(&self, path: &EntryPath) -> bool {
+        let mut owned = self.layers.iter().flat_map(|layer| &layer.owned);
+        owned.any(|owned| path.starts_with(owned))
     }
 
     fn say_unpacked(&self, spec: &StepSpec, vendored: &Vendored) {
-        let packed = self.given.packer.packed(&vendored.paths);
-        let left = vendored.paths.iter().find(|path| !packed.contains(path));
+        let packer = self.given.packer;
+        let outside = |path: &&EntryPath| packer.packed(std::slice::from_ref(path)).is_empty();
+        let left = vendored.paths.iter().find(outside);
         if let (Some(path), Some(root)) = (left, self.given.packer.root()) {
             self.given.context.output.say(format!(
                 "{}: {path} lies outside of build.root = \"{root}\" and is not packed",
                 spec.name
             ));
+        }
+    }
+
+    /// Says what stays here and is in no artifact.
+    fn say_kept(&self) {
+        let Some(workspace) = &self.workspace else { return };
+        let there = |kept: &&EntryPath| workspace.kept.root().join(kept.as_path()).is_dir();
+        for kept in self.given.keep.iter().filter(there) {
+            self.given
+                .context
+                .output
+                .say(format!("{kept} is kept for the next build, and is not packed"));
         }
     }
 

@@ -94,8 +94,12 @@ impl<'a> Packer<'a> {
 
     /// What of a step's paths lies in `build.root`, and is packed.
     pub fn packed(&self, paths: &[EntryPath]) -> Vec<EntryPath> {
-        let inside = |path: &&EntryPath| self.root.as_ref().is_none_or(|root| path.starts_with(root));
-        paths.iter().filter(inside).cloned().collect()
+        let inside = |path: &EntryPath| match &self.root {
+            Some(root) if root.starts_with(path) => Some(root.clone()),
+            Some(root) => path.starts_with(root).then(|| path.clone()),
+            None => Some(path.clone()),
+        };
+        paths.iter().filter_map(inside).collect()
     }
 
     /// Seals what of the vendored files is packed.
@@ -145,11 +149,17 @@ impl<'a> Packer<'a> {
         let mut exclude = self.config.build.exclude.clone();
         // A repository that a step cloned: the artifact is no place for one, and no two clones are the same.
         exclude.push(".git".to_owned());
+        let all_owned = self.is_owned(&code.owned);
         let tree = Selection::of(code.tree)
             .without(code.owned)
             .exclude(&exclude)
             .map_err(|error| CliError::from_source(Kind::Usage, error).context("build.exclude"))?;
-        let tree = self.rooted(tree, commit)?;
+        let tree = if all_owned {
+            tree.only(Vec::new())
+        } else {
+            self.rooted(tree)?
+        };
+        let tree = self.with_revision(tree, commit)?;
         let plan = LayerPlan {
             name: "code".to_owned(),
             kind: LayerKind::Code,
@@ -175,19 +185,31 @@ impl<'a> Packer<'a> {
         }
     }
 
+    /// Whether all of `build.root` is a layer's, so that no code is in it.
+    fn is_owned(&self, owned: &[EntryPath]) -> bool {
+        let root = self.root.as_ref();
+        root.is_some_and(|root| owned.iter().any(|path| root.starts_with(path)))
+    }
+
     /// The tree's REVISION stands at its top; with a root, the packed top is another one.
-    fn rooted<'t>(&self, tree: Selection<'t>, commit: &Commit) -> Result<Selection<'t>> {
-        let Some(root) = &self.root else { return Ok(tree) };
+    fn with_revision<'t>(&self, tree: Selection<'t>, commit: &Commit) -> Result<Selection<'t>> {
+        if self.root.is_none() {
+            return Ok(tree);
+        }
         let revision = EntryPath::new("REVISION")
             .map_err(|error| CliError::from_source(Kind::Internal, error).context("naming REVISION"))?;
-        let tree = tree.rooted(root.clone()).map_err(|error| {
+        Ok(tree.with_file(revision, format!("{}\n", commit.id).into_bytes()))
+    }
+
+    fn rooted<'t>(&self, tree: Selection<'t>) -> Result<Selection<'t>> {
+        let Some(root) = &self.root else { return Ok(tree) };
+        tree.rooted(root.clone()).map_err(|error| {
             let message =
                 format!("build.root = \"{root}\" is no directory of the tree, nor did a step make it");
             CliError::from_source(Kind::Usage, error)
                 .context(message)
                 .hint("correct build.root in the config")
-        })?;
-        Ok(tree.with_file(revision, format!("{}\n", commit.id).into_bytes()))
+        })
     }
 
     /// The artifact's compression.

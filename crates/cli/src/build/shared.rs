@@ -73,6 +73,11 @@ impl<'a> Shared<'a> {
             return nothing(turn);
         };
         let key = &layer.keys.packed;
+        // A layer that begins above the packed root has entries anywhere: what it may name cannot be told.
+        let above = |path: &EntryPath| packer.root().is_some_and(|root| root.starts_with(path));
+        if layer.keys.paths.iter().any(above) {
+            return nothing(turn);
+        }
         let paths = packed_from_root(layer, packer);
         let request = FetchLayer {
             store: &store,
@@ -82,7 +87,7 @@ impl<'a> Shared<'a> {
             compression: packer.compression(),
             paths: &paths,
             dir: turn.dir(),
-            jobs: self.context.jobs(),
+            jobs: self.context.transfers(),
         };
         let fetched = self
             .context

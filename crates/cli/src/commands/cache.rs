@@ -182,8 +182,8 @@ fn prune(args: &PruneArgs, dir: &Path, context: &Context) -> Result<()> {
     }
     if pruned.in_use > 0 {
         context.output.say(format!(
-            "{} in use, and stay",
-            counted(pruned.in_use, "layer is", "layers are")
+            "{} in use",
+            counted(pruned.in_use, "layer stays: it is", "layers stay: they are")
         ));
     }
     context.output.say(format!(

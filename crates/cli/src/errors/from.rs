@@ -38,7 +38,8 @@ impl From<shipit_steps::KeptError> for CliError {
             ErrorKind::Local => Kind::Disk,
             _ => Kind::Internal,
         };
-        CliError::from_source(kind, error)
+        let hint = error.hint();
+        CliError::from_source(kind, error).maybe_hint(hint)
     }
 }
 

@@ -61,7 +61,10 @@ impl Steps {
 pub fn step_failed(error: Error, output: &Output) -> CliError {
     let tail = error.tail();
     if !tail.is_empty() {
-        output.warn(format!("the last {} lines of the output:", tail.len()));
+        output.warn(match tail.len() {
+            1 => "the last line of the output:".to_owned(),
+            count => format!("the last {count} lines of the output:"),
+        });
         for line in tail {
             output.quoted("  ", line);
         }

@@ -66,6 +66,8 @@ pub enum Found {
     Removed {
         /// What was wrong with it.
         why: String,
+        /// Whether it was damaged, and not merely too old.
+        damaged: bool,
     },
 }
 
@@ -127,12 +129,12 @@ impl LayerCache {
             Err(why) => {
                 self.take_away_damaged(&dir, &handle, &why)?;
                 let why = format!("it is damaged: {why}");
-                return Ok(Found::Removed { why });
+                return Ok(Found::Removed { why, damaged: true });
             }
         };
         if let Some(why) = age.exceeded_by(meta.made) {
             self.take_away(&dir, &handle)?;
-            return Ok(Found::Removed { why });
+            return Ok(Found::Removed { why, damaged: false });
         }
         entry::touch(&handle);
         Ok(Found::Hit(Box::new(self.layer(meta, dir, handle))))

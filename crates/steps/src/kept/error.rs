@@ -65,6 +65,25 @@ impl KeptError {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
     }
 
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let Self::Io { source, path, .. } = self else {
+            return None;
+        };
+        let path = path.display();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(format!(
+                "free some space on the disk that {path} is on, then run it again"
+            )),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+                "see whose {path} is and who may write there, or name another place by --cache-dir DIR"
+            )),
+            io::ErrorKind::NotFound => Some("something removed it meanwhile; run it again".to_owned()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
         Self::Io {
             action,

@@ -161,6 +161,8 @@ impl State {
         match fs::read(&path) {
             Ok(stored) => Ok(Some(stored)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Whatever put it there, it is no state: as one that is empty.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Some(Vec::new())),
             Err(error) => Err(KeptError::io("read", &path, error)),
         }
     }
@@ -179,7 +181,11 @@ impl State {
 
     fn remove(&self, name: &str) -> Result<(), KeptError> {
         let path = self.path(name);
-        match fs::remove_file(&path) {
+        let removed = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(&path),
+            other => other,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(KeptError::io("remove", &path, error))
             }
@@ -203,6 +209,20 @@ fn check_key(key: &str) -> Result<(), KeptError> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_directory_in_a_state_files_place_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("tree/inner")).unwrap();
+        let (state, known, distrust) = State::open(dir.path().to_path_buf()).unwrap();
+        assert!(
+            known.is_none() && matches!(distrust, Some(Distrust::Damaged(_))),
+            "{distrust:?}"
+        );
+        state.write_tree(Vec::new()).unwrap();
+        let (_, known, distrust) = State::open(dir.path().to_path_buf()).unwrap();
+        assert!(known.is_some() && distrust.is_none());
+    }
+
     use super::super::standing::Standing;
     use super::*;
 

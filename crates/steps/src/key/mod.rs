@@ -137,7 +137,10 @@ pub fn layer_keys(request: &KeyRequest<'_>) -> Result<Option<StepKeys>, Error> {
         Tool::Run { command } => (run::key(gather, command)?, None),
         Tool::Go { .. } => return Ok(None),
     };
-    let inside = |path: &&EntryPath| request.root.is_none_or(|root| path.starts_with(root));
+    let inside = |path: &&EntryPath| {
+        let meets = |root: &EntryPath| path.starts_with(root) || root.starts_with(path);
+        request.root.is_none_or(meets)
+    };
     let paths = owned.iter().filter(inside).cloned().collect();
     Ok(Some(StepKeys {
         packed,

@@ -294,6 +294,7 @@ fn a_changed_preset_has_another_recipe() {
         cache: "/w/cache".into(),
         aside: "/w/aside".into(),
         base_env: Vec::new(),
+        jobs: std::num::NonZeroUsize::MIN,
     };
     let env = || Environment::base(&workspace).isolated(&workspace);
     let dir = tempfile::tempdir().unwrap();

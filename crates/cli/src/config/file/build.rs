@@ -82,7 +82,7 @@ pub struct StepTable {
     #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["vendor"]]))]
     pub outputs: Option<Vec<String>>,
     /// Directories, relative to `dir`, that stay in the workspace from build to build as the step left them: what speeds up its
-    /// next run, such as a compiler's output. A build with `--clean` starts without them.
+    /// next run, such as a compiler's output. They are not packed: what is to ship is copied out of them. A build with `--clean` starts without them.
     #[schemars(with = "Option<Vec<RelativePath>>", extend("default" = [], "examples" = [["target"]]))]
     pub keep: Option<Vec<String>>,
     /// For `npm`: whether the layer that ships is the one of `npm ci --omit=dev`, while later steps see the dev dependencies

@@ -63,7 +63,10 @@ impl Bench {
     #[track_caller]
     fn removed(&self, name: &str) -> String {
         match self.find(name) {
-            Found::Removed { why } => why,
+            Found::Removed { why, damaged } => {
+                assert!(damaged);
+                why
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -245,7 +248,9 @@ fn a_layer_that_is_too_old_is_removed_and_said() {
         assert!(matches!(found, Found::Hit(_)), "{found:?}");
     }
     match bench.cache.find(&key("one"), age(8 * 86_400)).unwrap() {
-        Found::Removed { why } => assert_eq!(why, "it was made 8 d ago, and may become 7 d old"),
+        Found::Removed { why, damaged: false } => {
+            assert_eq!(why, "it was made 8 d ago, and may become 7 d old")
+        }
         other => panic!("{other:?}"),
     }
     bench.miss("one");
