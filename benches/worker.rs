@@ -61,7 +61,7 @@ pub fn main(words: &[String]) {
             let (tree, out) = (Path::new(tree), Path::new(out));
             let level = |text: &str| text.parse().expect("a level");
             let sealed = seal(tree, &out.join("sealed"), level(dependencies));
-            pack(tree, sealed, out, level(code));
+            pack(&code_of(tree), &[sealed], out, level(code));
         }
         ["seal", tree, out] => {
             let sealed = seal(Path::new(tree), Path::new(out), 9);
@@ -71,7 +71,7 @@ pub fn main(words: &[String]) {
         ["assemble", tree, sealed, out] => {
             let text = std::fs::read(Path::new(sealed).join(SEALED)).expect("sealed before");
             let sealed = serde_json::from_slice(&text).expect("what was written");
-            pack(Path::new(tree), sealed, Path::new(out), 3);
+            pack(&code_of(Path::new(tree)), &[sealed], Path::new(out), 3);
         }
         ["upload", file, url] => upload(file, url),
         _ => panic!("no task of the benchmarks: {words:?}"),
@@ -110,8 +110,7 @@ fn export(repository: &str, revision: &str, dest: &Path) {
 /// Packs a commit's files as they come out of git.
 fn code(repository: &str, revision: &str, out: &Path) {
     with_tree(repository, revision, |tree| {
-        let plan = plan("code", LayerKind::Code, tree, Mtime::Fixed(TIME), 3);
-        seal_layer(&plan, out, &options()).expect("the layer is sealed");
+        pack(tree, &[], out, 3);
     });
 }
 
@@ -145,17 +144,21 @@ fn seal(tree: &Path, out: &Path, level: i32) -> SealedLayer {
     seal_layer(&plan, out, &options()).expect("the layer is sealed")
 }
 
-/// Assembles the artifact with everything else as its code; prints its path.
-fn pack(tree: &Path, sealed: SealedLayer, out: &Path, level: i32) {
-    let tree = DirTree::new(tree).expect("the tree is there").without(vendored());
-    let plan = plan("code", LayerKind::Code, &tree, Mtime::Fixed(TIME), level);
+/// The tree without what is vendored.
+fn code_of(tree: &Path) -> DirTree {
+    DirTree::new(tree).expect("the tree is there").without(vendored())
+}
+
+/// Assembles the artifact of these layers and this code; prints its path.
+fn pack(code: &dyn Tree, sealed: &[SealedLayer], out: &Path, level: i32) {
+    let plan = plan("code", LayerKind::Code, code, Mtime::Fixed(TIME), level);
     let draft = RecordDraft {
         app: "bench".to_owned(),
         revision: "0".repeat(40),
         steps: Vec::new(),
         tools: Vec::new(),
     };
-    let artifact = assemble(&[sealed], &plan, draft, out, &options()).expect("the artifact is assembled");
+    let artifact = assemble(sealed, &plan, draft, out, &options()).expect("the artifact is assembled");
     println!("{}", artifact.path.display());
 }
 
