@@ -25,4 +25,5 @@ mod stops;
 mod strace;
 mod trees;
 mod victims;
+mod warm;
 mod whole_job;

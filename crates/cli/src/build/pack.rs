@@ -154,12 +154,17 @@ impl<'a> Packer<'a> {
             .without(code.owned)
             .exclude(&exclude)
             .map_err(|error| CliError::from_source(Kind::Usage, error).context("build.exclude"))?;
+        let revision = revision_path()?;
         let tree = if all_owned {
-            tree.only(Vec::new())
+            tree.only(vec![revision.clone()])
         } else {
             self.rooted(tree)?
         };
-        let tree = self.with_revision(tree, commit)?;
+        // The tree's REVISION stands at its top; with a root, the packed top is another one.
+        let tree = match &self.root {
+            Some(_) => tree.with_file(revision, format!("{}\n", commit.id).into_bytes()),
+            None => tree,
+        };
         let plan = LayerPlan {
             name: "code".to_owned(),
             kind: LayerKind::Code,
@@ -191,16 +196,6 @@ impl<'a> Packer<'a> {
         root.is_some_and(|root| owned.iter().any(|path| root.starts_with(path)))
     }
 
-    /// The tree's REVISION stands at its top; with a root, the packed top is another one.
-    fn with_revision<'t>(&self, tree: Selection<'t>, commit: &Commit) -> Result<Selection<'t>> {
-        if self.root.is_none() {
-            return Ok(tree);
-        }
-        let revision = EntryPath::new("REVISION")
-            .map_err(|error| CliError::from_source(Kind::Internal, error).context("naming REVISION"))?;
-        Ok(tree.with_file(revision, format!("{}\n", commit.id).into_bytes()))
-    }
-
     fn rooted<'t>(&self, tree: Selection<'t>) -> Result<Selection<'t>> {
         let Some(root) = &self.root else { return Ok(tree) };
         tree.rooted(root.clone()).map_err(|error| {
@@ -228,4 +223,9 @@ impl<'a> Packer<'a> {
             on_event,
         }
     }
+}
+
+fn revision_path() -> Result<EntryPath> {
+    EntryPath::new("REVISION")
+        .map_err(|error| CliError::from_source(Kind::Internal, error).context("naming REVISION"))
 }

@@ -1,0 +1,110 @@
+//! Warm builds that must not differ from one made from nothing, each for a way in which they did or might.
+
+use std::path::Path;
+
+use crate::project::Project;
+use crate::small;
+use crate::trees::{Entry, untar};
+
+/// Builds warm twice, then from nothing with a cache of its own: the same artifact each time.
+fn same_from_nothing(project: &Project) -> String {
+    let path = |args: &[&str]| project.shipit(&[&["build"], args].concat()).run().ok().line();
+    let first = path(&[]);
+    assert_eq!(path(&[]), first, "warm");
+    let cache = project.tmp.join("another-cache").display().to_string();
+    assert_eq!(path(&["--clean", "--cache-dir", &cache]), first, "from nothing");
+    first
+}
+
+#[test]
+fn a_step_that_changes_another_layer_runs_each_time() {
+    let build = "[[build.step]]\nname = \"a\"\nrun = \"mkdir g; echo A >g/in\"\ninputs = [\"app.txt\"]\noutputs = [\"g\"]\n\
+        [[build.step]]\nname = \"b\"\nrun = \"mkdir o; echo more >>g/in; cat g/in >o/x\"\ninputs = [\"g/**\"]\noutputs = [\"o\"]\n\
+        [[build.step]]\nname = \"c\"\nrun = \"cat g/in o/x >fin\"\n";
+    let project = small::with(build, "");
+    let first = same_from_nothing(&project);
+    let entries = untar(Path::new(&first));
+    let Some(Entry::File { content, .. }) = entries.get(Path::new("fin")) else {
+        panic!("{:?}", entries.keys())
+    };
+    assert_eq!(content, b"A\nmore\nA\nmore\n");
+    let _ = project
+        .shipit(&["build"])
+        .run()
+        .ok()
+        .says("a: cached (layer ")
+        .says("b: the step changed g/in outside of what it vendors");
+}
+
+#[test]
+fn a_step_that_writes_code_beside_its_layer_runs_each_time() {
+    let build = "[[build.step]]\nname = \"a\"\nrun = \"mkdir g; cp app.txt g/in; cp app.txt generated\"\ninputs = [\"*.lock\"]\n\
+        outputs = [\"g\"]\n";
+    let project = small::with(build, "");
+    let first = same_from_nothing(&project);
+    assert!(untar(Path::new(&first)).contains_key(Path::new("generated")));
+    project.repo.write("app.txt", "two\n");
+    project.repo.commit("two");
+    let entries = untar(Path::new(&same_from_nothing(&project)));
+    assert!(
+        matches!(entries.get(Path::new("generated")), Some(Entry::File { content, .. }) if content == b"two\n")
+    );
+}
+
+#[test]
+fn a_root_that_is_a_layer_or_lies_in_one_is_packed() {
+    for (root, expected) in [
+        ("o", ["REVISION", "s", "s/x"].as_slice()),
+        ("o/s", &["REVISION", "x"]),
+    ] {
+        for further in ["", "[[build.step]]\nname = \"c\"\nrun = \"ls o/s >seen\"\n"] {
+            let build = format!(
+                "[build]\nroot = \"{root}\"\n[[build.step]]\nname = \"b\"\nrun = \"mkdir -p o/s; cp app.txt o/s/x\"\n\
+                 inputs = [\"app.txt\"]\noutputs = [\"o\"]\n{further}"
+            );
+            let project = small::with(&build, "");
+            let names: Vec<_> = untar(Path::new(&same_from_nothing(&project)))
+                .into_keys()
+                .collect();
+            let expected: Vec<_> = expected.iter().map(std::path::PathBuf::from).collect();
+            assert_eq!(names, expected, "{root} {further}");
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_is_not_packed_and_said() {
+    let build = "[[build.step]]\nname = \"make\"\nrun = \"echo run >>target/runs; cp app.txt app\"\nkeep = [\"target\"]\n";
+    let project = small::with(&build.replace("echo", "mkdir -p target; echo"), "");
+    let ran = project
+        .shipit(&["build"])
+        .run()
+        .ok()
+        .says("target is kept for the next build, and is not packed");
+    let names: Vec<_> = untar(Path::new(&ran.line())).into_keys().collect();
+    assert_eq!(
+        names,
+        ["REVISION", "app", "app.txt", "shipit.toml"].map(std::path::PathBuf::from)
+    );
+    assert_eq!(same_from_nothing(&project), ran.line());
+
+    project.repo.write("target/tracked", "mine\n");
+    project.repo.commit("tracked");
+    let _ = project
+        .shipit(&["build"])
+        .run()
+        .exits(2)
+        .says("git tracks files in target");
+}
+
+#[test]
+fn a_layer_that_became_too_old_is_explained_as_that() {
+    let build = "[cache]\nmax_age = \"1s\"\n[[build.step]]\nname = \"a\"\nrun = \"mkdir g; cp app.txt g/in\"\ninputs = [\"app.txt\"]\n\
+        outputs = [\"g\"]\n";
+    let project = small::with(build, "");
+    let _ = project.build("main");
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let ran = project.shipit(&["build", "--explain"]).run().ok();
+    let ran = ran.says("a: miss: its key is the same: it was made ");
+    assert!(!ran.err().contains("warning"), "{ran}");
+}
