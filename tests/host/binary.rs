@@ -185,3 +185,48 @@ fn a_command_line_that_is_wrong_does_not_end_a_watch() {
             .contains("Usage: shipit apply")
     );
 }
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn what_was_fetched_is_told_and_what_drifted_ends_with_11() {
+    use crate::shop::{Shop, app, file};
+    let (shop, sandbox) = (Shop::new(), Sandbox::new("verified"));
+    let mut app = app();
+    let dest = sandbox.join("dest");
+    let first = shop.publish(&app, "20261121T101500Z-aaaaaaa", &dest);
+    apply(&sandbox, &first.manifest())
+        .ok()
+        .says("; 3 of 3 layers new");
+    apply(&sandbox, &first.manifest())
+        .ok()
+        .says("is complete: nothing is fetched");
+    app.time += 60;
+    app.code.insert("REVISION".into(), file("second\n"));
+    let second = shop.publish(&app, "20261121T111500Z-bbbbbbb", &dest);
+    let told = apply(&sandbox, &second.manifest()).ok();
+    let size = format!(
+        "of {:.1} MB; 1 of 3 layers new",
+        second.artifact.record.size as f64 / 1e6
+    );
+    let _ = told.says(&size);
+
+    let url = format!("file://{}", sandbox.join("manifest.yml").display());
+    let by_url = || shipit(&sandbox).args(["--verify", &url]).run();
+    let by_dest = || shipit(&sandbox).arg("--verify").arg("--dest").arg(&dest).run();
+    by_url().ok().says("0 differ");
+    by_dest().ok().says("0 differ");
+    std::fs::write(dest.join("current/app/part-3/source-3.rb"), "edited").unwrap();
+    for ran in [by_url(), by_dest()] {
+        let _ = ran
+            .exits(11)
+            .says("app/part-3/source-3.rb: another content")
+            .says("1 paths");
+    }
+    let json = shipit(&sandbox)
+        .args(["--verify", &url, "--output", "json"])
+        .run()
+        .exits(11);
+    assert!(json.out().contains("\"drift\""), "{json}");
+    let _ = shipit(&sandbox).args(["--verify"]).stdin("[]").run().exits(2);
+    let _ = shipit(&sandbox).args(["--dest", "/srv"]).run().exits(2);
+}

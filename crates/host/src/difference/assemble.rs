@@ -60,9 +60,9 @@ fn entry_by_entry(
     ways: Ways,
     setting: &Setting<'_>,
 ) -> Result<(), Error> {
-    make_directories(index, numbers, tree)?;
-    let (from, to) = (root(files)?, root(tree)?);
     let groups = groups(index, numbers);
+    make_directories(&groups, tree, setting)?;
+    let (from, to) = (root(files)?, root(tree)?);
     parallel(
         setting.jobs,
         setting.cancel,

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
-use shipit_artifact::{ExtractOptions, Index, IndexKind, extract, frames_of};
+use shipit_artifact::{EntryPath, ExtractOptions, Index, IndexKind, extract, frames_of};
 
 use super::Setting;
 use super::bound::BoundLayer;
 use super::check::damaged;
 use super::fetch::{Fetched, Part};
 use super::gather::{Gather, Source};
-use super::hand::{Hand, root};
+use super::hand::{Group, Hand, groups, parallel, root};
 use super::lack::Lack;
 use super::places::{is_real_dir, write_whole};
 use crate::error::Error;
@@ -75,7 +75,7 @@ pub(crate) fn take(
     if sources.is_empty() {
         return Ok(kept.to_vec());
     }
-    make_directories(index, kept, into)?;
+    make_directories(&groups(index, kept), into, setting)?;
     let gather = Gather {
         index,
         files: &files,
@@ -159,23 +159,26 @@ pub(crate) fn mark(layer: &BoundLayer, setting: &Setting<'_>) -> Result<(), Erro
     write_whole(&used, &[])
 }
 
-/// Makes the directories among the entries, and those above them.
-pub(crate) fn make_directories(index: &Index, numbers: &[usize], into: &Path) -> Result<(), Error> {
+/// Makes the directories of the groups, and those above them: one level after the other, each by all threads.
+pub(crate) fn make_directories(groups: &[Group], into: &Path, setting: &Setting<'_>) -> Result<(), Error> {
+    let mut levels: Vec<Vec<&EntryPath>> = Vec::new();
+    for path in groups.iter().filter_map(|group| group.dir.as_ref()) {
+        let depth = path.as_bytes().iter().filter(|byte| **byte == b'/').count();
+        if levels.len() <= depth {
+            levels.resize_with(depth + 1, Vec::new);
+        }
+        levels[depth].push(path);
+    }
     let root = root(into)?;
-    let mut hand = Hand::new(&root);
-    for number in numbers {
-        let entry = &index.entries()[*number];
-        let made = match &entry.kind {
-            IndexKind::Directory => hand.make_directory(&entry.path),
-            // Its directory is none of the layer's own.
-            _ => match (hand.parent(&entry.path).map(drop), entry.path.parent()) {
-                (Err(error), Some(parent)) if error.kind() == std::io::ErrorKind::NotFound => {
-                    hand.make_directory(&parent)
-                }
-                (opened, _) => opened,
-            },
-        };
-        made.map_err(|error| Error::disk("making the directory of", into.join(entry.path.as_path()), error))?;
+    for level in &levels {
+        let pieces: Vec<_> = level.chunks(64).collect();
+        let hand = || Hand::new(&root);
+        parallel(setting.jobs, setting.cancel, &pieces, hand, |hand, piece| {
+            piece.iter().try_for_each(|path| {
+                hand.make_directory(path)
+                    .map_err(|error| Error::disk("making the directory", into.join(path.as_path()), error))
+            })
+        })?;
     }
     Ok(())
 }

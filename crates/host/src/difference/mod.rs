@@ -15,6 +15,7 @@ mod check;
 mod fetch;
 mod gather;
 mod hand;
+mod known;
 mod lack;
 mod layer;
 mod places;
@@ -206,6 +207,7 @@ impl Difference {
         if let Some((number, layer)) = bound.layers.iter().enumerate().find(|(_, layer)| layer.is_code()) {
             let kept = assemble::kept(&layer.index, &self.filter);
             code = layer::take(&layer.index, &kept, &releases, &tree, &setting)?;
+            known::write(&layer.index, &bound.record.revision, &mut code, &tree)?;
             parts.extend(layer::parts(number, layer, &code));
         }
         let reflink = setting.reflink;

@@ -156,7 +156,8 @@ fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
     Ok(File::from(openat(dir, name, flags, Mode::empty())?))
 }
 
-fn whole_or_none(
+/// Makes a new file; when `fill` fails nothing stays of it.
+pub(crate) fn whole_or_none(
     to: BorrowedFd<'_>,
     entry: &IndexEntry,
     fill: impl FnOnce(&File) -> io::Result<()>,
