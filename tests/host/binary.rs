@@ -220,7 +220,7 @@ fn what_was_fetched_is_told_and_what_drifted_ends_with_11() {
         let _ = ran
             .exits(11)
             .says("app/part-3/source-3.rb: another content")
-            .says("1 paths");
+            .says("1 difference");
     }
     let json = shipit(&sandbox)
         .args(["--verify", &url, "--output", "json"])

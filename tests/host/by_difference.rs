@@ -244,10 +244,10 @@ fn a_host_whose_layers_lost_files_gets_them_again() {
     };
     let harms: [Harm<'_>; 6] = [
         ("a file", &|| {
-            fs::remove_file(npm.join("files/node_modules/pkg-03/lib/file-3.js")).unwrap()
+            fs::remove_file(npm.join("files/node_modules/pkg-03/lib/file-3.js")).unwrap();
         }),
         ("a directory", &|| {
-            fs::remove_dir_all(npm.join("files/node_modules/pkg-04")).unwrap()
+            fs::remove_dir_all(npm.join("files/node_modules/pkg-04")).unwrap();
         }),
         ("the end of one", &|| cut("pkg-05/large.node")),
         ("its index", &|| fs::write(npm.join("index"), "x").unwrap()),

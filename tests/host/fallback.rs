@@ -60,13 +60,13 @@ type Spoil = dyn Fn(&Base);
 fn what_is_missing_or_wrong_in_the_store_is_made_up_for_by_the_whole_artifact() {
     let cases: [(&str, &str, &Spoil); 6] = [
         ("no record", "", &|base| {
-            fs::remove_file(base.second.record(&base.shop)).unwrap()
+            fs::remove_file(base.second.record(&base.shop)).unwrap();
         }),
         ("another record", "not the one that the manifest binds", &|base| {
             fs::write(base.second.record(&base.shop), "{}").unwrap();
         }),
         ("no index", "", &|base| {
-            fs::remove_file(base.second.index(&base.shop, 2)).unwrap()
+            fs::remove_file(base.second.index(&base.shop, 2)).unwrap();
         }),
         ("another index", "its digest is not the one", &|base| {
             fs::copy(base.second.index(&base.shop, 1), base.second.index(&base.shop, 0)).unwrap();
@@ -330,4 +330,36 @@ fn what_cannot_be_verified_is_said() {
         verify(&base.host, nowhere, ""),
         Err(Error::NotVerifiable { .. })
     ));
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn from_s3_by_ranges() {
+    let server = shipit_testbed::S3Server::start();
+    server.create_bucket("deploys");
+    let (shop, host) = (Shop::new(), Sandbox::new("difference").with_s3(&server));
+    let mut app = app();
+    for id in 0..2 {
+        let mut published = shop.publish(&app, IDS[id], &host.join("dest"));
+        let name = published.stored.strip_prefix(shop.store()).unwrap().to_owned();
+        copy_to(&shop.store(), &server.object_path("deploys", "x"));
+        published.input.src = Some(format!("s3://deploys/{}", name.display()));
+        let applied = host.apply(&published.manifest()).ok();
+        let share = applied.fetched_bytes as f64 / published.artifact.record.size as f64;
+        assert_eq!(applied.synced.unwrap().method, Method::Assembled);
+        assert!(id == 0 || share < 0.1, "{share}");
+        assert_current(&host, &published);
+        app.code.insert("REVISION".into(), file("next\n"));
+    }
+}
+
+/// Puts what a directory holds beside `there`, as objects.
+fn copy_to(from: &Path, there: &Path) {
+    let target = there.parent().unwrap();
+    let ran = crate::support::program("cp")
+        .arg("-R")
+        .arg(from.join("."))
+        .arg(target)
+        .status();
+    assert!(ran.unwrap().success());
 }

@@ -353,17 +353,6 @@ impl Host {
         }
     }
 
-    /// Removes the layers that no release uses any more.
-    async fn prune(self: Arc<Self>) -> Result<(), Error> {
-        blocking(move || {
-            if let Some(places) = crate::difference::places_of(&self.manifest) {
-                crate::difference::prune(&places, &self.recorder);
-            }
-            Ok(())
-        })
-        .await
-    }
-
     /// Runs the `failure` commands and hands the error back.
     async fn failed(self: Arc<Self>, error: Error) -> Error {
         self.recorder.say(Event::Failed {

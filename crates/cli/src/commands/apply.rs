@@ -207,8 +207,9 @@ fn verify(args: &ApplyArgs, context: &Context) -> Result<()> {
         count => Err(CliError::new(
             Kind::Verification,
             format!(
-                "{count} paths of the release {} are not what its index says",
-                verified.release
+                "the release {} is not what its index says: {count} {}",
+                verified.release,
+                if count == 1 { "difference" } else { "differences" }
             ),
         )
         .hint("publish and apply a new release to put it right; find out first who changed them")),

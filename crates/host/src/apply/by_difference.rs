@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shipit_store::Fetcher;
 
 use super::{Done, Host, blocking, or_cancelled, retry};
-use crate::difference::{Difference, FetchRequest, Lack, Ready, of_releases};
+use crate::difference::{Difference, FetchRequest, Lack, Ready, of_releases, places_of, prune};
 use crate::download::within;
 use crate::error::Error;
 use crate::event::{Event, Method, Phase, Synced};
@@ -60,6 +60,17 @@ impl Host {
             done
         });
         done.await.map(Some)
+    }
+
+    /// Removes the layers that no release uses any more.
+    pub(super) async fn prune(self: Arc<Self>) -> Result<(), Error> {
+        blocking(move || {
+            if let Some(places) = places_of(&self.manifest) {
+                prune(&places, &self.recorder);
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn whole_instead(&self, lack: Lack) -> Result<(), Error> {
