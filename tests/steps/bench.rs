@@ -69,6 +69,7 @@ fn workspace(tmp: &Tmp, name: &str) -> Workspace {
         cache: place.join("cache"),
         aside: place.join("aside"),
         base_env,
+        jobs: std::num::NonZeroUsize::MIN.saturating_add(1),
     }
 }
 

@@ -68,14 +68,22 @@ impl<'a> Content<'a> {
                 Ok(0) => break,
                 Ok(got) => filled += got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let source = TreeError::io("read", self.entry.path.as_bytes(), error);
-                    return Err(failed(self.layer, source));
-                }
+                Err(error) => return Err(failed(self.layer, self.unread(error))),
             }
         }
         self.got += filled as u64;
         Ok(filled)
+    }
+
+    /// The system's own error, or what another kind of tree says in its words.
+    fn unread(&self, error: io::Error) -> TreeError {
+        if error.raw_os_error().is_some() {
+            return TreeError::io("read", self.entry.path.as_bytes(), error);
+        }
+        TreeError::Other {
+            path: self.entry.path.to_string(),
+            source: Box::new(error),
+        }
     }
 
     /// Fills all of `into`.

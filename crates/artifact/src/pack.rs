@@ -81,7 +81,7 @@ impl Shared<'_> {
 }
 
 /// The pool's memory stays below this, however many threads were asked for.
-const POOL_MEMORY: u64 = 150 << 20;
+const POOL_MEMORY: u64 = 110 << 20;
 /// How many frames more than there are workers may wait to be written.
 const AHEAD: usize = 8;
 

@@ -49,7 +49,7 @@ pub struct Global {
     /// ~/.cache/shipit]
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
-    /// How many threads pack and transfer [default: the number of processors]
+    /// How many threads work, at most 32; up to twice as many requests, at most 8, transfer [default: the number of processors]
     #[arg(long, short, global = true, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
 }

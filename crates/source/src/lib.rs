@@ -28,6 +28,7 @@ mod git_program;
 mod hint;
 mod known_hosts;
 mod lack;
+mod large;
 mod level;
 mod lfs;
 mod local;

@@ -52,7 +52,8 @@ pub(crate) fn find_tree(repository: &Repository, id: Oid) -> Result<Tree<'_>, gi
     repository.find_tree(id)
 }
 
-fn damaged(message: String) -> git2::Error {
+/// libgit2's error for an object that is not what it should be.
+pub(crate) fn damaged(message: String) -> git2::Error {
     git2::Error::new(ErrorCode::Invalid, ErrorClass::Odb, message)
 }
 

@@ -28,6 +28,11 @@ impl Origin {
         }
     }
 
+    /// The repository's git directory.
+    pub(crate) fn git_dir(&self) -> &Path {
+        &self.git_dir
+    }
+
     /// Hands a blob's bytes to `take` as git stores them, without a copy. `path` is for an error.
     pub(crate) fn stored<T>(
         &self,

@@ -15,6 +15,7 @@ use crate::commit::Commit;
 use crate::convert::Conversion;
 use crate::error::Error;
 use crate::event::Event;
+use crate::large::{LARGE, Large};
 use crate::options::{SourceOptions, TreeOptions};
 use crate::origin::Origin;
 use crate::walk;
@@ -94,12 +95,16 @@ impl CommitTree {
         found.ok().and_then(|at| self.nodes.get(at))
     }
 
-    /// The content of a node: in memory, or the LFS object's file.
-    fn reader<'a>(&'a self, node: &'a Node) -> Result<Box<dyn Read + Send + 'a>, Error> {
+    /// The content of a node: in memory, the LFS object's file, or, where it is large, read as it is asked for.
+    pub(crate) fn reader<'a>(&'a self, node: &'a Node) -> Result<Box<dyn Read + Send + 'a>, Error> {
         Ok(match &node.content {
             Content::None => Box::new(std::io::empty()),
             Content::Bytes(bytes) => Box::new(Cursor::new(bytes.as_slice())),
             Content::Lfs { file, .. } => Box::new(open_object(file)?),
+            Content::Blob { origin, id } if node.entry.size >= LARGE => match self.origins.get(*origin) {
+                Some(origin) => Box::new(Large::open(origin.git_dir(), *id, &node.entry.path)?),
+                None => Box::new(std::io::empty()),
+            },
             Content::Blob { .. } | Content::Converted { .. } => {
                 let bytes = self.with_bytes(node, |content| Ok(content.into_owned()))?;
                 Box::new(Cursor::new(bytes))

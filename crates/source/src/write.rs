@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,13 +24,16 @@ use crate::descent::{Descent, as_path, open_root, split};
 use crate::error::Error;
 use crate::event::Event;
 use crate::export::Exported;
+use crate::large::LARGE;
 use crate::tree::{CommitTree, Content, Node, open_object};
 
 /// A thread takes so many entries at once, or so many bytes: neighbours, which lie in the same directories.
 const RUN_ENTRIES: usize = 64;
 const RUN_BYTES: u64 = 1 << 20;
-/// Files from this size on are written one at a time, so that memory holds one of them and not one for each thread.
-const LARGE: u64 = 16 << 20;
+/// All threads together hold no more than this of the files that are not written one at a time. Bytes.
+const AT_ONCE: u64 = 64 << 20;
+/// What of a large file is written at once.
+const PIECE: usize = 1 << 20;
 /// How often progress is shown, in milliseconds.
 const SHOWN: u64 = 100;
 
@@ -167,16 +170,19 @@ impl<'a> Writing<'a> {
                 if self.failed.load(Ordering::Relaxed) {
                     return Ok(());
                 }
-                let done = if self.cancel.load(Ordering::Relaxed) {
-                    Err(Error::Cancelled)
-                } else {
-                    self.node(node, &mut descent)
-                };
+                let done = self.check_cancel().and_then(|()| self.node(node, &mut descent));
                 done.inspect_err(|_| self.failed.store(true, Ordering::Relaxed))?;
                 self.show(node);
             }
         }
         Ok(())
+    }
+
+    fn check_cancel(&self) -> Result<(), Error> {
+        match self.cancel.load(Ordering::Relaxed) {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
     }
 
     fn show(&self, node: &Node) {
@@ -238,11 +244,29 @@ impl<'a> Writing<'a> {
 
     fn content(&self, node: &Node, file: &mut File) -> Result<(), Error> {
         let path = node.entry.path.as_bytes();
+        // Memory holds one large file, and not one for each thread.
+        let large = (AT_ONCE / self.options.jobs.get() as u64).min(LARGE);
         let _alone =
-            (node.entry.size >= LARGE).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+            (node.entry.size >= large).then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
         match &node.content {
             Content::None => Ok(()),
             Content::Bytes(bytes) => file.write_all(bytes).map_err(self.failed("writing", path)),
+            Content::Blob { .. } if node.entry.size >= LARGE => {
+                let mut from = self.tree.reader(node)?;
+                let mut piece = vec![0; PIECE];
+                loop {
+                    self.check_cancel()?;
+                    let count = match from.read(&mut piece) {
+                        Ok(0) => return Ok(()),
+                        Ok(count) => count,
+                        Err(error) => {
+                            return Err(error.downcast().unwrap_or_else(self.failed("reading", path)));
+                        }
+                    };
+                    let piece = piece.get(..count).unwrap_or_default();
+                    file.write_all(piece).map_err(self.failed("writing", path))?;
+                }
+            }
             Content::Blob { .. } | Content::Converted { .. } => self.tree.with_bytes(node, |bytes| {
                 file.write_all(&bytes).map_err(self.failed("writing", path))
             }),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,6 +126,8 @@ pub struct Workspace {
     pub aside: PathBuf,
     /// What every step's environment starts with: PATH, HOME and LANG, settled by the cli.
     pub base_env: Vec<(OsString, OsString)>,
+    /// How many tools are asked for their versions at once.
+    pub jobs: NonZeroUsize,
 }
 
 /// The directory `dir` below `root`.

@@ -193,6 +193,7 @@ fn preflight(
         cache: directory("cache"),
         aside: directory("aside"),
         base_env: settle::steps::base_environment(context),
+        jobs: context.jobs(),
     };
     let flag = context.interrupt.flag();
     Ok(shipit_steps::preflight(specs, tree, tracked, &workspace, flag)?)

@@ -55,6 +55,7 @@ impl Places {
             cache: cache.join("tools"),
             aside: root.join("aside"),
             base_env: settle::steps::base_environment(context),
+            jobs: context.jobs(),
         };
         create_directory(&steps.logs)?;
         Ok(Places { root, second, steps })

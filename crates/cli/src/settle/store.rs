@@ -18,6 +18,7 @@ pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<St
     let s3 = match &url {
         StoreUrl::S3 { .. } => {
             let mut options = S3Options::new(context.block_on(async { Ok(aws(true).await) })?);
+            options.parallel = context.transfers();
             options.region = table.region.clone();
             options.endpoint = table.endpoint.as_ref().map(value).transpose()?;
             options.path_style = table.path_style.then_some(true);

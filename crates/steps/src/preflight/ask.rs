@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ impl Tools {
     }
 }
 
-/// Asks all at once: most take a tenth of a second to start, and none does anything. What is asked in the same
+/// Asks several at once: most take a tenth of a second to start, and none does anything. What is asked in the same
 /// environment and directory is asked once.
 pub(super) fn ask_all(
     steps: &[StepSpec],
@@ -78,18 +79,10 @@ pub(super) fn ask_all(
     };
     let dirs = steps.iter().map(|step| step.dir.as_ref());
     let scratch = scratch(files, dirs, &workspace.aside, &first.name)?;
-    let answers: Vec<_> = thread::scope(|scope| {
-        let place = scratch.path();
-        let asked: Vec<_> = questions
-            .iter()
-            .map(|(step, program)| scope.spawn(move || ask(step, program, place, workspace, cancel)))
-            .collect();
-        let panicked = |payload| std::panic::resume_unwind(payload);
-        asked
-            .into_iter()
-            .map(|answer| answer.join().unwrap_or_else(panicked))
-            .collect()
-    });
+    let place = scratch.path();
+    let asked =
+        |(step, program): &(&StepSpec, &'static Program)| ask(step, program, place, workspace, cancel);
+    let answers = by_threads(&questions, workspace.jobs, asked);
     let mut tools = Tools::default();
     for step in steps {
         let mut versions = Vec::new();
@@ -104,6 +97,37 @@ pub(super) fn ask_all(
         tools.by_step.push((step.name.clone(), versions));
     }
     Ok((tools, answers.into_iter().filter_map(Result::err).collect()))
+}
+
+/// The answers in the questions' order.
+fn by_threads<Q: Sync, A: Send>(questions: &[Q], jobs: NonZeroUsize, ask: impl Fn(&Q) -> A + Sync) -> Vec<A> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut own = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(question) = questions.get(number) else {
+                return own;
+            };
+            own.push((number, ask(question)));
+        }
+    };
+    let mut answers = thread::scope(|scope| {
+        let others: Vec<_> = (1..jobs.get().min(questions.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut answers = work();
+        for thread in others {
+            answers.extend(
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            );
+        }
+        answers
+    });
+    answers.sort_by_key(|(number, _)| *number);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Each program that the steps need, once for each environment and directory it is asked in.

@@ -25,7 +25,7 @@ const NAMED: usize = 5;
 /// Checks that the steps can run in the tree: each tool is on its step's PATH and tells its version, each lockfile and
 /// directory is in the tree, and git tracks nothing (`tracked`, all files of the commit) where a step vendors, but for
 /// `.bundle/config`. Of the steps nothing is run, and of the workspace neither the root nor the cache is touched: the
-/// tools are asked, all at once, in a directory of their own in `aside` that holds the tree's files which say what
+/// tools are asked, several at once, in a directory of their own in `aside` that holds the tree's files which say what
 /// version is wanted (`.ruby-version` and the like), and that is removed again.
 ///
 /// # Errors
