@@ -339,8 +339,8 @@ fn from_s3_by_ranges() {
     server.create_bucket("deploys");
     let (shop, host) = (Shop::new(), Sandbox::new("difference").with_s3(&server));
     let mut app = app();
-    for id in 0..2 {
-        let mut published = shop.publish(&app, IDS[id], &host.join("dest"));
+    for (id, release) in IDS.iter().take(2).enumerate() {
+        let mut published = shop.publish(&app, release, &host.join("dest"));
         let name = published.stored.strip_prefix(shop.store()).unwrap().to_owned();
         copy_to(&shop.store(), &server.object_path("deploys", "x"));
         published.input.src = Some(format!("s3://deploys/{}", name.display()));
