@@ -108,3 +108,25 @@ fn a_layer_that_became_too_old_is_explained_as_that() {
     let ran = ran.says("a: miss: its key is the same: it was made ");
     assert!(!ran.err().contains("warning"), "{ran}");
 }
+
+#[test]
+fn later_steps_see_a_layer_as_it_is_packed() {
+    let build = "[[build.step]]\nname = \"b\"\ninputs = [\"app.txt\"]\noutputs = [\"o/in\"]\nrun = '''\numask 077; mkdir -p o/in/d; \
+        cp app.txt o/in/x; ln o/in/x o/in/y; cp app.txt o/in/s; chmod 4755 o/in/s; mkfifo o/in/f; cp app.txt o/in/d/r; \
+        chmod 444 o/in/d/r; chmod 555 o/in/d\n'''\n\
+        [[build.step]]\nname = \"look\"\nrun = '''\n(find o -type d -printf '%p %m\\n'; find o ! -type d -printf '%p %y %m %n\\n') \
+        | sort >ls.txt\n'''\n";
+    let project = small::with(build, "");
+    let ran = project.shipit(&["build"]).run().ok();
+    let ran = ran.says("b: o/in/f is a socket, fifo or device and is not packed");
+    let entries = untar(Path::new(&ran.line()));
+    let Some(Entry::File { content, .. }) = entries.get(Path::new("ls.txt")) else {
+        panic!("{:?}", entries.keys())
+    };
+    let seen =
+        "o 755\no/in 755\no/in/d 755\no/in/d/r f 644 1\no/in/s f 755 1\no/in/x f 644 1\no/in/y f 644 1\n";
+    assert_eq!(String::from_utf8_lossy(content), seen);
+    // Put there from the cache.
+    std::fs::remove_dir_all(project.tmp.join("cache/work")).unwrap();
+    assert_eq!(same_from_nothing(&project), ran.line());
+}

@@ -10,6 +10,7 @@
 //! Each step has a clean environment, no standard input, umask 022, a session of its own and a log. Secrets are masked
 //! in all that leaves this crate. See `docs/steps.md` for what each preset runs and removes.
 
+mod as_packed;
 mod cache;
 mod command;
 mod error;

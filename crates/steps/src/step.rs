@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use shipit_artifact::EntryPath;
 
+use crate::as_packed::{Ended, as_packed};
 use crate::command::shell;
 use crate::error::Error;
 use crate::event::{Event, OnEvent};
@@ -232,6 +233,10 @@ impl Step<'_> {
     /// Normalises the result, checks its links, and says what is vendored when it is a layer.
     fn vendored(&mut self, root: PathBuf, mut owned: Vec<EntryPath>) -> Result<Option<Vendored>, Error> {
         owned.sort();
+        let is_layer = self.spec.layer && !owned.is_empty();
+        if is_layer {
+            self.as_packed(&owned)?;
+        }
         let removed = self.normalise(&root, &owned)?;
         let machine = [
             root.as_path(),
@@ -239,7 +244,7 @@ impl Step<'_> {
             self.workspace.aside.as_path(),
         ];
         check_links(&self.spec.name, &root, &owned, &machine)?;
-        if !self.spec.layer || owned.is_empty() {
+        if !is_layer {
             return Ok(None);
         }
         let there = |path: &&EntryPath| fs::symlink_metadata(root.join(path.as_path())).is_ok();
@@ -254,6 +259,32 @@ impl Step<'_> {
             lockfiles,
             removed,
         }))
+    }
+
+    /// Lets later steps find in the workspace what they would find if the layer came from a cache.
+    fn as_packed(&self, owned: &[EntryPath]) -> Result<(), Error> {
+        let odd = as_packed(&self.workspace.root, owned, self.runner.cancel).map_err(|ended| match ended {
+            Ended::Failed((action, path, source)) => self.io(action, &path)(source),
+            Ended::Cancelled => Error::Cancelled {
+                step: self.spec.name.clone(),
+            },
+        })?;
+        for path in odd.removed {
+            self.warn(format!(
+                "{path} is a socket, fifo or device and is not packed; it was removed"
+            ));
+        }
+        if let Some(first) = odd.foreign.first() {
+            let more = match odd.foreign.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            self.warn(format!(
+                "{first}{more} belong to another user and keep their modes in this build, which later steps may see; let \
+                 the step run all as the user that builds"
+            ));
+        }
+        Ok(())
     }
 
     fn normalise(&self, root: &Path, paths: &[EntryPath]) -> Result<Vec<EntryPath>, Error> {

@@ -249,7 +249,7 @@ fn a_layer_that_is_too_old_is_removed_and_said() {
     }
     match bench.cache.find(&key("one"), age(8 * 86_400)).unwrap() {
         Found::Removed { why, damaged: false } => {
-            assert_eq!(why, "it was made 8 d ago, and may become 7 d old")
+            assert_eq!(why, "it was made 8 d ago, and may become 7 d old");
         }
         other => panic!("{other:?}"),
     }
