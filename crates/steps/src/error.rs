@@ -192,7 +192,9 @@ pub enum Problem {
         step: String,
         /// The program.
         program: String,
-        /// What it did instead.
+        /// The command line that asked for it, with the program's file on the step's PATH.
+        asked: String,
+        /// What it did instead: "printed nothing".
         reason: String,
     },
     /// No lockfile, or another file that the tool needs, in the step's directory.
@@ -245,6 +247,10 @@ impl Problem {
     fn is_of_config(&self) -> bool {
         matches!(self, Self::Spec { .. } | Self::VendoredTwice { .. })
     }
+
+    fn is_of_a_tool(&self) -> bool {
+        matches!(self, Self::BrokenTool { .. })
+    }
 }
 
 impl fmt::Display for Problem {
@@ -260,9 +266,13 @@ impl fmt::Display for Problem {
             Self::BrokenTool {
                 step,
                 program,
+                asked,
                 reason,
             } => {
-                write!(f, "step `{step}`: `{program}` does not work: {reason}")
+                write!(
+                    f,
+                    "step `{step}`: `{program}` does not work: asked for its version, it {reason} (asked by: {asked})"
+                )
             }
             Self::MissingLockfile { step, any_of, make } => {
                 write!(
@@ -349,6 +359,11 @@ impl Error {
                  is silent by nature, set its `idle_timeout`",
                 log.display()
             )),
+            Self::Preflight(problems) if problems.iter().any(Problem::is_of_a_tool) => Some(
+                "run that command line as the user that builds, with the PATH and the HOME of this run and what the \
+                 step's `env` lists: it must print a version"
+                    .to_owned(),
+            ),
             Self::Spawn { .. } => Some("see that the program is on the step's PATH".to_owned()),
             Self::MissingOutput { .. } => Some("correct the step's `outputs`, or its command".to_owned()),
             Self::LinkLeavesTree { .. } => {

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::scratch::scratch;
+use crate::command::quoted;
 use crate::error::{Error, Problem};
 use crate::mask::Masker;
 use crate::presets::{Environment, Program};
@@ -168,9 +169,13 @@ fn ask(
     };
     let secrets = step.env.iter().filter(|var| var.secret);
     let masker = Masker::new(secrets.map(|var| var.value.as_str()));
+    let words =
+        std::iter::once(path.to_string_lossy()).chain(program.version_args.iter().map(|arg| (*arg).into()));
+    let asked = words.map(|word| quoted(&word)).collect::<Vec<_>>().join(" ");
     let broken = |reason: String| Problem::BrokenTool {
         step: step.name.clone(),
         program: program.name.to_owned(),
+        asked: masker.mask(&asked),
         reason: masker.mask(&reason),
     };
     let mut command = Command::new(path);
@@ -181,8 +186,10 @@ fn ask(
         .envs(env.into_vec());
     let text = answer(command, cancel).map_err(broken)?;
     let lacks = |what: &str| {
-        let first = text.lines().next().unwrap_or_default();
-        broken(format!("asked for its version, it printed no {what}: {first}"))
+        broken(match text.lines().find(|line| !line.trim().is_empty()) {
+            Some(first) => format!("printed no {what}: {first}"),
+            None => "printed nothing".to_owned(),
+        })
     };
     let version = version_in(&text).ok_or_else(|| lacks("version"))?;
     let abi = text.lines().find_map(|line| line.strip_prefix(ABI));
@@ -213,7 +220,9 @@ fn answer(mut command: Command, cancel: &AtomicBool) -> Result<String, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     session::in_own_session(&mut command, true);
-    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("could not be started: {error}"))?;
     // A version is some bytes: they fit into the pipes, so that nothing waits for us to read.
     let until = Instant::now() + PATIENCE;
     let status = loop {
@@ -224,12 +233,9 @@ fn answer(mut command: Command, cancel: &AtomicBool) -> Result<String, String> {
             }
             Ok(None) => {
                 end(&mut child);
-                return Err(format!(
-                    "it did not tell its version within {} s",
-                    PATIENCE.as_secs()
-                ));
+                return Err(format!("did not answer within {} s", PATIENCE.as_secs()));
             }
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(format!("could not be waited for: {error}")),
         }
     };
     let printed = child.stdout.as_mut().map(what_is_there).unwrap_or_default();
@@ -237,10 +243,10 @@ fn answer(mut command: Command, cancel: &AtomicBool) -> Result<String, String> {
         return Ok(printed);
     }
     let said = child.stderr.as_mut().map(what_is_there).unwrap_or_default();
-    let last = said.trim().lines().last().unwrap_or_default().to_owned();
-    Err(format!(
-        "it ended with {status} when it was asked for its version: {last}"
-    ))
+    Err(match said.trim().lines().last() {
+        Some(last) => format!("ended with {status}: {last}"),
+        None => format!("ended with {status}"),
+    })
 }
 
 /// What a pipe holds. A process that the tool left behind may hold its other end: nothing is waited for.

@@ -179,7 +179,7 @@ fn a_tool_that_does_not_work_is_named_with_its_reason() {
     });
     let text = message(check(&tree, &[step], &[]));
     assert!(
-        text.contains("`bundle` does not work: it ended with exit status: 3"),
+        text.contains("`bundle` does not work: asked for its version, it ended with exit status: 3: "),
         "{text}"
     );
     assert!(text.contains("no ruby for ***"), "{text}");
@@ -187,6 +187,22 @@ fn a_tool_that_does_not_work_is_named_with_its_reason() {
         text.contains("`ruby` does not work: asked for its version, it printed no version: none"),
         "{text}"
     );
+}
+
+#[test]
+fn a_tool_that_says_nothing_is_named_with_its_file_and_what_it_was_asked() {
+    let programs = [("npm", ""), ("node", "exit 7")];
+    let tree = tree(&["package.json", "package-lock.json"], &programs);
+    let error = check(&tree, &[step(Tool::Npm { production: false }, None)], &[]).unwrap_err();
+    let text = error.to_string();
+    let npm = tree.dir.path().join("bin/npm").display().to_string();
+    for expected in [
+        format!("`npm` does not work: asked for its version, it printed nothing (asked by: {npm} --version)"),
+        "`node` does not work: asked for its version, it ended with exit status: 7 (asked by: ".to_owned(),
+    ] {
+        assert!(text.contains(&expected), "{expected}\nis not in\n{text}");
+    }
+    assert!(error.hint().unwrap().contains("run that command line"));
 }
 
 #[test]
