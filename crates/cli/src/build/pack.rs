@@ -127,7 +127,7 @@ impl<'a> Packer<'a> {
             mtime: Mtime::FromContent,
             level,
         };
-        let reporter = report::Artifact::new(&self.context.output);
+        let reporter = report::Artifact::new(&self.context.output, format!("listing {}", sealing.step));
         let on_event = |event| reporter.event(&event);
         Ok(seal_layer_reusing(
             &plan,
@@ -173,7 +173,7 @@ impl<'a> Packer<'a> {
             mtime: Mtime::Fixed(commit.time),
             level: CODE_LEVEL,
         };
-        let reporter = report::Artifact::new(&self.context.output);
+        let reporter = report::Artifact::new(&self.context.output, "listing the code");
         let on_event = |event| reporter.event(&event);
         let options = self.options(&on_event);
         let of_layer = |path: &Path| {
@@ -184,6 +184,13 @@ impl<'a> Packer<'a> {
         match assemble(sealed, &plan, draft, pending.directory(), &options) {
             Ok(artifact) => Ok(Assembled::Artifact(Box::new(artifact))),
             Err(shipit_artifact::Error::Differs { path, why }) if of_layer(&path) => {
+                Ok(Assembled::Damaged { path, why })
+            }
+            // A hold keeps it from `shipit cache prune`, not from `rm`.
+            Err(shipit_artifact::Error::Io { path, source, .. })
+                if of_layer(&path) && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                let why = "something removed it while the build used it".to_owned();
                 Ok(Assembled::Damaged { path, why })
             }
             Err(error) => Err(error.into()),

@@ -11,6 +11,7 @@ use shipit_artifact::EntryPath;
 use shipit_source::{Commit, Planned, WriteOptions};
 use shipit_steps::{Distrust, InPlace, Kept, LayerKey, PlannedFile, UpdateRequest, Workspace};
 
+use super::gone::{self, Held};
 use super::layers::Given;
 use crate::config::Settled;
 use crate::context::Context;
@@ -68,20 +69,24 @@ pub struct BuildWorkspace {
     places: Places,
     /// The tree, kept from build to build.
     pub kept: Kept,
+    // Whether the tree was brought to the revision: then there is one.
+    used: bool,
     // Held until the build is over; the kernel lets go of it when the process ends, however that is.
-    _lock: File,
+    lock: Held,
 }
 
 impl BuildWorkspace {
     /// Waits for the workspace, and empties what is no build's but the one's that made it.
     pub fn open(places: &Places, context: &Context) -> Result<Self> {
         create_directory(&places.root)?;
-        let lock = lock(&places.root.join("lock"), context)?;
+        let path = places.root.join("lock");
+        let lock = Held::new(&path, lock(&path, context)?);
         let kept = Kept::open(&places.root, context.jobs())?;
         let workspace = BuildWorkspace {
             places: places.clone(),
             kept,
-            _lock: lock,
+            used: false,
+            lock,
         };
         // What builds that failed or were killed left: without this each of them would leave its trees for ever.
         workspace.kept.remove_old()?;
@@ -91,6 +96,12 @@ impl BuildWorkspace {
             create_directory(path)?;
         }
         Ok(workspace)
+    }
+
+    /// That somebody removed the workspace, if somebody did.
+    pub fn removed(&self) -> Option<CliError> {
+        let tree_is_there = self.kept.root().symlink_metadata().is_ok();
+        (self.lock.is_gone() || !tree_is_there && self.used).then(|| gone::removed(&self.places.root))
     }
 
     /// Where layers that are not cached lie until the artifact is assembled.
@@ -139,7 +150,9 @@ impl BuildWorkspace {
             mtime,
             write: &write,
         };
+        let _wait = context.output.waiting("bringing the workspace up to date");
         let updated = self.kept.update(&request, flag)?;
+        self.used = true;
         Ok(updated.in_place)
     }
 
@@ -280,16 +293,16 @@ fn lock(path: &Path, context: &Context) -> Result<File> {
         .append(true)
         .open(path)
         .map_err(failed)?;
-    let mut said = false;
+    let mut wait = None;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        if !said {
+        if wait.is_none() {
             context.output.say("waiting for another build of this app to end");
-            said = true;
+            wait = Some(context.output.waiting("waiting for another build"));
         }
         if context.interrupt.signal().is_some() {
             return Err(context.stopped());

@@ -100,6 +100,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         roles: plans,
         shared: config.cache.shared,
     };
+    reporter.begin("publishing");
     let published = context.block_on(async { Ok(publish(input).await?) });
     reporter.finish();
     if published.is_err() {

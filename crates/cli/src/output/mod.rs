@@ -1,6 +1,9 @@
 //! stdout carries data, stderr everything else. Nothing else in the project prints.
 
 mod progress;
+#[cfg(test)]
+mod screen;
+mod wait;
 
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,6 +15,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
 pub use progress::Meter;
+pub use wait::Wait;
 
 use crate::args::{Color, Format, Global};
 use crate::environment::Environment;
@@ -173,6 +177,11 @@ impl Output {
     /// A meter of bytes: a bar on a terminal, a line now and then elsewhere.
     pub fn meter(&self, label: impl Into<String>, total: Option<u64>) -> Meter {
         Meter::new(self.clone(), self.inner.bars.as_ref(), label.into(), total)
+    }
+
+    /// Something that is waited for until the result is dropped: on a terminal it is shown, elsewhere a line now and then.
+    pub fn waiting(&self, label: impl Into<String>) -> Wait {
+        Wait::new(self, self.inner.bars.as_ref(), self.inner.quiet, label.into())
     }
 
     /// One write a line: stderr has no buffer, and steps can print a million lines.

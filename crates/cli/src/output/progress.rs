@@ -7,19 +7,21 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::{Output, bytes};
 
+/// How often the bar is drawn anew while nothing comes.
+const TICK: Duration = Duration::from_millis(500);
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// How far one transfer or one packing is.
 #[derive(Debug)]
 pub struct Meter {
     output: Output,
-    label: String,
     bar: Option<ProgressBar>,
     lines: Mutex<Lines>,
 }
 
 #[derive(Debug)]
 struct Lines {
+    label: String,
     started: Instant,
     last: Instant,
     total: Option<u64>,
@@ -36,14 +38,16 @@ impl Meter {
             let bar = bars.add(total.map_or_else(ProgressBar::no_length, ProgressBar::new));
             bar.set_style(style(total.is_some()));
             bar.set_message(label.clone());
+            // The rate falls and the time grows also while nothing comes.
+            bar.enable_steady_tick(TICK);
             bar
         });
         let now = Instant::now();
         Meter {
             output,
-            label,
             bar,
             lines: Mutex::new(Lines {
+                label,
                 started: now,
                 last: now,
                 total,
@@ -74,10 +78,20 @@ impl Meter {
                 .unwrap_or_default();
             self.output.say(format!(
                 "{}: {}{of} ({}/s)",
-                self.label,
+                lines.label,
                 bytes(done),
                 bytes(rate as u64)
             ));
+        }
+    }
+
+    /// What the bytes are of, said anew: `fetching origin, 34 of 280 objects`.
+    pub fn label(&self, label: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(label.clone());
+        }
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.label = label;
         }
     }
 
@@ -99,7 +113,27 @@ fn style(has_length: bool) -> ProgressStyle {
     let template = if has_length {
         "{msg:20} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
     } else {
-        "{msg:20} {spinner} {bytes} {bytes_per_sec}"
+        "{msg:20} {spinner} {bytes} {bytes_per_sec} {elapsed}"
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::output::screen::Screen;
+
+    #[test]
+    fn a_terminal_shows_bytes_total_and_rate() {
+        let screen = Screen::new();
+        let output = screen.output();
+        let meter = output.meter("sending 4f2a9c1", Some(200 << 20));
+        meter.set(50 << 20, None);
+        screen.until("50.00 MiB/200.00 MiB");
+        assert!(screen.text().contains("sending 4f2a9c1"), "{}", screen.text());
+        assert!(screen.text().contains("/s"), "{}", screen.text());
+        meter.label("sending the rest".to_owned());
+        screen.until("sending the rest");
+        drop(meter);
+        assert_eq!(screen.text().trim(), "");
+    }
 }

@@ -4,21 +4,23 @@ use std::sync::Mutex;
 
 use shipit_artifact::{Event, SkipReason};
 
-use crate::output::{Meter, Output, bytes};
+use crate::output::{Meter, Output, Wait, bytes};
 
 /// Reporter of the artifact crate.
 #[derive(Debug)]
 pub struct Artifact {
     output: Output,
     meter: Mutex<Option<Meter>>,
+    wait: Mutex<Option<Wait>>,
 }
 
 impl Artifact {
-    /// Writes to this output.
-    pub fn new(output: &Output) -> Self {
+    /// Writes to this output. `begins` says what is done before the first byte is packed.
+    pub fn new(output: &Output, begins: impl Into<String>) -> Self {
         Artifact {
             output: output.clone(),
             meter: Mutex::new(None),
+            wait: Mutex::new(Some(output.waiting(begins))),
         }
     }
 
@@ -37,6 +39,7 @@ impl Artifact {
             Event::LayerStarted {
                 layer, unpacked_size, ..
             } => {
+                self.wait(None);
                 self.set_meter(Some(
                     self.output
                         .meter(format!("packing {layer}"), Some(*unpacked_size)),
@@ -56,12 +59,20 @@ impl Artifact {
                 size,
             } => {
                 self.set_meter(None);
+                self.wait(Some("writing to the disk"));
                 let (unpacked, packed) = (bytes(*unpacked_size), bytes(*size));
                 self.output.say(format!(
                     "packed {layer}: {entries} entries, {unpacked} to {packed}"
                 ));
             }
             _ => {}
+        }
+    }
+
+    fn wait(&self, label: Option<&str>) {
+        if let Ok(mut wait) = self.wait.lock() {
+            *wait = None;
+            *wait = label.map(|label| self.output.waiting(label));
         }
     }
 

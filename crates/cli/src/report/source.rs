@@ -5,13 +5,14 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 use shipit_source::Event;
 
-use crate::output::{Meter, Output};
+use crate::output::{Meter, Output, Wait};
 
 /// Reporter of the source crate.
 #[derive(Debug)]
 pub struct Source {
     output: Output,
     meter: Mutex<Option<Meter>>,
+    wait: Mutex<Option<Wait>>,
 }
 
 impl Source {
@@ -20,6 +21,7 @@ impl Source {
         Source {
             output: output.clone(),
             meter: Mutex::new(None),
+            wait: Mutex::new(None),
         }
     }
 
@@ -28,10 +30,21 @@ impl Source {
         match event {
             Event::Progress {
                 remote,
+                received_objects,
+                total_objects,
                 received_bytes,
-                ..
-            } => self.progress(remote, *received_bytes),
-            Event::Exporting { .. } => {}
+            } => {
+                let objects = match total_objects {
+                    0 => String::new(),
+                    total => format!(", {received_objects} of {total} objects"),
+                };
+                self.progress(format!("fetching {remote}{objects}"), *received_bytes);
+            }
+            Event::Exporting {
+                files,
+                total_files,
+                bytes,
+            } => self.progress(format!("writing {files} of {total_files} files"), *bytes),
             other => {
                 self.finish();
                 match warning(other) {
@@ -40,20 +53,40 @@ impl Source {
                         if let Some(news) = news(other) {
                             self.output.say(news);
                         }
+                        self.wait(other);
                     }
                 }
             }
         }
     }
 
-    fn progress(&self, remote: &str, received: u64) {
+    fn progress(&self, label: String, bytes: u64) {
+        self.wait_for(None);
         let Ok(mut meter) = self.meter.lock() else { return };
-        meter
-            .get_or_insert_with(|| self.output.meter(format!("fetching {remote}"), None))
-            .set(received, None);
+        let meter = meter.get_or_insert_with(|| self.output.meter(label.clone(), None));
+        meter.label(label);
+        meter.set(bytes, None);
+    }
+
+    /// Until a remote sends something, or another process is done, there is nothing to count.
+    fn wait(&self, event: &Event) {
+        match event {
+            Event::WaitingForLock { .. } => self.wait_for(Some("waiting for the mirror".to_owned())),
+            Event::Fetching { remote, .. } => self.wait_for(Some(format!("asking {remote}"))),
+            Event::LfsFetching { path, .. } => self.wait_for(Some(format!("LFS: {path}"))),
+            _ => {}
+        }
+    }
+
+    fn wait_for(&self, label: Option<String>) {
+        if let Ok(mut wait) = self.wait.lock() {
+            *wait = None;
+            *wait = label.map(|label| self.output.waiting(label));
+        }
     }
 
     fn finish(&self) {
+        self.wait_for(None);
         if let Ok(mut meter) = self.meter.lock() {
             *meter = None;
         }

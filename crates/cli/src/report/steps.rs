@@ -1,14 +1,17 @@
 //! What steps and tests report.
 
+use std::sync::Mutex;
+
 use shipit_steps::{Error, Event};
 
 use crate::errors::CliError;
-use crate::output::Output;
+use crate::output::{Output, Wait};
 
 /// Reporter of the steps crate.
 #[derive(Debug)]
 pub struct Steps {
     output: Output,
+    wait: Mutex<Option<Wait>>,
 }
 
 impl Steps {
@@ -16,14 +19,21 @@ impl Steps {
     pub fn new(output: &Output) -> Self {
         Steps {
             output: output.clone(),
+            wait: Mutex::new(None),
         }
     }
 
     /// One event.
     pub fn event(&self, event: &Event) {
         match event {
-            Event::Started { step, command, .. } => self.output.say(format!("{step}: {command}")),
-            Event::Output { step, lines } => self.output.prefixed_all(step, lines),
+            Event::Started { step, command, .. } => {
+                self.output.say(format!("{step}: {command}"));
+                self.wait(Some(step));
+            }
+            Event::Output { step, lines } => {
+                self.output.prefixed_all(step, lines);
+                self.heard(lines);
+            }
             Event::LeftBehind {
                 step,
                 pid,
@@ -43,16 +53,39 @@ impl Steps {
                 self.output
                     .say(format!("{step}: {} JUnit files kept", files.len()));
             }
-            Event::LayerAwaited { key } => self.output.say(format!(
-                "waiting for another build, which makes the layer {}",
-                key.get(..7).unwrap_or(key)
-            )),
+            Event::LayerAwaited { key } => {
+                let key = key.get(..7).unwrap_or(key);
+                self.output
+                    .say(format!("waiting for another build, which makes the layer {key}"));
+                self.wait(Some(&format!("waiting for the layer {key}")));
+            }
             Event::LayerTurn { seconds, .. } => {
+                self.wait(None);
                 self.output.say(format!("waited {seconds:.1} s for it"));
             }
             Event::Warning { step, message } => self.output.warn(format!("{step}: {message}")),
-            Event::Ended { step, seconds } => self.output.say(format!("{step}: done in {seconds:.1} s")),
+            Event::Ended { step, seconds } => {
+                self.wait(None);
+                self.output.say(format!("{step}: done in {seconds:.1} s"));
+            }
             _ => {}
+        }
+    }
+
+    fn wait(&self, label: Option<&str>) {
+        if let Ok(mut wait) = self.wait.lock() {
+            // The one before goes first.
+            *wait = None;
+            *wait = label.map(|label| self.output.waiting(label));
+        }
+    }
+
+    fn heard(&self, lines: &[String]) {
+        let last = lines.iter().rev().find(|line| !line.trim().is_empty());
+        if let (Ok(wait), Some(last)) = (self.wait.lock(), last)
+            && let Some(wait) = wait.as_ref()
+        {
+            wait.heard(last);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use shipit_store::Event;
 
-use crate::output::{Meter, Output, bytes};
+use crate::output::{Meter, Output, Wait, bytes};
 
 /// Objects below this size have no meter: they are there before it could be seen.
 const WORTH_A_METER: u64 = 4 << 20;
@@ -15,6 +15,7 @@ const WORTH_A_METER: u64 = 4 << 20;
 pub struct Store {
     output: Output,
     meters: Mutex<BTreeMap<String, Meter>>,
+    wait: Mutex<Option<Wait>>,
 }
 
 impl Store {
@@ -23,6 +24,14 @@ impl Store {
         Store {
             output: output.clone(),
             meters: Mutex::new(BTreeMap::new()),
+            wait: Mutex::new(None),
+        }
+    }
+
+    /// Says what is done before and between the transfers.
+    pub fn begin(&self, label: &str) {
+        if let Ok(mut wait) = self.wait.lock() {
+            *wait = Some(self.output.waiting(label));
         }
     }
 
@@ -79,12 +88,21 @@ impl Store {
 
     /// Takes away all meters.
     pub fn finish(&self) {
+        if let Ok(mut wait) = self.wait.lock() {
+            *wait = None;
+        }
         if let Ok(mut meters) = self.meters.lock() {
             meters.clear();
         }
     }
 
     fn progress(&self, doing: &str, key: &str, sent: u64, total: u64) {
+        if let Ok(wait) = self.wait.lock()
+            && let Some(wait) = wait.as_ref()
+        {
+            // The meter says more.
+            wait.heard("");
+        }
         if total < WORTH_A_METER {
             return;
         }
