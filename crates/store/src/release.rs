@@ -17,9 +17,6 @@ const LARGEST: u64 = 1 << 20;
 /// How many are named where a wanted one is not there.
 const NAMED: usize = 5;
 
-/// How many releases are read at once.
-const AT_ONCE: usize = 8;
-
 /// The version of release.json that is written, and the newest that is read.
 pub(crate) const VERSION: u32 = 1;
 
@@ -169,7 +166,7 @@ pub async fn releases(
     let limit = limit.unwrap_or(usize::MAX);
     let ids = ids(store, app, stage).await?;
     let mut found = Vec::new();
-    for some in ids.chunks(limit.clamp(1, AT_ONCE)) {
+    for some in ids.chunks(limit.clamp(1, store.at_once())) {
         let mut reading = JoinSet::new();
         for id in some {
             let (store, app, stage, id) = (store.clone(), app.to_owned(), stage.to_owned(), id.clone());

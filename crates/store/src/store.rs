@@ -1,5 +1,6 @@
 //! A store: where it is, and its objects.
 
+use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub struct Store {
     public_url: Option<String>,
     objects: Arc<dyn Objects>,
     on_event: OnEvent,
+    at_once: NonZeroUsize,
 }
 
 impl std::fmt::Debug for Store {
@@ -57,6 +59,8 @@ impl Store {
             on_event,
         } = options;
         let public_url = public_url.map(|url| check_public_url(&url)).transpose()?;
+        // Of a disk nothing is gained by asking for many small files at once.
+        let at_once = s3.as_ref().map_or(NonZeroUsize::MIN, |s3| s3.parallel);
         let objects: Arc<dyn Objects> = match url {
             StoreUrl::Directory { root } => Arc::new(Directory::new(root.clone(), on_event.clone())),
             StoreUrl::S3 { bucket, prefix } => {
@@ -71,6 +75,7 @@ impl Store {
             public_url,
             objects,
             on_event,
+            at_once,
         })
     }
 
@@ -85,6 +90,11 @@ impl Store {
             Some(base) => format!("{base}/{}", crate::key::escape(key)),
             None => self.objects.url_of(key),
         }
+    }
+
+    /// How many small objects are asked for at once: as many as parts are sent.
+    pub(crate) fn at_once(&self) -> usize {
+        self.at_once.get()
     }
 
     pub(crate) fn on_event(&self) -> &OnEvent {

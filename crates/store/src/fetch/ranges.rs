@@ -13,6 +13,9 @@ use tokio::task::JoinSet;
 use super::{FetchRetry, Fetcher};
 use crate::{Error, redacted};
 
+/// More requests at once gain nothing from one server.
+const MOST_REQUESTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
+
 /// How ranges are asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct RangesOptions {
@@ -27,10 +30,10 @@ pub struct RangesOptions {
 }
 
 impl RangesOptions {
-    /// The defaults: gaps of 32 KiB, requests of 16 MiB.
+    /// The defaults: no more than 16 requests at once, gaps of 32 KiB, requests of 16 MiB.
     pub fn new(jobs: NonZeroUsize, retry: FetchRetry) -> Self {
         Self {
-            jobs,
+            jobs: jobs.min(MOST_REQUESTS),
             gap: 32 << 10,
             largest: 16 << 20,
             retry,

@@ -20,9 +20,6 @@ const NEWEST: usize = 3;
 /// How many other stages are looked at when this one has no release yet.
 const STAGES: usize = 32;
 
-/// How many requests run at once.
-const AT_ONCE: usize = 8;
-
 /// Smaller layers' indexes are not read: no part could be copied.
 const WORTH_AN_INDEX: u64 = 5 << 20;
 
@@ -262,7 +259,7 @@ async fn newest_of_stages(store: &Store, app: &str) -> Result<Vec<Release>, Erro
     let stages = store.list_children(&layout::stages_prefix(app)?).await?;
     let mut newest: BTreeMap<ReleaseId, String> = BTreeMap::new();
     let stages: Vec<_> = stages.into_iter().take(STAGES).collect();
-    for some in stages.chunks(AT_ONCE) {
+    for some in stages.chunks(store.at_once()) {
         let mut looking = JoinSet::new();
         for stage in some {
             let (store, app, stage) = (store.clone(), app.to_owned(), stage.clone());
