@@ -145,8 +145,9 @@ async fn layers_are_offered_without_being_sent_and_copied_from_when_no_release_i
         "{published:?} {:?}",
         events.all()
     );
-    // One part each for all that is copied, with a checksum that the server compares: no second attempt.
-    assert_eq!(copied_parts(&two.bench), 1);
+    // In two parts, for the checksum of a whole object may be one that the server keeps; and once more, compared by etags.
+    assert!(copied_parts(&two.bench) <= 4, "{}", copied_parts(&two.bench));
+    assert_eq!(not_copied(&events), <[String; 0]>::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,6 +180,31 @@ async fn a_layer_that_lies_about_its_digest_is_refused_and_everything_sent() {
         assert_eq!(check_all(&store).await, 1);
     }
     assert_eq!(bench.server.open_uploads(BUCKET), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_layer_that_was_damaged_where_it_lies_is_not_copied_from() {
+    let two = Two::start(Parts::changed_line).await;
+    let (store, _) = two.bench.store();
+    offered(&store, &two.first).await;
+    for found in store.list("releases/shop/").await.unwrap() {
+        store.delete(&found.key).await.unwrap();
+    }
+    // In the server's own directory: it gives the checksums of what was there before.
+    let row = &two.first.record.layers[0];
+    let key = format!("layers/shop/{}/{}.frames", "a".repeat(64), row.sha256);
+    let path = two.bench.server.object_path(BUCKET, &format!("team/a b/{key}"));
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"damaged", 3 << 20).unwrap();
+    let (store, events) = two.bench.store();
+    go(&store, &two.second, NOW + 60).await.unwrap();
+    check_bytes(&store, &two.second).await;
+    let said = not_copied(&events);
+    assert!(
+        said.len() == 1 && said[0].contains("does not hold the bytes"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,23 @@ impl Plan {
         };
         self.parts.iter().map(sent).sum()
     }
+
+    /// Cuts each copied part of which `whole` says that it is all of an object in two, where both are large enough.
+    pub(crate) fn halve(&mut self, whole: impl Fn(&Held) -> bool) {
+        let parts = std::mem::take(&mut self.parts);
+        let mut spare = MOST_PARTS.saturating_sub(parts.len());
+        for part in parts {
+            match part {
+                Part::Copied(held) if spare > 0 && held.len() >= 2 * LEAST_PART && whole(&held) => {
+                    spare -= 1;
+                    let middle = held.at.start + held.len() / 2;
+                    self.parts.push(Part::Copied(held.cut(held.at.start..middle)));
+                    self.parts.push(Part::Copied(held.cut(middle..held.at.end)));
+                }
+                part => self.parts.push(part),
+            }
+        }
+    }
 }
 
 /// The runs sorted and without overlaps; where several hold the same byte the one that begins first has it, and of those the
