@@ -358,3 +358,43 @@ fn a_running_builds_layer_is_not_pruned_under_it() {
     let list = shop.project.shipit(&["cache", "list"]).run().ok();
     assert!(!list.out().contains("deps"), "{list}");
 }
+
+/// A free command after the layer that does this once, and tells by the file that `done` names that it did.
+fn once(shop: &Shop, command: &str) {
+    let done = shop.project.tmp.join("done").display().to_string();
+    let text = fs::read_to_string(shop.project.repo.join("shipit.toml")).unwrap();
+    let run = format!("[ -e {done} ] || {{ : >{done}; {command}; }}; cat vendor/1 >seen");
+    let step = format!(
+        "[[build.step]]\nname = \"free\"\nrun = {}\n[store]",
+        small::quoted(&run)
+    );
+    let _ = shop.project.config(&text.replacen("[store]", &step, 1));
+}
+
+#[test]
+fn layers_that_somebody_removes_while_a_build_uses_them_are_made_again() {
+    for what in ["/layers/??", "/layers"] {
+        let shop = Shop::new("");
+        let cache = shop.cache().display().to_string();
+        once(&shop, &format!("rm -rf {cache}{what}"));
+        let ran = shop.project.shipit(&["build"]).run().ok();
+        let ran =
+            ran.says("deps: the cached layer is not used: something removed it while the build used it");
+        assert_eq!(shop.ran(), 2, "{ran}");
+        assert_eq!(shop.build(), Path::new(&ran.line()), "{ran}");
+        assert_eq!(shop.ran(), 2, "it is kept again");
+    }
+}
+
+#[test]
+fn a_cache_that_somebody_removes_while_a_build_uses_it_is_said() {
+    // The step sees it, and the step does not.
+    for end in ["", "; exit 0"] {
+        let shop = Shop::new("");
+        once(&shop, &format!("rm -rf {}{end}", shop.cache().display()));
+        let ran = shop.project.shipit(&["build"]).run().exits(10);
+        let ran = ran.says("something removed ").says("run the build again");
+        assert!(!ran.err().contains("a later step changed"), "{ran}");
+        let _ = shop.build();
+    }
+}

@@ -263,12 +263,13 @@ impl Step<'_> {
 
     /// Lets later steps find in the workspace what they would find if the layer came from a cache.
     fn as_packed(&self, owned: &[EntryPath]) -> Result<(), Error> {
-        let odd = as_packed(&self.workspace.root, owned, self.runner.cancel).map_err(|ended| match ended {
-            Ended::Failed((action, path, source)) => self.io(action, &path)(source),
-            Ended::Cancelled => Error::Cancelled {
-                step: self.spec.name.clone(),
-            },
-        })?;
+        let odd =
+            as_packed(&self.workspace.root, owned, self.runner.cancel).map_err(|ended| match ended {
+                Ended::Failed((action, path, source)) => self.io(action, &path)(source),
+                Ended::Cancelled => Error::Cancelled {
+                    step: self.spec.name.clone(),
+                },
+            })?;
         for path in odd.removed {
             self.warn(format!(
                 "{path} is a socket, fifo or device and is not packed; it was removed"

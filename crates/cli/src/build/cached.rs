@@ -4,12 +4,14 @@
 use std::path::Path;
 
 use serde::Serialize;
-use shipit_artifact::{EntryPath, SealedLayer, sha256};
+use shipit_artifact::SealedLayer;
 use shipit_steps::{
-    Bounds, CacheError, CacheErrorKind, CachedLayer, Found, KeyPart, LayerCache, LayerKey, LayerMeta,
-    LayerTree, MaxAge, StepKeys, Turn, Vendored,
+    Bounds, CacheError, CacheErrorKind, CachedLayer, Found, LayerCache, LayerKey, LayerMeta, LayerTree,
+    MaxAge, StepKeys, Turn, Vendored,
 };
 
+use super::gone::Held;
+use super::keys::{full_key, main_key, packs, short};
 use super::layers::Layer;
 use super::pack::{Packer, Sealing};
 use super::shared::{Fetched, Shared};
@@ -36,11 +38,17 @@ pub struct Cache<'a> {
     config: &'a Settled,
     context: &'a Context,
     local: Option<LayerCache>,
+    // The directory of the local one.
+    layers: Option<Held>,
     shared: Shared<'a>,
     now: i64,
     // What this build uses must not be pruned before it ends.
     held: Vec<CachedLayer>,
+    discarded: usize,
 }
+
+/// How many layers may turn out to be damaged while an artifact is assembled, each of which costs a build.
+const MOST_DISCARDED: usize = 16;
 
 /// What became of putting a layer into the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +73,8 @@ pub struct Turns {
 impl<'a> Cache<'a> {
     /// Opens the cache of this machine. Where it cannot be had, the build goes on without it.
     pub fn open(config: &'a Settled, context: &'a Context) -> Result<Self> {
-        let local = match LayerCache::open(&context.writable_cache()?.join("layers")) {
+        let dir = context.writable_cache()?.join("layers");
+        let local = match LayerCache::open(&dir) {
             Ok(cache) => Some(cache),
             Err(error) if error.kind() == CacheErrorKind::Unusable => {
                 context.output.warn(format!(
@@ -79,10 +88,12 @@ impl<'a> Cache<'a> {
         Ok(Cache {
             config,
             context,
+            layers: local.as_ref().and_then(|_| Held::open(&dir).ok()),
             local,
             shared: Shared::new(config, context),
             now: jiff::Timestamp::now().as_second(),
             held: Vec::new(),
+            discarded: 0,
         })
     }
 
@@ -92,10 +103,20 @@ impl<'a> Cache<'a> {
             config,
             context,
             local: None,
+            layers: None,
             shared: Shared::off(config, context),
             now: 0,
             held: Vec::new(),
+            discarded: 0,
         }
+    }
+
+    /// Where the layers were, if somebody removed them.
+    pub fn removed(&self) -> Option<&Path> {
+        self.layers
+            .as_ref()
+            .filter(|layers| layers.is_gone())
+            .map(Held::path)
     }
 
     /// Takes the layer from the cache of this machine, if it is there.
@@ -178,7 +199,7 @@ impl<'a> Cache<'a> {
                     sealed,
                     vendored,
                 );
-                let kept = turn.keep(meta)?;
+                let kept = self.kept(turn, meta)?;
                 sealed = kept.meta.sealed.clone();
                 self.held.push(kept);
             }
@@ -217,8 +238,15 @@ impl<'a> Cache<'a> {
         };
         let sealed = packer.seal_full(&sealing, vendored)?;
         let meta = self.meta(layer, LayerTree::Full, key, sealed, vendored);
-        self.held.push(turn.keep(meta)?);
+        let kept = self.kept(turn, meta)?;
+        self.held.push(kept);
         Ok(())
+    }
+
+    fn kept(&self, turn: Turn, meta: LayerMeta) -> Result<CachedLayer> {
+        let kept = turn.keep(meta)?;
+        say_alone(&kept, self.context);
+        Ok(kept)
     }
 
     /// Puts the tree that later steps see below `root`.
@@ -240,8 +268,13 @@ impl<'a> Cache<'a> {
             .context
             .output
             .meter(format!("putting {} into the workspace", layer.spec.name), None);
+        let all = found.meta.sealed.entries;
         let on_event = |event| {
-            if let shipit_artifact::Event::UnpackProgress { bytes, .. } = event {
+            if let shipit_artifact::Event::UnpackProgress { bytes, entries } = event {
+                meter.label(format!(
+                    "putting {} into the workspace, {entries} of {all} entries",
+                    layer.spec.name
+                ));
                 meter.set(bytes, None);
             }
         };
@@ -274,6 +307,16 @@ impl<'a> Cache<'a> {
             let message = format!("{} is not what it should be: {why}", path.display());
             return Err(CliError::new(Kind::Verification, message).hint("run the build again"));
         };
+        self.discarded += 1;
+        if self.discarded > MOST_DISCARDED {
+            let message = format!(
+                "{} is not what it should be, as others before it: {why}",
+                path.display()
+            );
+            return Err(CliError::new(Kind::Verification, message).hint(
+                "something changes the layers while the build uses them, or the disk is broken: see `shipit cache verify`",
+            ));
+        }
         let found = self.held.swap_remove(number);
         self.say_unusable(&found.meta.step, why);
         // Its other holds must go too, or it stays.
@@ -390,43 +433,15 @@ fn unusable(step: &str, why: &str) -> String {
     format!("{step}: the cached layer is not used: {why}")
 }
 
-/// A key as people see it.
-pub fn short(key: &LayerKey) -> &str {
-    key.key.get(..7).unwrap_or(&key.key)
-}
-
-/// Whether any of the layer's files are packed.
-fn packs(keys: &StepKeys, packer: &Packer<'_>) -> bool {
-    !packer.packed(&keys.paths).is_empty()
-}
-
-/// The key that says whether the step has to run.
-fn main_key(keys: &StepKeys, packer: &Packer<'_>) -> (LayerKey, LayerTree) {
-    match full_key(keys, packer) {
-        Some(full) if !packs(keys, packer) => (full, LayerTree::Full),
-        _ => (keys.packed.clone(), LayerTree::Packed),
+/// Says that a layer serves this build alone.
+pub fn say_alone(kept: &CachedLayer, context: &Context) {
+    if let Some(why) = &kept.not_kept {
+        context.output.warn(format!(
+            "{}: the layer is not kept for the next builds: {}",
+            kept.meta.step,
+            chain(why)
+        ));
     }
-}
-
-/// The key of the tree that later steps see, where it is not the packed one: also when a part of it lies outside of
-/// `build.root`.
-fn full_key(keys: &StepKeys, packer: &Packer<'_>) -> Option<LayerKey> {
-    if keys.full.is_some() {
-        return keys.full.clone();
-    }
-    let outside = |path: &EntryPath| packer.root().is_some_and(|root| !path.starts_with(root));
-    if !keys.owned.iter().any(outside) {
-        return None;
-    }
-    let mut parts = keys.packed.parts.clone();
-    parts.push(KeyPart {
-        name: "tree".to_owned(),
-        value: "whole".to_owned(),
-    });
-    Some(LayerKey {
-        key: sha256(format!("{} whole", keys.packed.key).as_bytes()).to_string(),
-        parts,
-    })
 }
 
 /// An error with its causes, on one line.

@@ -2,7 +2,8 @@
 
 use shipit_steps::{Difference, LayerKey, StepSpec, Tool};
 
-use super::cached::{Cache, short};
+use super::cached::Cache;
+use super::keys::{main_key, short};
 use super::layers::Layer;
 use super::pack::Packer;
 use crate::output::Output;
@@ -18,7 +19,10 @@ pub fn miss(layer: &Layer<'_>, cache: &Cache<'_>, packer: &Packer<'_>, clean: bo
         output.say(format!("{name}: miss: its key is the same: {why}"));
         return;
     }
-    let reason = reason(cache.latest_key(layer, packer).as_ref(), &layer.keys.packed);
+    let reason = reason(
+        cache.latest_key(layer, packer).as_ref(),
+        &main_key(&layer.keys, packer).0,
+    );
     output.say(format!("{name}: miss: {reason}"));
 }
 

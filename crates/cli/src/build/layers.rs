@@ -11,10 +11,11 @@ use shipit_steps::{
 
 use super::cached::{Cache, From, Placed};
 use super::explain;
+use super::gone;
 use super::pack::{Packer, Sealing};
 use super::workspace::{BuildWorkspace, Places};
 use crate::context::Context;
-use crate::errors::{CliError, Result};
+use crate::errors::{CliError, Kind, Result};
 use crate::report;
 
 /// What the steps of a build are given.
@@ -87,6 +88,19 @@ impl<'a, 'c> Steps<'a, 'c> {
 
     /// Runs the steps, or finds what they would make.
     pub fn run(&mut self) -> Result<()> {
+        self.run_all().map_err(|error| self.explained(error))
+    }
+
+    /// Says above an error that somebody removed what the build uses, if somebody did.
+    pub fn explained(&self, error: CliError) -> CliError {
+        if error.kind() == Kind::Interrupted {
+            return error;
+        }
+        let workspace = self.workspace.as_ref().and_then(BuildWorkspace::removed);
+        gone::explained(error, workspace.or_else(|| self.cache.removed()))
+    }
+
+    fn run_all(&mut self) -> Result<()> {
         for spec in self.given.specs {
             match self.keys(spec)? {
                 Some(keys) => self.layer(spec, keys)?,
@@ -373,6 +387,10 @@ impl<'a, 'c> Steps<'a, 'c> {
         let Some(workspace) = &self.workspace else {
             return Ok(());
         };
+        // Otherwise all of every layer would have been changed.
+        if let Some(path) = workspace.removed() {
+            return Err(gone::removed(path));
+        }
         for layer in self.layers.iter().filter(|layer| layer.in_workspace) {
             let name = &layer.spec.name;
             let changes = workspace.kept.changes(&layer.keys.seen().key)?;
@@ -394,5 +412,5 @@ impl<'a, 'c> Steps<'a, 'c> {
 fn opened(workspace: &Option<BuildWorkspace>) -> Result<&BuildWorkspace> {
     workspace
         .as_ref()
-        .ok_or_else(|| CliError::new(crate::errors::Kind::Internal, "a step ran without a workspace"))
+        .ok_or_else(|| CliError::new(Kind::Internal, "a step ran without a workspace"))
 }

@@ -3,6 +3,8 @@
 
 mod cached;
 mod explain;
+mod gone;
+mod keys;
 mod layers;
 mod pack;
 mod promote;
@@ -59,6 +61,7 @@ pub struct Built {
 impl Built {
     /// Removes what the next build does not need, which takes a while: after all that somebody waits for.
     pub fn clean(self, context: &Context) {
+        let _wait = (!self.left.is_empty()).then(|| context.output.waiting("removing what no build needs"));
         for workspace in self.left {
             workspace.clean(context);
         }
@@ -196,6 +199,7 @@ fn preflight(
         jobs: context.jobs(),
     };
     let flag = context.interrupt.flag();
+    let _wait = (!specs.is_empty()).then(|| context.output.waiting("asking the tools"));
     Ok(shipit_steps::preflight(specs, tree, tracked, &workspace, flag)?)
 }
 
@@ -236,7 +240,8 @@ fn make(
     );
     steps.run()?;
     let pending = promote::Pending::open(&inputs.state)?;
-    let artifact = match assemble(inputs, &packer, &steps, &pending)? {
+    let assembled = assemble(inputs, &packer, &steps, &pending).map_err(|error| steps.explained(error))?;
+    let artifact = match assembled {
         Assembled::Artifact(artifact) => *artifact,
         // A cached layer's frames are read here and not before. Without it, its step runs; each round has one layer less.
         Assembled::Damaged { path, why } => {

@@ -8,6 +8,7 @@ use shipit_steps::{CachedLayer, LayerMeta, LayerTree, Turn};
 use shipit_store::Store;
 use shipit_store::shared::{FetchLayer, FetchedLayer};
 
+use super::cached::say_alone;
 use super::layers::Layer;
 use super::pack::Packer;
 use crate::config::Settled;
@@ -113,7 +114,9 @@ impl<'a> Shared<'a> {
             packages,
             made: now,
         };
-        Ok(Fetched::Kept(Box::new(turn.keep(meta)?)))
+        let kept = turn.keep(meta)?;
+        say_alone(&kept, self.context);
+        Ok(Fetched::Kept(Box::new(kept)))
     }
 
     fn store(&mut self) -> Option<Store> {

@@ -11,7 +11,7 @@ use shipit_artifact::EntryPath;
 use shipit_source::{Commit, Planned, WriteOptions};
 use shipit_steps::{Distrust, InPlace, Kept, LayerKey, PlannedFile, UpdateRequest, Workspace};
 
-use super::gone::{self, Held};
+use super::gone::Held;
 use super::layers::Given;
 use crate::config::Settled;
 use crate::context::Context;
@@ -98,10 +98,10 @@ impl BuildWorkspace {
         Ok(workspace)
     }
 
-    /// That somebody removed the workspace, if somebody did.
-    pub fn removed(&self) -> Option<CliError> {
+    /// Where the workspace was, if somebody removed it.
+    pub fn removed(&self) -> Option<&Path> {
         let tree_is_there = self.kept.root().symlink_metadata().is_ok();
-        (self.lock.is_gone() || !tree_is_there && self.used).then(|| gone::removed(&self.places.root))
+        (self.lock.is_gone() || !tree_is_there && self.used).then_some(&self.places.root)
     }
 
     /// Where layers that are not cached lie until the artifact is assembled.

@@ -164,6 +164,13 @@ impl CliError {
         self
     }
 
+    /// Makes it one of another kind: what is said above it is what counts.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// What to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -198,6 +205,15 @@ impl CliError {
     /// The hints, in order.
     pub fn hints(&self) -> &[String] {
         &self.hints
+    }
+
+    /// The causes, the outermost first.
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        let first = self
+            .source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static));
+        std::iter::successors(first, |&error| error.source())
     }
 
     /// The message, then each cause below it; a cause that the one above repeats word for word is left out.

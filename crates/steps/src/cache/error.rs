@@ -110,6 +110,7 @@ impl CacheError {
                     "see whose {} is and who may write there, or name another place by --cache-dir DIR",
                     path.display()
                 )),
+                io::ErrorKind::NotFound => Some("something removed it meanwhile; run it again".to_owned()),
                 _ => None,
             },
             Self::Damaged { .. } => Some(

@@ -11,6 +11,7 @@ use super::LayerCache;
 use super::aside::Aside;
 use super::entry;
 use super::error::CacheError;
+use super::lock;
 use super::meta::LayerMeta;
 
 /// A layer of the cache. As long as it lives no prune takes it; its files never change.
@@ -18,10 +19,13 @@ use super::meta::LayerMeta;
 pub struct CachedLayer {
     /// What it is; the paths of its `sealed` lie in the cache.
     pub meta: LayerMeta,
+    /// Why it could not take its place in the cache, which then cannot be written to there: it serves this build alone.
+    pub not_kept: Option<CacheError>,
     pub(super) cache: LayerCache,
     pub(super) dir: PathBuf,
     pub(super) handle: File,
-    /// Where it lies when it could not take its place, since another build holds the entry there: gone with this value.
+    /// Where it lies when it could not take its place, since another build holds the entry there, or nothing can be
+    /// written there: gone with this value.
     pub(super) aside: Option<Aside>,
 }
 
@@ -84,7 +88,9 @@ impl CachedLayer {
     /// # Errors
     /// When it cannot be removed.
     pub fn discard(self) -> Result<(), CacheError> {
-        if self.aside.is_none() {
+        let is_there = lock::is_at(&self.handle, &self.dir);
+        let is_there = is_there.map_err(|source| CacheError::io("look at", &self.dir, source))?;
+        if self.aside.is_none() && is_there {
             let why = "its frames or files are not what its index says";
             self.cache.take_away_damaged(&self.dir, &self.handle, why)?;
         }

@@ -91,9 +91,7 @@ impl LayerCache {
         let cache = Self {
             dir: dir.to_path_buf(),
         };
-        for dir in [cache.asides(), cache.turns()] {
-            fs::create_dir_all(&dir).map_err(|source| CacheError::io("make the directory", &dir, source))?;
-        }
+        cache.make_directories()?;
         // Directories that are there say nothing of whether they can be written to.
         drop(Aside::create(&cache.asides(), "open-")?);
         cache.changes_file()?;
@@ -152,6 +150,8 @@ impl LayerCache {
         on_event: OnEvent<'_>,
     ) -> Result<Turn, CacheError> {
         self.entry(&key.key)?;
+        // Somebody may have removed all layers since it was opened.
+        self.make_directories()?;
         Turn::take(self, &key.key, cancel, on_event)
     }
 
@@ -184,11 +184,19 @@ impl LayerCache {
     fn layer(&self, meta: LayerMeta, dir: PathBuf, handle: File) -> CachedLayer {
         CachedLayer {
             meta,
+            not_kept: None,
             cache: self.clone(),
             dir,
             handle,
             aside: None,
         }
+    }
+
+    fn make_directories(&self) -> Result<(), CacheError> {
+        for dir in [self.asides(), self.turns()] {
+            fs::create_dir_all(&dir).map_err(|source| CacheError::io("make the directory", &dir, source))?;
+        }
+        Ok(())
     }
 
     /// Where the entry of a key lies.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::LayerCache;
 use super::aside::{Aside, sweep};
 use super::entry;
-use super::error::CacheError;
+use super::error::{CacheError, CacheErrorKind};
 use super::layer::CachedLayer;
 use super::lock;
 use super::meta::{FRAMES, INDEX, LayerMeta, META, to_bytes};
@@ -77,7 +77,8 @@ impl Turn {
 
     /// Takes the layer that was written into [`Turn::dir`] into the cache, under the turn's key, and holds it. Its files get
     /// their names here; what else is in the directory is removed. When another build holds an entry under the key (this one
-    /// was to start from nothing, or found it damaged), that one stays, and the new layer serves this build alone.
+    /// was to start from nothing, or found it damaged), or nothing can be written there (see [`CachedLayer::not_kept`]), the new
+    /// layer serves this build alone.
     ///
     /// # Errors
     /// When the files are not what `meta` says, or cannot be brought to the disk. Nothing half-written stays.
@@ -117,31 +118,34 @@ impl Turn {
         let handle = entry::hold(made)?
             .ok_or_else(|| CacheError::io("open", made, io::Error::from(io::ErrorKind::NotFound)))?;
         // The bytes of what is there are not read: it may be damaged, so that it is not taken even when it says the same.
-        if !cache.put(made, &dir)? {
-            let made = made.to_path_buf();
-            return Ok(layer(cache, made, handle, meta, Some(aside)));
-        }
-        Ok(layer(cache, dir, handle, meta, None))
+        let not_kept = match cache.put(made, &dir) {
+            Ok(true) => return Ok(layer(cache, dir, handle, meta)),
+            Ok(false) => None,
+            // Another user's part of a shared cache: what was made is good all the same.
+            Err(error) if error.kind() == CacheErrorKind::Unusable => Some(error),
+            Err(error) => return Err(error),
+        };
+        let layer = layer(cache, made.to_path_buf(), handle, meta);
+        Ok(CachedLayer {
+            aside: Some(aside),
+            not_kept,
+            ..layer
+        })
     }
 }
 
 /// A layer whose files lie in `dir`.
-fn layer(
-    cache: LayerCache,
-    dir: PathBuf,
-    handle: File,
-    mut meta: LayerMeta,
-    aside: Option<Aside>,
-) -> CachedLayer {
+fn layer(cache: LayerCache, dir: PathBuf, handle: File, mut meta: LayerMeta) -> CachedLayer {
     meta.sealed.frames = dir.join(FRAMES);
     meta.sealed.index = dir.join(INDEX);
     meta.sealed.key = Some(meta.key.key.clone());
     CachedLayer {
         meta,
+        not_kept: None,
         cache,
         dir,
         handle,
-        aside,
+        aside: None,
     }
 }
 
