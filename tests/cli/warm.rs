@@ -130,3 +130,73 @@ fn later_steps_see_a_layer_as_it_is_packed() {
     std::fs::remove_dir_all(project.tmp.join("cache/work")).unwrap();
     assert_eq!(same_from_nothing(&project), ran.line());
 }
+
+#[test]
+fn what_an_earlier_step_put_where_a_layer_goes_is_no_silent_part_of_it() {
+    let build = "[[build.step]]\nname = \"first\"\nrun = \"mkdir -p dist; cp conf dist/conf\"\n\
+        [[build.step]]\nname = \"pack\"\nrun = \"cp app.txt dist/out\"\ninputs = [\"app.txt\"]\noutputs = [\"dist\"]\n";
+    let project = small::with(build, "");
+    for conf in ["old", "new"] {
+        project.repo.write("conf", conf);
+        project.repo.commit(conf);
+        let path = same_from_nothing(&project);
+        let entries = untar(Path::new(&path));
+        assert!(
+            matches!(entries.get(Path::new("dist/conf")), Some(Entry::File { content, .. }) if content == conf.as_bytes()),
+            "{conf}"
+        );
+    }
+    let ran = project.shipit(&["build"]).run().ok();
+    let _ = ran.says("pack: an earlier step made dist, which is this step's alone");
+}
+
+#[test]
+fn a_layer_made_from_another_that_a_step_patched_follows_the_patch() {
+    let build = "[[build.step]]\nname = \"deps\"\nrun = \"mkdir mods; echo dep >mods/a\"\ninputs = [\"app.txt\"]\n\
+        outputs = [\"mods\"]\n[[build.step]]\nname = \"patch\"\nrun = \"cat patch >>mods/a\"\n\
+        [[build.step]]\nname = \"bundle\"\nrun = \"mkdir dist; cp mods/a dist/a\"\ninputs = [\"mods/**\"]\noutputs = [\"dist\"]\n";
+    let project = small::with(build, "");
+    for patch in ["one\n", "two\n"] {
+        project.repo.write("patch", patch);
+        project.repo.commit(patch);
+        let entries = untar(Path::new(&same_from_nothing(&project)));
+        let Some(Entry::File { content, .. }) = entries.get(Path::new("dist/a")) else {
+            panic!("{:?}", entries.keys())
+        };
+        assert_eq!(content, format!("dep\n{patch}").as_bytes());
+    }
+    let _ = project
+        .shipit(&["build"])
+        .run()
+        .ok()
+        .says("bundle: cached (layer ");
+}
+
+#[test]
+fn two_builds_of_one_app_do_not_wait_for_each_other_for_ever() {
+    let step = |name: &str, lock: &str| {
+        format!(
+            "[[build.step]]\nname = \"{name}\"\nrun = \"sleep 1; mkdir {name}; cp {lock} {name}/it\"\ninputs = [\"{lock}\"]\n\
+             outputs = [\"{name}\"]\n"
+        )
+    };
+    let project = small::with(&[step("one", "lock1"), step("two", "lock2")].concat(), "");
+    let commit = |lock1: &str, lock2: &str| {
+        project.repo.write("lock1", lock1).write("lock2", lock2);
+        project.repo.commit(&format!("{lock1} {lock2}"))
+    };
+    let _ = commit("1", "1");
+    let _ = project.build("main");
+    let (only_two, both) = (commit("1", "2"), commit("2", "2"));
+    let start = |rev: &str, log: &str| {
+        let build = project.shipit(&["build", "--rev", rev]);
+        build.start(log, project.tmp.join(log))
+    };
+    let mut first = start(&both, "both");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let mut second = start(&only_two, "two");
+    for process in [&mut first, &mut second] {
+        let status = process.wait(std::time::Duration::from_secs(60)).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{}", process.log());
+    }
+}

@@ -64,8 +64,6 @@ pub enum Placed {
 /// The right to build a step's layer, one for each of its trees.
 #[derive(Default)]
 pub struct Turns {
-    /// Whether another build had it before: then it may be there now.
-    pub waited: bool,
     packed: Option<Turn>,
     full: Option<Turn>,
 }
@@ -168,8 +166,7 @@ impl<'a> Cache<'a> {
             false => None,
         };
         let full = full_key(keys, packer).map(|key| turn(&key)).transpose()?;
-        let waited = packed.as_ref().or(full.as_ref()).is_some_and(Turn::waited);
-        Ok(Turns { waited, packed, full })
+        Ok(Turns { packed, full })
     }
 
     /// Seals what a step vendored, and keeps it. Without a cache the layer goes to `dir`.

@@ -12,6 +12,7 @@ use shipit_steps::{
 use super::cached::{Cache, From, Placed};
 use super::explain;
 use super::gone;
+use super::keys::changed_key;
 use super::pack::{Packer, Sealing};
 use super::workspace::{BuildWorkspace, Places};
 use crate::context::Context;
@@ -72,6 +73,18 @@ pub struct Steps<'a, 'c> {
     layers: Vec<Layer<'a>>,
     /// Whether a step ran whose result is code, so that the code is the workspace's and no more the commit's.
     code_changed: bool,
+}
+
+impl Layer<'_> {
+    /// What the workspace knows it by: the key alone would take the tree of one build for that of another when a step does
+    /// not vendor the same twice.
+    fn standing(&self) -> String {
+        let index = self
+            .sealed
+            .as_ref()
+            .map_or("", |sealed| sealed.index_sha256.as_str());
+        format!("{}-{}", self.keys.seen().key, index.get(..32).unwrap_or_default())
+    }
 }
 
 impl<'a, 'c> Steps<'a, 'c> {
@@ -141,11 +154,13 @@ impl<'a, 'c> Steps<'a, 'c> {
         let earlier: Vec<EarlierLayer> = self
             .layers
             .iter()
-            .map(|layer| EarlierLayer {
-                key: layer.keys.seen().clone(),
-                owned: layer.owned.clone(),
+            .map(|layer| {
+                Ok(EarlierLayer {
+                    key: self.seen_key(layer)?,
+                    owned: layer.owned.clone(),
+                })
             })
-            .collect();
+            .collect::<Result<_>>()?;
         let directory = match self.code_directory() {
             Some(root) => Some(DirTree::new(root)?.without(self.owned())),
             None => None,
@@ -166,6 +181,18 @@ impl<'a, 'c> Steps<'a, 'c> {
         Ok(shipit_steps::layer_keys(&request)?)
     }
 
+    /// What later keys take for a layer's files: its key, and what a later step made of them.
+    fn seen_key(&self, layer: &Layer<'a>) -> Result<LayerKey> {
+        let key = layer.keys.seen();
+        match &self.workspace {
+            Some(workspace) if layer.in_workspace => {
+                let changes = workspace.kept.changes(&layer.standing())?;
+                changed_key(key, workspace.kept.root(), &changes)
+            }
+            _ => Ok(key.clone()),
+        }
+    }
+
     fn layer(&mut self, spec: &'a StepSpec, keys: StepKeys) -> Result<()> {
         let mut layer = Layer {
             spec,
@@ -177,8 +204,13 @@ impl<'a, 'c> Steps<'a, 'c> {
             unusable: None,
             in_workspace: false,
         };
-        let found = !self.given.clean && self.cache.find(&mut layer, self.given.packer)?;
-        if !found {
+        if let Some(path) = self.made_before(&layer.owned) {
+            self.say_unkept(
+                spec,
+                &format!("an earlier step made {path}, which is this step's alone"),
+            );
+            self.make_unkept(&mut layer)?;
+        } else if self.given.clean || !self.cache.find(&mut layer, self.given.packer)? {
             if self.given.explain {
                 let (clean, output) = (self.given.clean, &self.given.context.output);
                 explain::miss(&layer, self.cache, self.given.packer, clean, output);
@@ -189,17 +221,28 @@ impl<'a, 'c> Steps<'a, 'c> {
         Ok(())
     }
 
-    /// Makes a layer in this key's turn, unless the store has it; who waited for another build takes what that one made.
+    /// A path of the step's own at which an earlier step of this build made something: what is in there is in no key.
+    fn made_before<'p>(&self, owned: &'p [EntryPath]) -> Option<&'p EntryPath> {
+        let root = self.workspace.as_ref().filter(|_| self.code_changed)?.kept.root();
+        let is_there = |path: &&EntryPath| root.join(path.as_path()).symlink_metadata().is_ok();
+        owned.iter().find(is_there)
+    }
+
+    /// Makes a layer in its key's turn, unless the store has it; who waited for another build takes what that one made.
+    ///
+    /// Nobody waits for a workspace with a turn in hand: another build may wait for that turn with the workspace in hand.
     fn make(&mut self, layer: &mut Layer<'a>) -> Result<()> {
         let packer = self.given.packer;
-        let mut turns = self.cache.turns(&layer.keys, packer)?;
         if !self.given.clean {
-            if turns.waited && self.cache.find(layer, packer)? {
+            let mut turns = self.cache.turns(&layer.keys, packer)?;
+            if self.cache.find(layer, packer)? || self.cache.fetch(layer, &mut turns, packer)? {
                 return Ok(());
             }
-            if self.cache.fetch(layer, &mut turns, packer)? {
-                return Ok(());
-            }
+        }
+        self.ready()?;
+        let turns = self.cache.turns(&layer.keys, packer)?;
+        if !self.given.clean && self.cache.find(layer, packer)? {
+            return Ok(());
         }
         let (outcome, outside) = self.run_watched(layer.spec)?;
         let Some(vendored) = outcome.vendored else {
@@ -207,34 +250,66 @@ impl<'a, 'c> Steps<'a, 'c> {
         };
         layer.owned.clone_from(&vendored.owned);
         self.say_unpacked(layer.spec, &vendored);
-        if let Some(first) = outside.first() {
-            self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
-            let more = match outside.len() {
-                1 => String::new(),
-                count => format!(" and {} more", count - 1),
-            };
-            self.given.context.output.warn(format!(
-                "{}: the step changed {first}{more} outside of what it vendors, so its layer is not kept for other builds, \
-                 and the step runs each time; move that work into a `run` step of its own",
-                layer.spec.name
-            ));
+        let dir = opened(&self.workspace)?.layers();
+        match outside.as_slice() {
+            [] => self.cache.keep(layer, turns, &vendored, packer, &dir)?,
+            [first, rest @ ..] => {
+                self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
+                let more = match rest.len() {
+                    0 => String::new(),
+                    count => format!(" and {count} more"),
+                };
+                self.say_unkept(
+                    layer.spec,
+                    &format!("the step changed {first}{more} outside of what it vendors"),
+                );
+                self.seal_unkept(layer, &vendored)?;
+            }
         }
-        let workspace = opened(&self.workspace)?;
-        if outside.is_empty() {
-            self.cache
-                .keep(layer, turns, &vendored, self.given.packer, &workspace.layers())?;
-        } else if !self.given.packer.packed(&vendored.paths).is_empty() {
-            let layers = workspace.layers();
-            let sealing = Sealing {
-                step: &layer.spec.name,
-                key: None,
-                dir: &layers,
-                older: &[],
-            };
-            layer.sealed = Some(self.given.packer.seal(&sealing, &vendored)?);
+        self.place_noted(layer)
+    }
+
+    /// Makes a layer that no other build may have.
+    fn make_unkept(&mut self, layer: &mut Layer<'a>) -> Result<()> {
+        let (outcome, outside) = self.run_watched(layer.spec)?;
+        let Some(vendored) = outcome.vendored else {
+            return Ok(());
+        };
+        layer.owned.clone_from(&vendored.owned);
+        self.say_unpacked(layer.spec, &vendored);
+        self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
+        self.seal_unkept(layer, &vendored)?;
+        self.place_noted(layer)
+    }
+
+    fn seal_unkept(&self, layer: &mut Layer<'a>, vendored: &Vendored) -> Result<()> {
+        let packer = self.given.packer;
+        if packer.packed(&vendored.paths).is_empty() {
+            return Ok(());
         }
+        let dir = opened(&self.workspace)?.layers();
+        let sealing = Sealing {
+            step: &layer.spec.name,
+            key: None,
+            dir: &dir,
+            older: &[],
+        };
+        layer.sealed = Some(packer.seal(&sealing, vendored)?);
+        Ok(())
+    }
+
+    fn say_unkept(&self, spec: &StepSpec, why: &str) {
+        self.given.context.output.warn(format!(
+            "{}: {why}, so its layer is not kept for other builds, and the step runs each time; move that work into a \
+             `run` step of its own",
+            spec.name
+        ));
+    }
+
+    /// Notes that the layer stands in the workspace, as its step left it.
+    fn place_noted(&mut self, layer: &mut Layer<'a>) -> Result<()> {
         if let Some(workspace) = self.workspace.as_mut() {
-            workspace.placed(layer.keys.seen(), &layer.owned)?;
+            workspace.placed(&layer.standing(), &layer.owned)?;
             layer.in_workspace = true;
         }
         Ok(())
@@ -300,14 +375,14 @@ impl<'a, 'c> Steps<'a, 'c> {
         if self.given.clean {
             workspace.kept.forget_all()?;
         }
-        let seen: Vec<(LayerKey, Vec<EntryPath>)> = self
+        let seen: Vec<(String, Vec<EntryPath>)> = self
             .layers
             .iter()
-            .map(|layer| (layer.keys.seen().clone(), layer.owned.clone()))
+            .map(|layer| (layer.standing(), layer.owned.clone()))
             .collect();
         let in_place = workspace.update(&self.given, &seen)?;
         for layer in &mut self.layers {
-            if in_place.contains(&layer.keys.seen().key) {
+            if in_place.contains(&layer.standing()) {
                 layer.in_workspace = true;
             }
         }
@@ -346,7 +421,7 @@ impl<'a, 'c> Steps<'a, 'c> {
 
     fn noted(&mut self, number: usize) -> Result<()> {
         if let (Some(workspace), Some(layer)) = (self.workspace.as_mut(), self.layers.get_mut(number)) {
-            workspace.placed(layer.keys.seen(), &layer.owned)?;
+            workspace.placed(&layer.standing(), &layer.owned)?;
             layer.in_workspace = true;
         }
         Ok(())
@@ -393,7 +468,7 @@ impl<'a, 'c> Steps<'a, 'c> {
         }
         for layer in self.layers.iter().filter(|layer| layer.in_workspace) {
             let name = &layer.spec.name;
-            let changes = workspace.kept.changes(&layer.keys.seen().key)?;
+            let changes = workspace.kept.changes(&layer.standing())?;
             let Some(first) = changes.first() else { continue };
             let more = if changes.len() > 1 {
                 format!(" and {} more", changes.len() - 1)

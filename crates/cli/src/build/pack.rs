@@ -183,17 +183,13 @@ impl<'a> Packer<'a> {
         };
         match assemble(sealed, &plan, draft, pending.directory(), &options) {
             Ok(artifact) => Ok(Assembled::Artifact(Box::new(artifact))),
-            Err(shipit_artifact::Error::Differs { path, why }) if of_layer(&path) => {
-                Ok(Assembled::Damaged { path, why })
-            }
-            // A hold keeps it from `shipit cache prune`, not from `rm`.
-            Err(shipit_artifact::Error::Io { path, source, .. })
-                if of_layer(&path) && source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                let why = "something removed it while the build used it".to_owned();
-                Ok(Assembled::Damaged { path, why })
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => match damage(&error) {
+                Some((path, why)) if of_layer(path) => Ok(Assembled::Damaged {
+                    path: path.to_owned(),
+                    why,
+                }),
+                _ => Err(error.into()),
+            },
         }
     }
 
@@ -235,4 +231,30 @@ impl<'a> Packer<'a> {
 fn revision_path() -> Result<EntryPath> {
     EntryPath::new("REVISION")
         .map_err(|error| CliError::from_source(Kind::Internal, error).context("naming REVISION"))
+}
+
+/// The file that an error says to be damaged, and how: it differs, cannot be read back from the disk, or is gone.
+fn damage(error: &shipit_artifact::Error) -> Option<(&Path, String)> {
+    use std::io::ErrorKind;
+    match error {
+        shipit_artifact::Error::Differs { path, why } => Some((path, why.clone())),
+        shipit_artifact::Error::Index { path, source } => Some((path, source.to_string())),
+        shipit_artifact::Error::Io { path, source, .. } => {
+            let unreadable = source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+            let gone = matches!(
+                source.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::IsADirectory
+                    | ErrorKind::NotADirectory
+                    | ErrorKind::UnexpectedEof
+            );
+            // A hold keeps it from `shipit cache prune`, not from `rm`.
+            let why = match source.kind() {
+                ErrorKind::NotFound => "something removed it while the build used it".to_owned(),
+                _ => source.to_string(),
+            };
+            (unreadable || gone).then_some((path.as_path(), why))
+        }
+        _ => None,
+    }
 }

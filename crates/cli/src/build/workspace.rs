@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use shipit_artifact::EntryPath;
 use shipit_source::{Commit, Planned, WriteOptions};
-use shipit_steps::{Distrust, InPlace, Kept, LayerKey, PlannedFile, UpdateRequest, Workspace};
+use shipit_steps::{Distrust, InPlace, Kept, PlannedFile, UpdateRequest, Workspace};
 
 use super::gone::Held;
 use super::layers::Given;
@@ -89,7 +89,10 @@ impl BuildWorkspace {
             lock,
         };
         // What builds that failed or were killed left: without this each of them would leave its trees for ever.
-        workspace.kept.remove_old()?;
+        // What cannot be removed, another user's files perhaps, is in the way of nobody.
+        if let Err(error) = workspace.kept.remove_old() {
+            context.output.warn(CliError::from(error).chain().join(": "));
+        }
         workspace.remove_trash(context);
         workspace.set_aside()?;
         for path in [&workspace.places.steps.aside, &workspace.layers()] {
@@ -115,11 +118,7 @@ impl BuildWorkspace {
     }
 
     /// Brings the tree to the revision; says which of these layers (keys, and what is theirs alone) stand in place.
-    pub fn update(
-        &mut self,
-        given: &Given<'_>,
-        layers: &[(LayerKey, Vec<EntryPath>)],
-    ) -> Result<Vec<String>> {
+    pub fn update(&mut self, given: &Given<'_>, layers: &[(String, Vec<EntryPath>)]) -> Result<Vec<String>> {
         let context = given.context;
         if let Some(why) = self.kept.distrust() {
             context
@@ -157,7 +156,7 @@ impl BuildWorkspace {
     }
 
     /// Notes that a layer stands in the tree now.
-    pub fn placed(&mut self, key: &LayerKey, owned: &[EntryPath]) -> Result<()> {
+    pub fn placed(&mut self, key: &str, owned: &[EntryPath]) -> Result<()> {
         Ok(self.kept.placed(&in_place(key, owned))?)
     }
 
@@ -234,9 +233,9 @@ fn planned(planned: Planned) -> PlannedFile {
     }
 }
 
-fn in_place(key: &LayerKey, owned: &[EntryPath]) -> InPlace {
+fn in_place(key: &str, owned: &[EntryPath]) -> InPlace {
     InPlace {
-        key: key.key.clone(),
+        key: key.to_owned(),
         owned: owned.to_vec(),
     }
 }
