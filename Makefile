@@ -24,8 +24,9 @@ soak: testbed
 	. "$(ENV)" && $(CARGO) test --workspace --locked -- --include-ignored --test-threads 2 soak_
 
 # Each case beside its peer, as ratios: docs/performance.md. CASES="export apply" runs those with these words in their names.
-bench: testbed
-	. "$(ENV)" && $(CARGO) bench --locked -p shipit-cli --bench bench -- $(CASES)
+bench:
+	$(TESTBED) --bench
+	. "$(ENV)" && $(CARGO) bench --locked -p shipit-cli --features zlib-ng --bench bench -- $(CASES)
 
 fmt:
 	$(CARGO) fmt --all --check

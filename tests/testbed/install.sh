@@ -2,8 +2,9 @@
 # Installs or builds every real part that the tests of this project run against: Debian's tools, Go,
 # an S3 server (versitygw), Consul and stretcher.
 #
-# Usage: tests/testbed/install.sh [--ci]
-#   --ci   also what CI checks with: shellcheck and cargo-deny
+# Usage: tests/testbed/install.sh [--ci | --bench]
+#   --ci      also what CI checks with: shellcheck and cargo-deny
+#   --bench   also what the benchmarks build with: cmake, for zlib-ng
 #
 # What is there already is used as it is; a second run takes well under a second. Root (or sudo) is used
 # only when a Debian package is missing. Everything else is built into
@@ -34,15 +35,17 @@ root=$(cd "$here/../.." && pwd)
 . "$here/lib/deny.sh"
 
 ci=no
+bench=no
 case "${1-}" in
   '') ;;
   --ci) ci=yes ;;
+  --bench) bench=yes ;;
   -h | --help)
     sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
     exit 0
     ;;
   *)
-    echo "install.sh: unknown argument '$1'; known: --ci, --help" >&2
+    echo "install.sh: unknown argument '$1'; known: --ci, --bench, --help" >&2
     exit 2
     ;;
 esac

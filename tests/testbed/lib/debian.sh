@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # cache, ci, root and work are set by install.sh, which sources this
+# shellcheck disable=SC2154  # cache, ci, bench, root and work are set by install.sh, which sources this
 # Debian's packages: which programs are missing, which packages bring them, and installing those. Asks for
 # root only when something is missing, and leaves no daemon running that was not running before.
 
@@ -78,6 +78,9 @@ debian_missing() {
     fi
     if [ "$ci" = yes ] && ! type -P shellcheck >/dev/null; then
       echo shellcheck
+    fi
+    if [ "$bench" = yes ] && ! type -P cmake >/dev/null; then
+      echo cmake
     fi
     if ! go_is_there && ! python_has_venv; then
       echo python3-venv
