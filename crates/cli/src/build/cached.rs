@@ -6,14 +6,15 @@ use std::path::Path;
 use serde::Serialize;
 use shipit_artifact::SealedLayer;
 use shipit_steps::{
-    Bounds, CacheError, CacheErrorKind, CachedLayer, Found, LayerCache, LayerKey, LayerMeta, LayerTree,
-    MaxAge, StepKeys, Turn, Vendored,
+    Bounds, CacheError, CacheErrorKind, CachedLayer, LayerCache, LayerKey, LayerMeta, LayerTree, StepKeys,
+    Turn, Vendored,
 };
 
 use super::gone::Held;
 use super::keys::{full_key, main_key, packs, short};
 use super::layers::Layer;
 use super::pack::{Packer, Sealing};
+use super::placing::Looked;
 use super::shared::{Fetched, Shared};
 use crate::config::Settled;
 use crate::context::Context;
@@ -35,13 +36,13 @@ pub enum From {
 
 /// The layers that a build finds and keeps.
 pub struct Cache<'a> {
-    config: &'a Settled,
-    context: &'a Context,
-    local: Option<LayerCache>,
+    pub(super) config: &'a Settled,
+    pub(super) context: &'a Context,
+    pub(super) local: Option<LayerCache>,
     // The directory of the local one.
     layers: Option<Held>,
     shared: Shared<'a>,
-    now: i64,
+    pub(super) now: i64,
     // What this build uses must not be pruned before it ends.
     held: Vec<CachedLayer>,
     discarded: usize,
@@ -49,17 +50,6 @@ pub struct Cache<'a> {
 
 /// How many layers may turn out to be damaged while an artifact is assembled, each of which costs a build.
 const MOST_DISCARDED: usize = 16;
-
-/// What became of putting a layer into the workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placed {
-    /// It is there.
-    Whole,
-    /// It is not to be had, though its packed files are.
-    Missing,
-    /// It is damaged, and with it the packed files.
-    PackedDamaged,
-}
 
 /// The right to build a step's layer, one for each of its trees.
 #[derive(Default)]
@@ -246,51 +236,6 @@ impl<'a> Cache<'a> {
         Ok(kept)
     }
 
-    /// Puts the tree that later steps see below `root`.
-    pub fn place(&self, layer: &Layer<'_>, root: &Path, packer: &Packer<'_>) -> Result<Placed> {
-        let Some(local) = &self.local else {
-            return Ok(Placed::Missing);
-        };
-        let full = full_key(&layer.keys, packer);
-        let key = full.as_ref().unwrap_or(&layer.keys.packed);
-        let Looked::Hit(found) = self.look(local, key, &layer.spec.name)? else {
-            return Ok(Placed::Missing);
-        };
-        let dest = match packer.root() {
-            Some(base) if full.is_none() => root.join(base.as_path()),
-            _ => root.to_owned(),
-        };
-        crate::state::create_directory(&dest)?;
-        let meter = self
-            .context
-            .output
-            .meter(format!("putting {} into the workspace", layer.spec.name), None);
-        let all = found.meta.sealed.entries;
-        let on_event = |event| {
-            if let shipit_artifact::Event::UnpackProgress { bytes, entries } = event {
-                meter.label(format!(
-                    "putting {} into the workspace, {entries} of {all} entries",
-                    layer.spec.name
-                ));
-                meter.set(bytes, None);
-            }
-        };
-        let flag = self.context.interrupt.flag();
-        match found.place(&dest, self.context.jobs(), flag, &on_event) {
-            Ok(_) => Ok(Placed::Whole),
-            Err(error) if error.kind() == CacheErrorKind::Damaged => {
-                self.say_unusable(&layer.spec.name, &chain(&error));
-                found.discard()?;
-                Ok(if full.is_none() {
-                    Placed::PackedDamaged
-                } else {
-                    Placed::Missing
-                })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
     /// What the newest layer of a step followed from.
     pub fn latest_key(&self, layer: &Layer<'_>, packer: &Packer<'_>) -> Option<LayerKey> {
         let (_, tree) = main_key(&layer.keys, packer);
@@ -333,32 +278,6 @@ impl<'a> Cache<'a> {
             self.context
                 .output
                 .warn(format!("{}; the cache is not pruned", chain(&error)));
-        }
-    }
-
-    fn look(&self, local: &LayerCache, key: &LayerKey, step: &str) -> Result<Looked> {
-        let age = MaxAge {
-            limit: Some(self.config.cache.max_age.get()),
-            now: self.now,
-        };
-        match local.find(key, age) {
-            Ok(Found::Hit(found)) => Ok(Looked::Hit(found)),
-            Ok(Found::Miss) => Ok(Looked::Miss(None)),
-            Ok(Found::Removed { why, damaged }) => {
-                let message = unusable(step, &why);
-                if damaged {
-                    self.context.output.warn(message);
-                } else {
-                    self.context.output.say(message);
-                }
-                Ok(Looked::Miss(Some(why)))
-            }
-            Err(error) if error.kind() == CacheErrorKind::Cancelled => Err(error.into()),
-            Err(error) => {
-                let why = chain(&error);
-                self.say_unusable(step, &why);
-                Ok(Looked::Miss(Some(why)))
-            }
         }
     }
 
@@ -413,21 +332,6 @@ impl<'a> Cache<'a> {
             .output
             .say(format!("{step}: {how} (layer {key}, {what})"));
     }
-
-    fn say_unusable(&self, step: &str, why: &str) {
-        self.context.output.warn(unusable(step, why));
-    }
-}
-
-/// What a look into the cache gave.
-enum Looked {
-    Hit(Box<CachedLayer>),
-    /// Nothing, and why, when something was there.
-    Miss(Option<String>),
-}
-
-fn unusable(step: &str, why: &str) -> String {
-    format!("{step}: the cached layer is not used: {why}")
 }
 
 /// Says that a layer serves this build alone.

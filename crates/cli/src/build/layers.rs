@@ -9,7 +9,7 @@ use shipit_steps::{
     EarlierLayer, KeyRequest, LayerKey, Platform, StepKeys, StepOutcome, StepSpec, Tools, Vendored,
 };
 
-use super::cached::{Cache, From, Placed};
+use super::cached::{Cache, From};
 use super::explain;
 use super::gone;
 use super::keys::changed_key;
@@ -62,15 +62,15 @@ pub struct Layer<'a> {
     /// The paths that are its alone, as far as it is known by now.
     pub(super) owned: Vec<EntryPath>,
     // Whether the workspace holds it.
-    in_workspace: bool,
+    pub(super) in_workspace: bool,
 }
 
 /// The steps of one build.
 pub struct Steps<'a, 'c> {
-    given: Given<'a>,
-    cache: &'a mut Cache<'c>,
-    workspace: Option<BuildWorkspace>,
-    layers: Vec<Layer<'a>>,
+    pub(super) given: Given<'a>,
+    pub(super) cache: &'a mut Cache<'c>,
+    pub(super) workspace: Option<BuildWorkspace>,
+    pub(super) layers: Vec<Layer<'a>>,
     /// Whether a step ran whose result is code, so that the code is the workspace's and no more the commit's.
     code_changed: bool,
 }
@@ -78,7 +78,7 @@ pub struct Steps<'a, 'c> {
 impl Layer<'_> {
     /// What the workspace knows it by: the key alone would take the tree of one build for that of another when a step does
     /// not vendor the same twice.
-    fn standing(&self) -> String {
+    pub(super) fn standing(&self) -> String {
         let index = self
             .sealed
             .as_ref()
@@ -298,23 +298,6 @@ impl<'a, 'c> Steps<'a, 'c> {
         Ok(())
     }
 
-    fn say_unkept(&self, spec: &StepSpec, why: &str) {
-        self.given.context.output.warn(format!(
-            "{}: {why}, so its layer is not kept for other builds, and the step runs each time; move that work into a \
-             `run` step of its own",
-            spec.name
-        ));
-    }
-
-    /// Notes that the layer stands in the workspace, as its step left it.
-    fn place_noted(&mut self, layer: &mut Layer<'a>) -> Result<()> {
-        if let Some(workspace) = self.workspace.as_mut() {
-            workspace.placed(&layer.standing(), &layer.owned)?;
-            layer.in_workspace = true;
-        }
-        Ok(())
-    }
-
     /// A step whose result is code.
     fn code_step(&mut self, spec: &'a StepSpec) -> Result<()> {
         if self.given.explain {
@@ -345,7 +328,7 @@ impl<'a, 'c> Steps<'a, 'c> {
         self.run_here(spec)
     }
 
-    fn run_here(&self, spec: &StepSpec) -> Result<StepOutcome> {
+    pub(super) fn run_here(&self, spec: &StepSpec) -> Result<StepOutcome> {
         let context = self.given.context;
         let reporter = report::Steps::new(&context.output);
         let on_event = |event| reporter.event(&event);
@@ -354,137 +337,14 @@ impl<'a, 'c> Steps<'a, 'c> {
             .map_err(|error| report::step_failed(error, &context.output))
     }
 
-    /// Brings the workspace to the revision, and every layer so far into it.
-    fn ready(&mut self) -> Result<()> {
-        if self.workspace.is_none() {
-            self.open_workspace()?;
-        }
-        for number in 0..self.layers.len() {
-            let Some(layer) = self.layers.get(number) else {
-                break;
-            };
-            if !layer.in_workspace {
-                self.bring(number)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn open_workspace(&mut self) -> Result<()> {
-        let mut workspace = BuildWorkspace::open(self.given.places, self.given.context)?;
-        if self.given.clean {
-            workspace.kept.forget_all()?;
-        }
-        let seen: Vec<(String, Vec<EntryPath>)> = self
-            .layers
-            .iter()
-            .map(|layer| (layer.standing(), layer.owned.clone()))
-            .collect();
-        let in_place = workspace.update(&self.given, &seen)?;
-        for layer in &mut self.layers {
-            if in_place.contains(&layer.standing()) {
-                layer.in_workspace = true;
-            }
-        }
-        self.workspace = Some(workspace);
-        Ok(())
-    }
-
-    /// Puts a found layer into the workspace: from the cache, else by its step.
-    fn bring(&mut self, number: usize) -> Result<()> {
-        let root = opened(&self.workspace)?.kept.root().to_owned();
-        let Some(layer) = self.layers.get(number) else {
-            return Ok(());
-        };
-        let spec = layer.spec;
-        let placed = self.cache.place(layer, &root, self.given.packer)?;
-        if placed == Placed::Whole {
-            return self.noted(number);
-        }
-        opened(&self.workspace)?.clear(&layer.owned)?;
-        let Some(vendored) = self.run_here(spec)?.vendored else {
-            return Ok(());
-        };
-        let layers = opened(&self.workspace)?.layers();
-        if let Some(layer) = self.layers.get_mut(number) {
-            if placed == Placed::PackedDamaged {
-                let turns = self.cache.turns(&layer.keys, self.given.packer)?;
-                self.cache
-                    .keep(layer, turns, &vendored, self.given.packer, &layers)?;
-                layer.from = From::Step;
-            } else {
-                self.cache.keep_full(layer, &vendored, self.given.packer)?;
-            }
-        }
-        self.noted(number)
-    }
-
-    fn noted(&mut self, number: usize) -> Result<()> {
-        if let (Some(workspace), Some(layer)) = (self.workspace.as_mut(), self.layers.get_mut(number)) {
-            workspace.placed(&layer.standing(), &layer.owned)?;
-            layer.in_workspace = true;
-        }
-        Ok(())
-    }
-
     /// Whether a path is an earlier layer's, and so no code.
-    fn is_layers(&self, path: &EntryPath) -> bool {
+    pub(super) fn is_layers(&self, path: &EntryPath) -> bool {
         let mut owned = self.layers.iter().flat_map(|layer| &layer.owned);
         owned.any(|owned| path.starts_with(owned))
     }
-
-    fn say_unpacked(&self, spec: &StepSpec, vendored: &Vendored) {
-        let packer = self.given.packer;
-        let outside = |path: &&EntryPath| packer.packed(std::slice::from_ref(path)).is_empty();
-        let left = vendored.paths.iter().find(outside);
-        if let (Some(path), Some(root)) = (left, self.given.packer.root()) {
-            self.given.context.output.say(format!(
-                "{}: {path} lies outside of build.root = \"{root}\" and is not packed",
-                spec.name
-            ));
-        }
-    }
-
-    /// Says what stays here and is in no artifact.
-    fn say_kept(&self) {
-        let Some(workspace) = &self.workspace else { return };
-        let there = |kept: &&EntryPath| workspace.kept.root().join(kept.as_path()).is_dir();
-        for kept in self.given.keep.iter().filter(there) {
-            self.given
-                .context
-                .output
-                .say(format!("{kept} is kept for the next build, and is not packed"));
-        }
-    }
-
-    /// Says what later steps changed in sealed layers.
-    fn warn_of_changes(&self) -> Result<()> {
-        let Some(workspace) = &self.workspace else {
-            return Ok(());
-        };
-        // Otherwise all of every layer would have been changed.
-        if let Some(path) = workspace.removed() {
-            return Err(gone::removed(path));
-        }
-        for layer in self.layers.iter().filter(|layer| layer.in_workspace) {
-            let name = &layer.spec.name;
-            let changes = workspace.kept.changes(&layer.standing())?;
-            let Some(first) = changes.first() else { continue };
-            let more = if changes.len() > 1 {
-                format!(" and {} more", changes.len() - 1)
-            } else {
-                String::new()
-            };
-            self.given.context.output.warn(format!(
-                "a later step changed {first}{more} in the layer {name}, which was sealed when its step ended: the change \
-                 is not packed; write elsewhere, or set `layer = false` on the step"
-            ));
-        }
-        Ok(())
-    }
 }
 
-fn opened(workspace: &Option<BuildWorkspace>) -> Result<&BuildWorkspace> {
+pub(super) fn opened(workspace: &Option<BuildWorkspace>) -> Result<&BuildWorkspace> {
     workspace
         .as_ref()
         .ok_or_else(|| CliError::new(Kind::Internal, "a step ran without a workspace"))

@@ -87,6 +87,7 @@ impl<'a> Shared<'a> {
             name: &layer.spec.name,
             compression: packer.compression(),
             paths: &paths,
+            made_since: now.saturating_sub_unsigned(self.config.cache.max_age.get().as_secs()),
             dir: turn.dir(),
             jobs: self.context.transfers(),
         };
@@ -102,7 +103,12 @@ impl<'a> Shared<'a> {
             }
             Err(error) => return Err(error),
         };
-        let FetchedLayer { sealed, packages, .. } = fetched;
+        let FetchedLayer {
+            sealed,
+            packages,
+            made,
+            ..
+        } = fetched;
         let meta = LayerMeta {
             app: self.config.app.clone(),
             step: layer.spec.name.clone(),
@@ -112,7 +118,8 @@ impl<'a> Shared<'a> {
             paths: layer.keys.paths.clone(),
             owned: layer.keys.owned.clone(),
             packages,
-            made: now,
+            // A clock that is ahead makes no layer younger than it can be.
+            made: made.min(now),
         };
         let kept = turn.keep(meta)?;
         say_alone(&kept, self.context);
