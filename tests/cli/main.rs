@@ -17,6 +17,7 @@ mod installers;
 mod kicks;
 mod killed;
 mod layers;
+mod limits;
 mod plain;
 mod project;
 mod secrets;
