@@ -200,3 +200,22 @@ fn two_builds_of_one_app_do_not_wait_for_each_other_for_ever() {
         assert_eq!(status.code(), Some(0), "{}", process.log());
     }
 }
+
+#[test]
+fn a_build_from_nothing_replaces_the_cached_layer() {
+    let project = small::with("", "");
+    let hidden = project.tmp.join("hidden");
+    let step = format!(
+        "[[build.step]]\nname = \"v\"\nrun = \"mkdir v; cat app.txt {} >v/x\"\ninputs = [\"app.txt\"]\noutputs = [\"v\"]\n",
+        hidden.display()
+    );
+    project.config(&small::config(&project, &step, ""));
+    let build = |args: &[&str]| project.shipit(&[&["build"], args].concat()).run().ok();
+    std::fs::write(&hidden, "one").unwrap();
+    let first = build(&[]).line();
+    std::fs::write(&hidden, "two").unwrap();
+    assert_eq!(build(&[]).line(), first);
+    let clean = build(&["--clean"]).line();
+    assert_ne!(clean, first);
+    assert_eq!(build(&[]).says("v: cached (layer ").line(), clean);
+}

@@ -169,15 +169,11 @@ impl<'a> Cache<'a> {
         dir: &Path,
     ) -> Result<()> {
         if packs(&layer.keys, packer) {
-            let older = self.latest(&layer.spec.name, LayerTree::Packed);
-            let older: Vec<&SealedLayer> = older.iter().map(|layer| &layer.meta.sealed).collect();
-            let sealing = Sealing {
-                step: &layer.spec.name,
-                key: Some(layer.keys.packed.key.clone()),
-                dir: turns.packed.as_ref().map_or(dir, Turn::dir),
-                older: &older,
-            };
-            let mut sealed = packer.seal(&sealing, vendored)?;
+            let key = &layer.keys.packed;
+            let dir = turns.packed.as_ref().map_or(dir, Turn::dir);
+            let mut sealed = self.sealed(layer, key, LayerTree::Packed, dir, &|sealing| {
+                packer.seal(sealing, vendored)
+            })?;
             if let Some(turn) = turns.packed {
                 let meta = self.meta(
                     layer,
@@ -215,19 +211,33 @@ impl<'a> Cache<'a> {
         vendored: &Vendored,
         packer: &Packer<'_>,
     ) -> Result<()> {
-        let older = self.latest(&layer.spec.name, LayerTree::Full);
-        let older: Vec<&SealedLayer> = older.iter().map(|layer| &layer.meta.sealed).collect();
-        let sealing = Sealing {
-            step: &layer.spec.name,
-            key: Some(key.key.clone()),
-            dir: turn.dir(),
-            older: &older,
-        };
-        let sealed = packer.seal_full(&sealing, vendored)?;
+        let sealed = self.sealed(layer, &key, LayerTree::Full, turn.dir(), &|sealing| {
+            packer.seal_full(sealing, vendored)
+        })?;
         let meta = self.meta(layer, LayerTree::Full, key, sealed, vendored);
         let kept = self.kept(turn, meta)?;
         self.held.push(kept);
         Ok(())
+    }
+
+    /// Seals one of a step's trees with the frames of its last layer; which is held no longer then, for it may be the one that
+    /// the new one takes the place of.
+    fn sealed(
+        &self,
+        layer: &Layer<'_>,
+        key: &LayerKey,
+        tree: LayerTree,
+        dir: &Path,
+        seal: &dyn Fn(&Sealing<'_>) -> Result<SealedLayer>,
+    ) -> Result<SealedLayer> {
+        let older = self.latest(&layer.spec.name, tree);
+        let older: Vec<&SealedLayer> = older.iter().map(|layer| &layer.meta.sealed).collect();
+        seal(&Sealing {
+            step: &layer.spec.name,
+            key: Some(key.key.clone()),
+            dir,
+            older: &older,
+        })
     }
 
     fn kept(&self, turn: Turn, meta: LayerMeta) -> Result<CachedLayer> {
