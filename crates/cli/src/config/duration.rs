@@ -13,8 +13,8 @@ pub struct Span(Duration);
 /// Seconds of each unit, greatest first.
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 
-/// The longest duration that the config takes: 30 days. More is a slip of the unit.
-const LONGEST: u64 = 30 * 86_400;
+/// The longest duration that the config takes: a year. More is a slip of the unit.
+const LONGEST: u64 = 366 * 86_400;
 
 impl Span {
     /// A duration of whole seconds.
@@ -64,7 +64,7 @@ impl Span {
             rest = &rest[digits + letters..];
         }
         if total > LONGEST {
-            return Err("it is longer than 30 days".to_owned());
+            return Err("it is longer than a year".to_owned());
         }
         Ok(Self::seconds(total))
     }
@@ -127,7 +127,7 @@ mod tests {
                 "99999999999999999999s",
                 "`99999999999999999999s` does not start with a number",
             ),
-            ("31d", "it is longer than 30 days"),
+            ("367d", "it is longer than a year"),
         ] {
             assert_eq!(Span::parse(text).unwrap_err(), message, "{text}");
         }
