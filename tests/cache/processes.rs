@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
-use shipit_steps::{Bounds, LayerCache};
+use shipit_steps::{Bounds, Event, LayerCache};
 use shipit_testbed::{Cmd, Process, Tmp};
 
 use crate::setup::{MADE, build, key, names_in};
@@ -39,21 +40,27 @@ fn a_killed_builders_turn_and_files_are_the_next_ones() {
     assert_eq!(cache.prune(Bounds::default(), MADE).unwrap().leftovers, 0);
     drop(build(&cache, "two", 1_000));
     assert!(aside.exists());
-    let begun = Instant::now();
+    let (awaited, awaits) = mpsc::channel();
+    let awaited = Mutex::new(awaited);
     let waited = std::thread::scope(|scope| {
         let next = scope.spawn(|| {
+            let on_event = |event: Event| {
+                if matches!(event, Event::LayerAwaited { .. }) {
+                    awaited.lock().unwrap().send(()).unwrap();
+                }
+            };
             cache
-                .turn(&key("one"), &AtomicBool::new(false), &|_| {})
+                .turn(&key("one"), &AtomicBool::new(false), &on_event)
                 .unwrap()
                 .waited()
         });
-        std::thread::sleep(Duration::from_millis(300));
+        awaits.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(!next.is_finished());
         let _ = writer.kill9();
         let _ = turn.kill9();
         next.join().unwrap()
     });
-    assert!(waited && begun.elapsed() < SOON);
+    assert!(waited);
     assert_eq!(
         (names_in(&dir.join("aside")), names_in(&dir.join("turns"))),
         (0, 0)

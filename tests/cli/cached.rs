@@ -398,3 +398,14 @@ fn a_cache_that_somebody_removes_while_a_build_uses_it_is_said() {
         let _ = shop.build();
     }
 }
+
+#[test]
+fn a_layer_of_the_store_that_is_too_old_is_made_again() {
+    let shop = Shop::new("[cache]\nmax_age = \"3s\"\n");
+    let (artifact, _) = offered(&shop);
+    std::thread::sleep(Duration::from_millis(4200));
+    let ran = shop.project.shipit(&["build"]).run().ok();
+    assert_eq!(Path::new(&ran.line()), artifact, "{ran}");
+    let ran = ran.says("longer ago than cache.max_age");
+    assert_eq!(shop.ran(), 2, "{ran}");
+}

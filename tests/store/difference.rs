@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shipit_artifact::Artifact;
-use shipit_store::shared::{OfferLayers, Offered, offer};
+use shipit_store::shared::{KnownLayer, OfferLayers, Offered, offer};
 use shipit_store::{Event, Published, Store};
 use shipit_testbed::{Fault, Tmp};
 use tokio::task::JoinSet;
@@ -16,13 +16,21 @@ use super::setup::{BUCKET, Bench, Events, directory};
 /// What a publish sends beside the artifact: indexes, record, manifests, release.json.
 const DOCUMENTS: u64 = 100_000;
 
+/// When the layers were made.
+pub const MADE: i64 = 1_700_000_000;
+
 pub async fn offered(store: &Store, artifact: &Artifact) -> Offered {
-    let packages = BTreeMap::from([("a".repeat(64), 12)]);
+    let known = KnownLayer {
+        packages: Some(12),
+        made: MADE,
+    };
+    let known = BTreeMap::from([("a".repeat(64), known)]);
     let request = OfferLayers {
         store,
         app: "shop",
         artifact,
-        packages: &packages,
+        known: &known,
+        now: MADE,
     };
     offer(request).await.unwrap()
 }

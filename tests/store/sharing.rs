@@ -8,12 +8,21 @@ use shipit_store::shared::{FetchLayer, FetchedLayer, fetch};
 use shipit_store::{ErrorKind, Event, Store};
 use shipit_testbed::{Fault, Tmp};
 
-use super::difference::offered;
+use super::difference::{MADE, offered};
 use super::layered::{Parts, overwrite, sealed_row};
 use super::publishing::{NOW, go};
 use super::setup::{Bench, Events, directory};
 
 async fn fetched(store: &Store, dir: &Path, paths: &[&str]) -> Result<Option<FetchedLayer>, ErrorKind> {
+    fetched_since(store, dir, paths, MADE).await
+}
+
+async fn fetched_since(
+    store: &Store,
+    dir: &Path,
+    paths: &[&str],
+    made_since: i64,
+) -> Result<Option<FetchedLayer>, ErrorKind> {
     let paths: Vec<_> = paths.iter().map(|path| EntryPath::new(*path).unwrap()).collect();
     let request = FetchLayer {
         store,
@@ -22,6 +31,7 @@ async fn fetched(store: &Store, dir: &Path, paths: &[&str]) -> Result<Option<Fet
         name: "npm",
         compression: Compression::Zstd,
         paths: &paths,
+        made_since,
         dir,
         jobs: NonZeroUsize::new(3).unwrap(),
     };
@@ -123,7 +133,20 @@ async fn what_is_offered_is_fetched_as_it_was_sealed() {
             got.sealed.paths_claimed,
             [EntryPath::new("node_modules").unwrap()]
         );
-        assert_eq!((got.sealed.name.as_str(), got.packages), ("npm", Some(12)));
+        assert_eq!(
+            (got.sealed.name.as_str(), got.packages, got.made),
+            ("npm", Some(12), MADE)
+        );
+        let dir = scratch.mkdir(format!("{name}/too-old"));
+        let since = MADE + 1;
+        assert_eq!(
+            fetched_since(&shared.store, &dir, &["node_modules"], since).await,
+            Ok(None)
+        );
+        assert_eq!(files(&dir), 0);
+        let is_old = |event: &Event| matches!(event, Event::LayerTooOld { made: MADE, .. });
+        assert!(shared.events.all().iter().any(is_old));
+        let dir = got.sealed.frames.parent().unwrap().to_owned();
         assert_eq!(got.sealed.key, row.key);
         let frames = std::fs::read(&got.sealed.frames).unwrap();
         let all = std::fs::read(&shared.artifact.path).unwrap();

@@ -5,6 +5,7 @@
 //! and every other reader as it went in; pax records are UTF-8 by definition and readers convert them.
 
 use crate::format::{BLOCK, MODE_DIRECTORY, MODE_EXECUTABLE, MODE_FILE, MODE_SYMLINK, padded};
+use crate::index::{IndexEntry, IndexKind};
 use crate::tree::{Kind, TreeEntry};
 
 /// The name field's and the link field's length.
@@ -55,6 +56,24 @@ pub(crate) fn put_headers(out: &mut Vec<u8>, entry: &TreeEntry, mtime: i64) {
         put_record(out, b'L', &name);
     }
     put_block(out, &name, mode, entry.size, mtime, flag, target);
+}
+
+/// Appends the headers of an entry that an index names.
+pub(crate) fn put_headers_of(out: &mut Vec<u8>, entry: &IndexEntry) {
+    let listed = TreeEntry {
+        path: entry.path.clone(),
+        kind: match &entry.kind {
+            IndexKind::File { executable, .. } => Kind::File {
+                executable: *executable,
+            },
+            IndexKind::Symlink { target } => Kind::Symlink {
+                target: target.clone(),
+            },
+            IndexKind::Directory => Kind::Directory,
+        },
+        size: entry.size(),
+    };
+    put_headers(out, &listed, entry.mtime);
 }
 
 fn name_size(entry: &TreeEntry) -> usize {

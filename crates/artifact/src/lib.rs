@@ -47,6 +47,7 @@ mod selection;
 mod tree;
 mod unpack;
 mod walk;
+mod whole;
 
 pub use artifact::Artifact;
 pub use assemble::assemble;
@@ -67,3 +68,4 @@ pub use seal::{seal_layer, seal_layer_reusing};
 pub use selection::Selection;
 pub use tree::{Kind, Tree, TreeEntry, TreeError};
 pub use unpack::{Limits, UnpackOptions, Unpacked, unpack};
+pub use whole::WholeCheck;

@@ -124,6 +124,15 @@ pub enum Event {
         /// Its size.
         bytes: u64,
     },
+    /// A shared layer was made too long ago. It is not used: as if it were not there.
+    LayerTooOld {
+        /// The step's name.
+        layer: String,
+        /// The layer key.
+        key: String,
+        /// When its step ran, in unix seconds.
+        made: i64,
+    },
     /// A shared layer is not what it should be. It is not used: as if it were not there.
     LayerRefused {
         /// The layer's URL.

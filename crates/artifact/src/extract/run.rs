@@ -14,9 +14,8 @@ use crate::beneath::Root;
 use crate::error::Error;
 use crate::event::Event;
 use crate::hash::{Sha256Writer, sha256};
-use crate::header::put_headers;
+use crate::header::put_headers_of;
 use crate::index::{Index, IndexEntry, IndexKind};
-use crate::tree::{Kind, TreeEntry};
 
 /// Entries between two events.
 const TOLD: u64 = 1000;
@@ -211,21 +210,8 @@ impl<'a> Worker<'a> {
 
     /// The frame holds the tarball's own words about the entry; they have to be the index's.
     fn check_headers(&mut self, entry: &IndexEntry, at: usize) -> Result<(), Error> {
-        let listed = TreeEntry {
-            path: entry.path.clone(),
-            kind: match &entry.kind {
-                IndexKind::File { executable, .. } => Kind::File {
-                    executable: *executable,
-                },
-                IndexKind::Symlink { target } => Kind::Symlink {
-                    target: target.clone(),
-                },
-                IndexKind::Directory => Kind::Directory,
-            },
-            size: entry.size(),
-        };
         self.headers.clear();
-        put_headers(&mut self.headers, &listed, entry.mtime);
+        put_headers_of(&mut self.headers, entry);
         if self.unpacked[..at].ends_with(&self.headers) {
             Ok(())
         } else {

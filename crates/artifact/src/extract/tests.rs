@@ -10,7 +10,8 @@ use crate::hash::Digest;
 use crate::index::{Frame, IndexEntry, IndexKind};
 use crate::path::EntryPath;
 use crate::{
-    Compression, DirTree, ErrorKind, LayerKind, LayerPlan, Mtime, PackOptions, SealedLayer, seal_layer,
+    Compression, DirTree, ErrorKind, LayerKind, LayerPlan, Mtime, PackOptions, SealedLayer, WholeCheck,
+    seal_layer,
 };
 
 fn extract_to(
@@ -227,6 +228,67 @@ fn a_frame_that_is_not_the_indexs_is_refused_before_anything_of_it_is_written() 
         assert_eq!(error.kind(), ErrorKind::Content);
         assert!(error.hint().is_some());
         assert!(holds(&dest).is_empty());
+    }
+}
+
+fn whole(index: &Index, frames: &FileFrames) -> Result<(), Error> {
+    let mut check = WholeCheck::new(index);
+    for (number, frame) in index.frames().iter().enumerate() {
+        check.frame(&frames.stored(number, frame).unwrap())?;
+    }
+    check.finish()
+}
+
+#[test]
+fn a_layer_whose_frames_hold_something_else_than_its_index_says_is_not_whole() {
+    for compression in [Compression::Zstd, Compression::Gzip] {
+        let dir = tempfile::tempdir().unwrap();
+        let (sealed, index) = layer(dir.path(), compression);
+        let frames = FileFrames::open(&sealed.frames, 0).unwrap();
+        whole(&index, &frames).unwrap();
+        // Of each entry, directories and links included.
+        let names = [
+            "vendor",
+            "vendor/empty-dir",
+            "vendor/gem-0/file-0",
+            "vendor/gem-3/file-3",
+            "vendor/link",
+        ];
+        for name in names {
+            let path = EntryPath::new(name).unwrap();
+            let number = index
+                .entries()
+                .iter()
+                .position(|entry| entry.path == path)
+                .unwrap();
+            let mut lying = index.clone();
+            lying.entries[number].mtime += 1;
+            let error = whole(&lying, &frames).unwrap_err();
+            assert!(matches!(error, Error::EntryDiffers { .. }), "{error:?}");
+        }
+        let lie = |change: &dyn Fn(&mut Index)| {
+            let mut lying = index.clone();
+            change(&mut lying);
+            assert_eq!(whole(&lying, &frames).unwrap_err().kind(), ErrorKind::Content);
+        };
+        let large = index
+            .entries()
+            .iter()
+            .position(|entry| entry.size() > 6_000_000)
+            .unwrap();
+        lie(&|lying| {
+            if let IndexKind::File { sha256, .. } = &mut lying.entries[large].kind {
+                *sha256 = Digest([7; 32]);
+            }
+        });
+        lie(&|lying| drop(lying.entries.pop()));
+        lie(&|lying| drop(lying.entries.remove(3)));
+        lie(&|lying| lying.entries.swap(3, 4));
+        let mut check = WholeCheck::new(&index);
+        check
+            .frame(&frames.stored(0, &index.frames()[0]).unwrap())
+            .unwrap();
+        assert!(check.finish().is_err(), "frames are missing");
     }
 }
 

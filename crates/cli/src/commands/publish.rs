@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use shipit_artifact::Artifact;
-use shipit_steps::{CacheEntry, LayerCache};
-use shipit_store::shared::{OfferLayers, Offered, offer};
+use shipit_steps::{CacheEntry, CacheEntryLayer, LayerCache};
+use shipit_store::shared::{KnownLayer, OfferLayers, Offered, offer};
 use shipit_store::{OnEvent, PublishInput, Published, RenderContext, RolePlan, Store, publish};
 
 use crate::args::StageArg;
@@ -126,7 +126,8 @@ fn offered(config: &Settled, artifact: &Artifact, store: &Store, context: &Conte
         store,
         app: &config.app,
         artifact,
-        packages: &packages(context),
+        known: &known(context),
+        now: jiff::Timestamp::now().as_second(),
     };
     let done = context.block_on(async { Ok(offer(request).await.map_err(CliError::from)) });
     match done {
@@ -148,14 +149,17 @@ fn offered(config: &Settled, artifact: &Artifact, store: &Store, context: &Conte
     }
 }
 
-/// How many packages the layers of this machine's cache hold, by their keys: told beside a layer, and no reason to fail.
-fn packages(context: &Context) -> BTreeMap<String, u64> {
+/// What this machine's cache knows of its layers, by their keys: told beside a layer, and no reason to fail.
+fn known(context: &Context) -> BTreeMap<String, KnownLayer> {
     let cached = || {
         let dir = context.cache_directory().ok()?.join("layers");
         LayerCache::existing(&dir).ok()??.list().ok()
     };
-    let counted = |entry: CacheEntry| Some((entry.key, entry.layer?.packages?));
-    cached().into_iter().flatten().filter_map(counted).collect()
+    let known = |entry: CacheEntry| {
+        let CacheEntryLayer { packages, made, .. } = entry.layer?;
+        Some((entry.key, KnownLayer { packages, made }))
+    };
+    cached().into_iter().flatten().filter_map(known).collect()
 }
 
 /// Notes the release for the stages of a job that follow, and prints where its manifests are.

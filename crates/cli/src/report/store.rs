@@ -46,6 +46,14 @@ impl Store {
                 }
             }
             Event::Fetching { key, received, total } => self.progress("fetching", key, *received, *total),
+            Event::LayerTooOld { layer, key, made } => {
+                let made = jiff::Timestamp::from_second(*made)
+                    .map_or_else(|_| made.to_string(), |made| made.strftime("%Y-%m-%d").to_string());
+                self.output.say(format!(
+                    "{layer}: the store's layer ({}) is not used: it was made on {made}, longer ago than cache.max_age",
+                    short(key)
+                ));
+            }
             Event::LayerFetched {
                 layer,
                 key,

@@ -1,4 +1,4 @@
-//! The full check: every byte of every entry against its digests.
+//! The full check: every byte of every entry against its digests, and what the frames hold against the index.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use shipit_artifact::{Index, Sha256Reader, sha256};
+use shipit_artifact::{Index, Sha256Reader, WholeCheck, sha256};
 
 use super::entry;
 use super::error::CacheError;
 use super::meta::{FRAMES, INDEX, LayerMeta};
 use super::{LayerCache, Taken};
 use crate::event::{Event, OnEvent};
+use crate::vendored::sentence;
 
 /// What a full check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -46,7 +47,8 @@ pub struct DamagedEntry {
 type GoOn<'a> = &'a (dyn Fn(u64) -> Result<(), CacheError> + Sync);
 
 impl LayerCache {
-    /// Reads every entry whole, by `jobs` threads, and checks each frame, all frames together, the index and the meta data.
+    /// Reads every entry whole, by `jobs` threads, and checks each frame and what it holds, all frames together, the
+    /// index and the meta data.
     /// What is damaged is removed, unless a build holds it. `on_event` is called from any of the threads.
     ///
     /// # Errors
@@ -133,7 +135,7 @@ impl LayerCache {
     }
 }
 
-/// Reads the frames once, for the digest of each and of all.
+/// Reads the frames once, for the digest of each and of all, and for what they hold.
 fn check_whole(meta: &LayerMeta, go_on: GoOn<'_>) -> Result<Result<(), String>, CacheError> {
     let index = match entry::read_index(meta)? {
         Ok(bytes) => match Index::parse(&bytes) {
@@ -158,6 +160,7 @@ fn check_whole(meta: &LayerMeta, go_on: GoOn<'_>) -> Result<Result<(), String>, 
         Ok(file) => Sha256Reader::new(file),
         Err(error) => return failed(error),
     };
+    let mut whole = WholeCheck::new(&index);
     let mut buffer = Vec::new();
     for (number, frame) in index.frames().iter().enumerate() {
         go_on(u64::from(frame.size))?;
@@ -170,6 +173,12 @@ fn check_whole(meta: &LayerMeta, go_on: GoOn<'_>) -> Result<Result<(), String>, 
                 "frame {number} does not have the digest that {INDEX} says"
             )));
         }
+        if let Err(error) = whole.frame(&buffer) {
+            return Ok(Err(sentence(&error)));
+        }
+    }
+    if let Err(error) = whole.finish() {
+        return Ok(Err(sentence(&error)));
     }
     let (_, digest, _) = frames.finish();
     Ok(if digest.to_string() == meta.sealed.sha256 {

@@ -207,14 +207,19 @@ fn a_tool_that_says_nothing_is_named_with_its_file_and_what_it_was_asked() {
 
 #[test]
 fn a_tool_that_leaves_a_daemon_on_its_pipe_is_not_waited_for() {
-    let tree = tree(&["go.mod"], &[("go", "/bin/sleep 3 & echo go1.20.1")]);
+    let tree = tree(
+        &["go.mod"],
+        &[("go", "/bin/sleep 60 & echo $! >$0.pid; echo go1.20.1")],
+    );
     let packages = vec![crate::GoOutput {
         package: ".".into(),
         output: EntryPath::new("x").unwrap(),
     }];
     let began = Instant::now();
     check(&tree, &[step(Tool::Go { packages }, None)], &[]).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(30));
+    let pid = fs::read_to_string(tree.dir.path().join("bin/go.pid")).unwrap();
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
 }
 
 #[test]

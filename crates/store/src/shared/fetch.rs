@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
-use shipit_artifact::{Compression, EntryPath, Index, LayerKind, SealedLayer, hex, sha256};
+use shipit_artifact::{Compression, EntryPath, Index, LayerKind, SealedLayer, WholeCheck, hex, sha256};
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 
@@ -35,6 +35,8 @@ pub struct FetchLayer<'a> {
     /// Where all of its entries have to lie, at or beneath one of these: what the step vendors. An index that names any other
     /// path lies.
     pub paths: &'a [EntryPath],
+    /// In unix seconds: a layer whose step ran before that is too old.
+    pub made_since: i64,
     /// The directory that its files are written into, whole or not at all.
     pub dir: &'a Path,
     /// Requests at once.
@@ -48,6 +50,8 @@ pub struct FetchedLayer {
     pub sealed: SealedLayer,
     /// How many packages it holds, where the builder could tell.
     pub packages: Option<u64>,
+    /// When its step ran, in unix seconds, as its builder says.
+    pub made: i64,
     /// Bytes that were received.
     pub received: u64,
 }
@@ -69,7 +73,7 @@ impl From<Error> for Refused {
 }
 
 /// Fetches a shared layer: `<sha256>.frames` and `<index sha256>.index` in the directory. Nothing when the store has none, or
-/// has one that lies, which [`Event::LayerRefused`] says. A store that cannot be read is an error; who builds can
+/// has one that is too old ([`Event::LayerTooOld`]) or lies, which [`Event::LayerRefused`] says. A store that cannot be read is an error; who builds can
 /// do without, as when there is none. Dropping the future cancels it and leaves no file.
 pub async fn fetch(request: FetchLayer<'_>) -> Result<Option<FetchedLayer>, Error> {
     let about_key = layout::shared_layer_key(request.app, request.key)?;
@@ -79,6 +83,14 @@ pub async fn fetch(request: FetchLayer<'_>) -> Result<Option<FetchedLayer>, Erro
         Err(error) => Err(error.into()),
     };
     let fetched = match about {
+        Ok(about) if about.made < request.made_since => {
+            request.store.on_event().emit(Event::LayerTooOld {
+                layer: request.name.to_owned(),
+                key: request.key.to_owned(),
+                made: about.made,
+            });
+            return Ok(None);
+        }
         Ok(about) => get(&request, about).await,
         Err(refused) => Err(refused),
     };
@@ -138,6 +150,7 @@ async fn get(request: &FetchLayer<'_>, about: SharedLayer) -> Result<FetchedLaye
             paths_claimed: paths,
         },
         packages: about.packages,
+        made: about.made,
         received: size,
     })
 }
@@ -256,7 +269,8 @@ impl PieceOf {
     }
 }
 
-/// Compares the frames' digests, each and all, and the paths. Gives the topmost of these.
+/// Compares the frames' digests, each and all, what they hold, and the paths. Gives the topmost of these. An index and frames
+/// that agree in digests alone would be unpacked as one thing by tar, and as another by the index.
 async fn check_frames(
     about: SharedLayer,
     index: Index,
@@ -280,6 +294,7 @@ async fn check_frames(
 
 fn check_digests(about: &SharedLayer, index: &Index, file: &File) -> std::io::Result<Result<(), String>> {
     let mut whole = Sha256::new();
+    let mut check = WholeCheck::new(index);
     let mut stored = Vec::new();
     for (number, frame) in index.frames().iter().enumerate() {
         stored.resize(frame.size as usize, 0);
@@ -289,7 +304,13 @@ fn check_digests(about: &SharedLayer, index: &Index, file: &File) -> std::io::Re
                 "its frame {number} does not have the digest that its index says"
             )));
         }
+        if let Err(error) = check.frame(&stored) {
+            return Ok(Err(in_words(&error)));
+        }
         whole.update(&stored);
+    }
+    if let Err(error) = check.finish() {
+        return Ok(Err(in_words(&error)));
     }
     if hex(&whole.finalize()) != about.sha256 {
         return Ok(Err(
@@ -297,6 +318,13 @@ fn check_digests(about: &SharedLayer, index: &Index, file: &File) -> std::io::Re
         ));
     }
     Ok(Ok(()))
+}
+
+/// An error with its causes.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    causes.join(": ")
 }
 
 /// The topmost paths of a layer, all of which have to lie where its step vendors.

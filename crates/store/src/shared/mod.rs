@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use shipit_artifact::{Compression, Digest, RecordLayer};
 
 pub use fetch::{FetchLayer, FetchedLayer, fetch};
-pub use offer::{OfferLayers, Offered, offer};
+pub use offer::{KnownLayer, OfferLayers, Offered, offer};
 
 /// No layer.json is larger.
 pub(crate) const LARGEST_ABOUT: u64 = 64 << 10;
@@ -40,10 +40,12 @@ pub(crate) struct SharedLayer {
     /// How many packages it holds, where the step could tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     packages: Option<u64>,
+    /// When its step ran, in unix seconds.
+    made: i64,
 }
 
 impl SharedLayer {
-    fn of(layer: &RecordLayer, key: &str, compression: Compression, packages: Option<u64>) -> Self {
+    fn of(layer: &RecordLayer, key: &str, compression: Compression, known: KnownLayer) -> Self {
         Self {
             version: VERSION,
             key: key.to_owned(),
@@ -53,7 +55,8 @@ impl SharedLayer {
             index_sha256: layer.index_sha256.clone(),
             entries: layer.entries,
             unpacked_size: layer.unpacked_size,
-            packages,
+            packages: known.packages,
+            made: known.made,
         }
     }
 
@@ -111,7 +114,11 @@ mod tests {
             entries: 3,
             unpacked_size: 512,
         };
-        SharedLayer::of(&row, "k", Compression::Zstd, Some(812))
+        let known = KnownLayer {
+            packages: Some(812),
+            made: 1_700_000_000,
+        };
+        SharedLayer::of(&row, "k", Compression::Zstd, known)
     }
 
     #[test]

@@ -16,8 +16,19 @@ pub struct OfferLayers<'a> {
     pub app: &'a str,
     /// The artifact. Its dependency layers that have a key are offered.
     pub artifact: &'a Artifact,
-    /// How many packages a layer holds, by its key, where that is known.
-    pub packages: &'a BTreeMap<String, u64>,
+    /// What is known of a layer beside its bytes, by its key.
+    pub known: &'a BTreeMap<String, KnownLayer>,
+    /// Now, in unix seconds: when a layer was made at the latest of which nothing is known.
+    pub now: i64,
+}
+
+/// What is told of a layer beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownLayer {
+    /// How many packages it holds, where its step could tell.
+    pub packages: Option<u64>,
+    /// When its step ran, in unix seconds.
+    pub made: i64,
 }
 
 /// What was offered.
@@ -52,8 +63,12 @@ async fn offer_one(
     let (store, artifact) = (request.store, request.artifact);
     let about_key = layout::shared_layer_key(request.app, key)?;
     let frames_key = layout::shared_frames_key(request.app, key, &row.sha256)?;
-    let packages = request.packages.get(key).copied();
-    let about = SharedLayer::of(row, key, artifact.record.compression, packages);
+    let unknown = KnownLayer {
+        packages: None,
+        made: request.now,
+    };
+    let known = request.known.get(key).copied().unwrap_or(unknown);
+    let about = SharedLayer::of(row, key, artifact.record.compression, known);
     let differs = || Event::LayerDiffers {
         layer: row.name.clone(),
         url: store.url_of(&about_key),
@@ -112,7 +127,7 @@ async fn offer_one(
     match store.put_if_absent(&about_key, bytes.into(), &options).await {
         Ok(PutOutcome::Created) => {}
         Ok(PutOutcome::AlreadyEqual) => return Ok(()),
-        // Another builder's came in between, or its count of packages is another.
+        // Another builder's came in between, or the time when it was made is another.
         Err(Error::Different { .. }) => return Ok(()),
         Err(error) => return Err(error),
     }

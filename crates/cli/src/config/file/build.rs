@@ -107,7 +107,7 @@ pub struct CacheTable {
     /// How much the layers on this machine may take. What was not used for longest goes first, after a build.
     #[schemars(with = "Option<SizeText>", extend("default" = "20G", "examples" = ["5G"]))]
     pub max_size: Option<Size>,
-    /// How old a layer may become: then its step runs again, from nothing.
+    /// How old a layer may become, one of the store too: then its step runs again, from nothing.
     #[schemars(with = "Option<DurationText>", extend("default" = "30d", "examples" = ["7d"]))]
     pub max_age: Option<Span>,
 }
