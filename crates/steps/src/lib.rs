@@ -43,7 +43,7 @@ pub use event::{Event, OnEvent};
 pub use kept::{Distrust, InPlace, Kept, KeptError, PlannedFile, Stand, UpdateError, UpdateRequest, Updated};
 pub use key::{
     Difference, EarlierLayer, KeyPart, KeyRequest, LayerKey, Platform, StepKeys, differences, layer_keys,
-    platform,
+    platform, refuse_kept_inputs,
 };
 pub use mask::Masker;
 pub use packages::packages;

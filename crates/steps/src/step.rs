@@ -13,13 +13,13 @@ use crate::as_packed::{Ended, as_packed};
 use crate::command::shell;
 use crate::error::Error;
 use crate::event::{Event, OnEvent};
+use crate::key::Pattern;
 use crate::mask::Masker;
 use crate::normalise::normalise;
 use crate::output::{Output, file_name};
 use crate::presets::{Environment, bundle, carton, compilers, from_root, go, npm, npm_tree};
 use crate::runner::{Limits, Runner};
 use crate::spec::{GoOutput, StepSpec, Tool, Workspace, below};
-use crate::test_run::{globs, matching};
 use crate::vendored::{Vendored, check_links, read_from};
 
 /// What a step did.
@@ -107,7 +107,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn run(mut self) -> Result<Option<Vendored>, Error> {
-        self.look_for_inputs()?;
+        self.check_inputs()?;
         match &self.spec.tool {
             Tool::Run { command } => self.command(command),
             Tool::Go { packages } => self.go(packages).map(|()| None),
@@ -129,16 +129,10 @@ impl Step<'_> {
         self.vendored(root, owned)
     }
 
-    /// Warns about `inputs` that match no file: most likely a slip, and the layer would never be built anew for it.
-    fn look_for_inputs(&self) -> Result<(), Error> {
-        for pattern in &self.spec.inputs {
-            let set =
-                globs("inputs", std::slice::from_ref(pattern)).map_err(|problem| self.spec_error(problem))?;
-            let found = matching(&self.dir, &set)
-                .map_err(|(path, source)| self.io("look for inputs in", &path)(source))?;
-            if found.is_empty() {
-                self.warn(format!("no file matches `{pattern}` of its `inputs`"));
-            }
+    /// What they match decides about the layer, not about the step: the keys say of a pattern that nothing matches it.
+    fn check_inputs(&self) -> Result<(), Error> {
+        for text in &self.spec.inputs {
+            Pattern::parse(text).map_err(|problem| self.spec_error(problem))?;
         }
         Ok(())
     }

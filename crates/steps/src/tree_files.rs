@@ -9,6 +9,16 @@ use shipit_artifact::{EntryPath, Kind, Tree, TreeEntry, TreeError};
 /// How many symlinks are followed on the way to one file; as many as Linux does.
 const MOST_LINKS: usize = 40;
 
+/// Where a path leads, links followed. There need be nothing at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The tree's root.
+    Root,
+    At(EntryPath),
+    /// Out of the tree, or round in circles.
+    Outside,
+}
+
 /// A tree, listed once.
 pub(crate) struct TreeFiles<'a> {
     tree: &'a dyn Tree,
@@ -67,6 +77,40 @@ impl<'a> TreeFiles<'a> {
         self.entries.get(bound(b'/')..bound(b'/' + 1)).unwrap_or_default()
     }
 
+    /// What is directly in a directory, sorted; `None` is the root. Symlinks are not followed.
+    pub(crate) fn children<'s>(
+        &'s self,
+        dir: Option<&EntryPath>,
+    ) -> impl Iterator<Item = &'s TreeEntry> + use<'s, 'a> {
+        let start = dir.map_or(0, |dir| dir.as_bytes().len() + 1);
+        let mut rest = self.beneath(dir);
+        std::iter::from_fn(move || {
+            loop {
+                let (entry, after) = rest.split_first()?;
+                let path = entry.path.as_bytes();
+                let name = path.get(start..).unwrap_or_default();
+                let Some(slash) = name.iter().position(|b| *b == b'/') else {
+                    rest = after;
+                    return Some(entry);
+                };
+                // The rest of a directory that was seen: all that begins like this.
+                let same = path.get(..start + slash + 1).unwrap_or_default();
+                rest = rest
+                    .get(rest.partition_point(|entry| entry.path.as_bytes().starts_with(same))..)
+                    .unwrap_or_default();
+            }
+        })
+    }
+
+    /// Where `path` leads.
+    pub(crate) fn end(&self, path: &EntryPath) -> End {
+        match self.resolve(path) {
+            Some(real) if real.is_empty() => End::Root,
+            Some(real) => EntryPath::new(real).map_or(End::Outside, End::At),
+            None => End::Outside,
+        }
+    }
+
     /// The directory that `dir` leads to; `None` is the root.
     pub(crate) fn real_dir(&self, dir: &EntryPath) -> Option<EntryPath> {
         match self.resolve(dir) {
@@ -115,7 +159,8 @@ impl<'a> TreeFiles<'a> {
         Some(at)
     }
 
-    fn find(&self, path: &[u8]) -> Option<&TreeEntry> {
+    /// What lies at a path, links not followed.
+    pub(crate) fn find(&self, path: &[u8]) -> Option<&TreeEntry> {
         let at = self
             .entries
             .binary_search_by(|entry| entry.path.as_bytes().cmp(path))
@@ -173,5 +218,14 @@ mod tests {
             .map(|e| e.path.to_string())
             .collect();
         assert_eq!(beneath, ["app/conf", "app/conf/lock", "app/out", "app/up"]);
+        let children = |dir: Option<&str>| -> Vec<_> {
+            let dir = dir.map(path);
+            files.children(dir.as_ref()).map(|e| e.path.to_string()).collect()
+        };
+        assert_eq!(children(Some("app")), ["app/conf", "app/out", "app/up"]);
+        assert_eq!(children(None), ["abs", "app", "app-x", "here", "loop"]);
+        assert_eq!(files.end(&path("app/up")), End::At(path("app/conf/lock")));
+        assert_eq!(files.end(&path("here/none")), End::At(path("app/conf/none")));
+        assert_eq!(files.end(&path("app/out")), End::Outside);
     }
 }

@@ -63,6 +63,8 @@ pub struct Layer<'a> {
     pub(super) owned: Vec<EntryPath>,
     // Whether the workspace holds it.
     pub(super) in_workspace: bool,
+    // Whether it does not follow from its key, and serves this build alone.
+    unkept: bool,
 }
 
 /// The steps of one build.
@@ -185,6 +187,8 @@ impl<'a, 'c> Steps<'a, 'c> {
     fn seen_key(&self, layer: &Layer<'a>) -> Result<LayerKey> {
         let key = layer.keys.seen();
         match &self.workspace {
+            // Its files count, not its key.
+            Some(workspace) if layer.unkept => changed_key(key, workspace.kept.root(), &layer.owned),
             Some(workspace) if layer.in_workspace => {
                 let changes = workspace.kept.changes(&layer.standing())?;
                 changed_key(key, workspace.kept.root(), &changes)
@@ -203,8 +207,12 @@ impl<'a, 'c> Steps<'a, 'c> {
             from: From::Step,
             unusable: None,
             in_workspace: false,
+            unkept: false,
         };
-        if let Some(path) = self.made_before(&layer.owned) {
+        if !layer.keys.unsure.is_empty() {
+            self.say_unsure(spec, &layer.keys.unsure);
+            self.make_unkept(&mut layer)?;
+        } else if let Some(path) = self.made_before(&layer.owned) {
             self.say_unkept(
                 spec,
                 &format!("an earlier step made {path}, which is this step's alone"),
@@ -271,6 +279,7 @@ impl<'a, 'c> Steps<'a, 'c> {
 
     /// Makes a layer that no other build may have.
     fn make_unkept(&mut self, layer: &mut Layer<'a>) -> Result<()> {
+        layer.unkept = true;
         let (outcome, outside) = self.run_watched(layer.spec)?;
         let Some(vendored) = outcome.vendored else {
             return Ok(());

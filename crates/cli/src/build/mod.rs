@@ -133,6 +133,7 @@ fn inputs<'a>(config: &'a Settled, rev: &str, context: &'a Context) -> Result<In
     let specs = settle::steps::specs(config, context)?;
     let tests = settle::steps::tests(config, context)?;
     let keep = settle::steps::kept(config)?;
+    shipit_steps::refuse_kept_inputs(&specs, &keep)?;
     // A daemon that a step leaves becomes our child, so that it is found and ended.
     shipit_steps::become_subreaper()
         .map_err(|error| CliError::from_source(Kind::Internal, error).context("becoming a subreaper"))?;

@@ -16,6 +16,16 @@ impl Steps<'_, '_> {
         ));
     }
 
+    /// Says why nobody knows which layer the step would make.
+    pub(super) fn say_unsure(&self, spec: &StepSpec, why: &[String]) {
+        for why in why {
+            self.given.context.output.warn(format!(
+                "{}: {why}, so no layer is looked for nor kept, and the step runs each time; correct its `inputs`",
+                spec.name
+            ));
+        }
+    }
+
     pub(super) fn say_unpacked(&self, spec: &StepSpec, vendored: &Vendored) {
         let packer = self.given.packer;
         let outside = |path: &&EntryPath| packer.packed(std::slice::from_ref(path)).is_empty();

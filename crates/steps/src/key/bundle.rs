@@ -56,7 +56,6 @@ pub(super) fn key(mut gather: Gather<'_>, without: &[String]) -> Result<LayerKey
             gather.below(Some(&path))?;
         }
     }
-    gather.inputs()?;
     if any && gather.request.spec.inputs.is_empty() {
         gather.below(gather.request.spec.dir.as_ref())?;
     }

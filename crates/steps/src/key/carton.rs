@@ -20,7 +20,6 @@ pub(super) fn key(mut gather: Gather<'_>) -> Result<LayerKey, Error> {
         gather.parts.set("option cached", "true");
         gather.below(Some(&cache))?;
     }
-    gather.inputs()?;
     let content = match gather.path("cpanfile") {
         Some(path) => gather.content(&path)?.unwrap_or_default(),
         None => Vec::new(),

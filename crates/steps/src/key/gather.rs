@@ -3,20 +3,22 @@
 //! Paths of the step's own layer do not count: they are what it makes. Of what lies in an earlier layer it is that
 //! layer's key that counts, whether or not its files are in the tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use globset::GlobSet;
 use shipit_artifact::{EntryPath, Kind, Sha256Reader, TreeEntry, TreeError};
 
 use super::KeyRequest;
+use super::inputs::{Search, is_revision};
 use super::parts::{Parts, of_content};
+use super::pattern::Pattern;
 use crate::error::Error;
 use crate::mask::Masker;
 use crate::presets::{bundle, from_root};
 use crate::spec::Tool;
 use crate::test_run::globs;
-use crate::tree_files::TreeFiles;
+use crate::tree_files::{End, TreeFiles};
 use crate::vendored::sentence;
 
 /// Up to this many files of a group are parts of their own, so that a change is told by name.
@@ -64,6 +66,7 @@ impl<'a> Gather<'a> {
         self.parts.text("root", &place(*root));
         self.parts.env(&spec.env, self.masker);
         let Some(preset) = spec.tool.preset() else {
+            self.tools_of_presets();
             return Ok(());
         };
         self.parts
@@ -79,6 +82,27 @@ impl<'a> Gather<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A command may call whatever there is: the tools of the build's presets count, for that is what such a command calls
+    /// most often. Two steps may have two versions of one.
+    fn tools_of_presets(&mut self) {
+        let mut told: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+        for tool in self.request.tools {
+            let mut tell = |what, value| {
+                told.entry(format!("{what} {}", tool.name))
+                    .or_default()
+                    .insert(value)
+            };
+            tell("tool", tool.version.as_str());
+            if let Some(abi) = &tool.abi {
+                tell("abi", abi);
+            }
+        }
+        for (name, values) in told {
+            let values: Vec<&str> = values.into_iter().collect();
+            self.parts.text(name, &values.join(", "));
+        }
     }
 
     /// A text of the config, secrets masked.
@@ -163,39 +187,42 @@ impl<'a> Gather<'a> {
         )
     }
 
-    /// The step's `inputs`: patterns below its directory, the files that match, and the layers that may hold some.
-    pub(super) fn inputs(&mut self) -> Result<(), Error> {
+    /// The step's `inputs`: the files that match, and the layers that may hold some. Returns what cannot be known of them, in
+    /// sentences: then the key cannot be relied on.
+    pub(super) fn inputs(&mut self) -> Result<Vec<String>, Error> {
         let spec = self.request.spec;
         if spec.inputs.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let mut patterns = spec.inputs.clone();
-        patterns.sort();
-        patterns.dedup();
-        self.names("inputs", &patterns);
-        let set = globs("inputs", &patterns).map_err(|problem| self.spec_error(problem))?;
-        for layer in self.request.earlier {
-            let may_match =
-                |owned: &&EntryPath| patterns.iter().any(|pattern| self.may_match(pattern, owned));
-            if let Some(owned) = layer.owned.iter().find(may_match) {
-                self.in_earlier_layer(&owned.clone());
-            }
+        let mut texts = spec.inputs.clone();
+        texts.sort();
+        texts.dedup();
+        self.names("inputs", &texts);
+        let patterns: Result<Vec<_>, _> = texts.iter().map(|text| Pattern::parse(text)).collect();
+        let patterns = patterns.map_err(|problem| self.spec_error(problem))?;
+        let matched = Search::new(self.request, self.files, self.owned).run(&patterns);
+        for path in &matched.layers {
+            self.in_earlier_layer(path);
         }
-        // shipit's own file counts when it is asked for by name.
-        let asked = patterns
-            .iter()
-            .any(|pattern| pattern.trim_start_matches("./") == "REVISION");
-        self.group_of("of its inputs", &set, asked)
+        let files = self.files;
+        self.group(
+            "of its inputs",
+            matched
+                .entries
+                .iter()
+                .filter_map(|path| files.find(path.as_bytes())),
+        )?;
+        Ok(matched.unsure.iter().map(|text| self.masker.mask(text)).collect())
     }
 
     /// The files below the step's directory that match.
     pub(super) fn matching(&mut self, label: &str, patterns: &[&str]) -> Result<(), Error> {
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         let set = globs("patterns", &patterns).map_err(|problem| self.spec_error(problem))?;
-        self.group_of(label, &set, false)
+        self.group_of(label, &set)
     }
 
-    fn group_of(&mut self, label: &str, set: &GlobSet, with_revision: bool) -> Result<(), Error> {
+    fn group_of(&mut self, label: &str, set: &GlobSet) -> Result<(), Error> {
         let dir = self.request.spec.dir.as_ref();
         let dir = dir.and_then(|dir| self.files.real_dir(dir));
         let matches = |entry: &&TreeEntry| {
@@ -203,8 +230,7 @@ impl<'a> Gather<'a> {
                 Some(dir) => entry.path.strip_prefix(dir),
                 None => Some(entry.path.clone()),
             };
-            (with_revision || !is_revision(&entry.path))
-                && below.is_some_and(|path| set.is_match(path.as_path()))
+            !is_revision(&entry.path) && below.is_some_and(|path| set.is_match(path.as_path()))
         };
         self.group(label, self.files.beneath(dir.as_ref()).iter().filter(matches))
     }
@@ -248,7 +274,12 @@ impl<'a> Gather<'a> {
             Kind::Symlink { target } => match self.files.file(&entry.path) {
                 // A program reads what the link leads to.
                 Some(file) => format!("link {} {}", of_content(target), self.digest(&file.path)?),
-                None => format!("link {}", of_content(target)),
+                // What lies there counts by itself, if at all.
+                None => match self.files.end(&entry.path) {
+                    End::At(end) => format!("link {} to {end}", of_content(target)),
+                    End::Root => format!("link {} to .", of_content(target)),
+                    End::Outside => format!("link {}", of_content(target)),
+                },
             },
         };
         self.values.insert(entry.path.clone(), value.clone());
@@ -295,34 +326,6 @@ impl<'a> Gather<'a> {
         false
     }
 
-    /// Whether a pattern below the step's directory could match `owned`, or something in it.
-    fn may_match(&self, pattern: &str, owned: &EntryPath) -> bool {
-        let dir = self.request.spec.dir.as_ref();
-        let below = match dir {
-            Some(dir) if dir.starts_with(owned) => return true,
-            Some(dir) => owned.strip_prefix(dir),
-            None => Some(owned.clone()),
-        };
-        let Some(below) = below else { return false };
-        // Alternatives may hold slashes: such a pattern is not taken apart.
-        if pattern.contains('{') {
-            return true;
-        }
-        let mut parts = pattern.trim_start_matches("./").split('/');
-        for name in below.as_bytes().split(|b| *b == b'/') {
-            let Some(part) = parts.next() else { return false };
-            if part.contains("**") {
-                return true;
-            }
-            let name = String::from_utf8_lossy(name);
-            let matches = globset::Glob::new(part).map(|glob| glob.compile_matcher().is_match(name.as_ref()));
-            if !matches.unwrap_or(true) {
-                return false;
-            }
-        }
-        true
-    }
-
     pub(super) fn spec_error(&self, problem: String) -> Error {
         Error::Spec {
             step: self.request.spec.name.clone(),
@@ -346,11 +349,6 @@ impl<'a> Gather<'a> {
 /// A directory's name; `None` is the root.
 pub(super) fn place(dir: Option<&EntryPath>) -> String {
     dir.map_or_else(|| ".".to_owned(), ToString::to_string)
-}
-
-/// shipit's own file holds the commit's id: it changes with each commit, and no install asks for it.
-fn is_revision(path: &EntryPath) -> bool {
-    path.as_bytes() == b"REVISION"
 }
 
 /// What the step vendors, less a `.bundle/config` that is code: the step leaves such a one alone. It is code when git tracks

@@ -9,9 +9,11 @@
 mod bundle;
 mod carton;
 mod gather;
+mod inputs;
 mod json;
 mod npm;
 mod parts;
+mod pattern;
 mod platform;
 mod run;
 mod words;
@@ -27,6 +29,8 @@ use crate::tree_files::TreeFiles;
 use gather::Gather;
 
 pub use parts::differences;
+pub(crate) use pattern::Pattern;
+pub use pattern::refuse_kept_inputs;
 pub use platform::{Platform, platform};
 
 /// What a layer follows from. Two layers with one key hold the same files.
@@ -66,7 +70,7 @@ pub struct KeyRequest<'a> {
     pub tree: &'a dyn Tree,
     /// All files of the commit.
     pub tracked: &'a [EntryPath],
-    /// The versions of the step's tools: [`Tools::of`](crate::Tools::of).
+    /// The versions of the step's tools, for a command those of all presets: [`Tools::of`](crate::Tools::of).
     pub tools: &'a [ToolVersion],
     /// Where the step runs.
     pub platform: &'a Platform,
@@ -89,6 +93,10 @@ pub struct StepKeys {
     pub paths: Vec<EntryPath>,
     /// All paths that are the layer's alone, sorted, in the workspace too.
     pub owned: Vec<EntryPath>,
+    /// Why the keys cannot be relied on, in sentences to be told the step's owner: a pattern of `inputs` that matches no file of
+    /// the tree and no earlier layer, a link among them that leaves the tree. Unless it is empty, no layer must be
+    /// taken for these keys, nor kept under them.
+    pub unsure: Vec<String>,
 }
 
 impl StepKeys {
@@ -129,7 +137,8 @@ pub fn layer_keys(request: &KeyRequest<'_>) -> Result<Option<StepKeys>, Error> {
     }
     let secrets = spec.env.iter().filter(|var| var.secret);
     let masker = Masker::new(secrets.map(|var| var.value.as_str()));
-    let gather = Gather::new(request, &files, &owned, &masker)?;
+    let mut gather = Gather::new(request, &files, &owned, &masker)?;
+    let unsure = gather.inputs()?;
     let (packed, full) = match &spec.tool {
         Tool::Npm { production } => npm::keys(gather, *production)?,
         Tool::Bundle { without } => (bundle::key(gather, without)?, None),
@@ -147,6 +156,7 @@ pub fn layer_keys(request: &KeyRequest<'_>) -> Result<Option<StepKeys>, Error> {
         full,
         paths,
         owned,
+        unsure,
     }))
 }
 

@@ -41,7 +41,15 @@ const SAYS_NOTHING: &[&str] = &[
 ];
 
 /// Scripts of the tree's own packages that `npm ci` runs.
-const INSTALL: &[&str] = &["preinstall", "install", "postinstall"];
+const INSTALL: &[&str] = &[
+    "preinstall",
+    "install",
+    "postinstall",
+    // Whenever node_modules changed; with `npm ci` it always does.
+    "predependencies",
+    "dependencies",
+    "postdependencies",
+];
 
 /// Packages whose own install scripts read files of the app, and which.
 const READERS: &[(&str, &[&str])] = &[
@@ -72,7 +80,6 @@ pub(super) fn keys(mut gather: Gather<'_>, production: bool) -> Result<(LayerKey
             gather.below(package.dir.as_ref())?;
         }
     }
-    gather.inputs()?;
     gather.setting("option production", if production { "true" } else { "false" });
     if !production {
         scripts(&mut gather, &packages, &[INSTALL, npm_tree::PREPARE])?;

@@ -18,7 +18,7 @@ use crate::error::{Error, Problem};
 use crate::mask::Masker;
 use crate::presets::{Environment, Program};
 use crate::session;
-use crate::spec::{StepSpec, Workspace, below};
+use crate::spec::{StepSpec, Tool, Workspace, below};
 use crate::tree_files::TreeFiles;
 
 /// How long a tool may take to tell its version.
@@ -44,7 +44,8 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The tools of a step, in the order of its preset; empty for a command.
+    /// The tools of a step, in the order of its preset. Of a command: those of all presets of the build, sorted, for nobody
+    /// knows which of them it calls.
     #[must_use]
     pub fn of(&self, step: &str) -> &[ToolVersion] {
         let found = self.by_step.iter().find(|(name, _)| name == step);
@@ -96,6 +97,12 @@ pub(super) fn ask_all(
             }
         }
         tools.by_step.push((step.name.clone(), versions));
+    }
+    let all = tools.all();
+    for (step, (_, versions)) in steps.iter().zip(&mut tools.by_step) {
+        if matches!(step.tool, Tool::Run { .. }) {
+            versions.clone_from(&all);
+        }
     }
     Ok((tools, answers.into_iter().filter_map(Result::err).collect()))
 }

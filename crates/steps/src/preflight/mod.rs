@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use shipit_artifact::{EntryPath, Tree};
 
 use crate::error::{Error, Problem};
+use crate::key::Pattern;
 use crate::presets::{Needed, env_value, from_root};
 use crate::spec::{StepSpec, Tool, Workspace};
-use crate::test_run::globs;
 use crate::tree_files::TreeFiles;
 
 pub use ask::{ToolVersion, Tools};
@@ -92,7 +92,7 @@ impl Check<'_> {
                 ));
             }
         }
-        if let Err(wrong) = globs("inputs", &step.inputs) {
+        for wrong in step.inputs.iter().filter_map(|text| Pattern::parse(text).err()) {
             problem(wrong);
         }
         match &step.tool {

@@ -151,7 +151,17 @@ fn tools_obey_the_version_files_of_a_tree_that_is_not_on_disk() {
         }
     }
     let files = DirTree::new(&elsewhere).unwrap();
+    let [one, other] = steps;
+    let run = step(
+        Tool::Run {
+            command: "rake".into(),
+        },
+        None,
+    );
+    // A command may call any of them, whether it comes before or after.
+    let steps = [run.clone(), one, other];
     let tools = preflight(&steps, &files, &[], &place.workspace, &AtomicBool::new(false)).unwrap();
+    assert_eq!(tools.of(&run.name), tools.all());
     let ruby = |step| &tools.of(step)[1];
     assert_eq!(
         (ruby("bundle").version.as_str(), ruby("other").version.as_str()),
@@ -284,6 +294,55 @@ fn what_a_spec_cannot_ask_is_refused() {
         text.contains("`env` lists PERL_CARTON_PATH, which the preset sets itself"),
         "{text}"
     );
+}
+
+#[test]
+fn inputs_that_reach_what_is_kept_are_refused() {
+    let refused = |dir: Option<&str>, inputs: &str| {
+        let mut make = step(
+            Tool::Run {
+                command: "make".into(),
+            },
+            dir,
+        );
+        (make.inputs, make.outputs) = (vec![inputs.to_owned()], vec!["out".to_owned()]);
+        let kept = [EntryPath::new("web/build/obj").unwrap()];
+        let refused = crate::refuse_kept_inputs(std::slice::from_ref(&make), &kept);
+        make.layer = false;
+        crate::refuse_kept_inputs(&[make], &kept).unwrap();
+        refused.err().map(|error| {
+            assert_eq!(error.kind(), crate::ErrorKind::Config);
+            error.to_string()
+        })
+    };
+    for inputs in [
+        "web",
+        "web/**",
+        "web/build/obj",
+        "web/build/obj/*.o",
+        "**/*.c",
+        "w*",
+        "{src,web/b*}",
+        ".",
+    ] {
+        let text = refused(None, inputs).unwrap_or_else(|| panic!("{inputs}"));
+        let said = format!("the pattern `{inputs}`, which may match in web/build/obj, that a `keep` names");
+        assert!(text.contains(&said), "{text}");
+    }
+    for inputs in [
+        "src/**",
+        "web/src",
+        "web/build/*.c",
+        "web/build/object",
+        "*.lock",
+        "build/obj",
+        "web/b/**",
+    ] {
+        assert_eq!(refused(None, inputs), None, "{inputs}");
+    }
+    assert!(refused(Some("web"), "build").is_some() && refused(Some("web/build/obj"), "x").is_some());
+    assert_eq!(refused(Some("web"), "web/build/obj"), None);
+    assert_eq!(refused(Some("lib"), "**"), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let tools = vec![
         tool("carton", "1.0.35", None),
         tool("perl", "5.36.0", Some("x86_64-linux-gnu-thread-multi 5.36.0")),

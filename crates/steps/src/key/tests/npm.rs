@@ -190,6 +190,13 @@ fn scripts_that_may_read_any_file_make_all_files_count() {
                 r#""postinstall": "patch-package""#,
             );
         }),
+        ("dependencies", [true, false], |p| {
+            p.edit(
+                "web/package.json",
+                r#""test": "jest""#,
+                r#""dependencies": "make""#,
+            );
+        }),
         ("prepare of a workspace", [true, false], |p| {
             p.edit(
                 "web/packages/w/package.json",

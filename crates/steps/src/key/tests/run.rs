@@ -20,7 +20,7 @@ pub(super) fn place() -> Place {
     place
 }
 
-fn layer(key: &str, owned: &[&str]) -> EarlierLayer {
+pub(super) fn layer(key: &str, owned: &[&str]) -> EarlierLayer {
     EarlierLayer {
         key: LayerKey {
             key: key.to_owned(),
@@ -156,6 +156,39 @@ fn an_earlier_layer_counts_by_its_key_whether_its_files_are_there_or_not() {
 }
 
 #[test]
+fn the_tools_of_presets_count() {
+    let before = place().keys().packed;
+    let parts = |tools: &[(&str, &str, Option<&str>)]| {
+        let mut place = place();
+        place.tools = tools
+            .iter()
+            .map(|(name, version, abi)| tool(name, version, *abi))
+            .collect();
+        let found = differences(&before, &place.keys().packed);
+        found
+            .into_iter()
+            .map(|one| format!("{} = {}", one.part, one.new.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let node = ("node", "20.1.0", Some("115 linux x64"));
+    assert_eq!(
+        parts(&[("npm", "10.2.0", None), node]),
+        [
+            "abi node = 115 linux x64",
+            "tool node = 20.1.0",
+            "tool npm = 10.2.0"
+        ]
+    );
+    let other = ("node", "18.1.0", Some("108 linux x64"));
+    let both = [
+        "abi node = 108 linux x64, 115 linux x64",
+        "tool node = 18.1.0, 20.1.0",
+    ];
+    assert_eq!(parts(&[node, other]), both);
+    assert_eq!(parts(&[other, node, node]), both);
+}
+
+#[test]
 fn many_files_are_one_part() {
     let place = place();
     for number in 0..70 {
@@ -174,8 +207,17 @@ fn many_files_are_one_part() {
 #[test]
 fn a_pattern_that_cannot_be_is_the_owners_mistake() {
     let mut place = place();
-    place.spec.inputs = vec!["../x".to_owned()];
-    let error = place.try_keys().unwrap_err();
-    assert_eq!(error.kind(), crate::ErrorKind::Config);
-    assert!(error.to_string().contains("`../x`"), "{error}");
+    let many = "{a,b}".repeat(10);
+    for (pattern, said) in [
+        ("../x", "`../x`"),
+        ("{a,../x}", "it leaves `dir`"),
+        ("a[", "`a[`, which is none"),
+        ("", "empty pattern; `.` is all"),
+        (many.as_str(), "more than 1000 others"),
+    ] {
+        place.spec.inputs = vec![pattern.to_owned()];
+        let error = place.try_keys().unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Config);
+        assert!(error.to_string().contains(said), "{error}");
+    }
 }
