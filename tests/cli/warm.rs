@@ -219,3 +219,64 @@ fn a_build_from_nothing_replaces_the_cached_layer() {
     assert_ne!(clean, first);
     assert_eq!(build(&[]).says("v: cached (layer ").line(), clean);
 }
+
+/// The content of a file of the artifact.
+fn content(artifact: &str, name: &str) -> String {
+    match untar(Path::new(artifact)).get(Path::new(name)) {
+        Some(Entry::File { content, .. }) => String::from_utf8_lossy(content).into_owned(),
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_directory_among_the_inputs_is_all_below_it_also_behind_a_link() {
+    let build = "[[build.step]]\nname = \"a\"\nrun = \"mkdir o; cat data/deep/x link/deep/y >o/x\"\n\
+                 inputs = [\"data\", \"link/**\"]\noutputs = [\"o\"]\n";
+    let project = small::with(build, "");
+    project.repo.write("data/deep/x", "one\n");
+    project.repo.write("real/deep/y", "two\n");
+    std::os::unix::fs::symlink("real", project.repo.join("link")).unwrap();
+    project.repo.commit("data");
+    assert_eq!(content(&same_from_nothing(&project), "o/x"), "one\ntwo\n");
+    project.repo.write("data/deep/x", "ONE\n");
+    project.repo.commit("a directory that is named");
+    assert_eq!(content(&same_from_nothing(&project), "o/x"), "ONE\ntwo\n");
+    project.repo.write("real/deep/y", "TWO\n");
+    project.repo.commit("a directory behind a link");
+    assert_eq!(content(&same_from_nothing(&project), "o/x"), "ONE\nTWO\n");
+    let _ = project.shipit(&["build"]).run().ok().says("a: cached (layer ");
+}
+
+#[test]
+fn inputs_that_match_nothing_keep_no_layer_nor_those_that_read_it() {
+    let build = "[[build.step]]\nname = \"a\"\nrun = \"mkdir g; cp data/x g/in\"\ninputs = [\"dta/**\", \"*.lock\"]\n\
+                 outputs = [\"g\"]\n\
+                 [[build.step]]\nname = \"b\"\nrun = \"mkdir o; cp g/in o/x\"\ninputs = [\"g/**\"]\noutputs = [\"o\"]\n";
+    let project = small::with(build, "");
+    for text in ["one\n", "two\n"] {
+        project.repo.write("data/x", text);
+        project.repo.write("a.lock", "the same\n");
+        project.repo.commit(text.trim());
+        let artifact = same_from_nothing(&project);
+        assert_eq!(
+            [content(&artifact, "g/in"), content(&artifact, "o/x")],
+            [text, text]
+        );
+        let ran = project.shipit(&["build"]).run().ok();
+        let ran = ran.says("a: no file matches `dta/**` of its `inputs`, so no layer is looked for nor kept");
+        // What reads it goes by its files.
+        let ran = ran.says("b: cached (layer ");
+        assert!(!ran.err().contains("a: cached"), "{ran}");
+    }
+}
+
+#[test]
+fn inputs_below_a_kept_directory_are_refused() {
+    let build = "[[build.step]]\nname = \"a\"\nrun = \"mkdir -p target; cp app.txt target/x\"\nkeep = [\"target\"]\n\
+                 [[build.step]]\nname = \"b\"\nrun = \"mkdir o; cp target/x o/x\"\ninputs = [\"target/**\"]\noutputs = [\"o\"]\n";
+    let _ = small::with(build, "")
+        .shipit(&["build"])
+        .run()
+        .exits(2)
+        .says("`inputs` has the pattern `target/**`, which may match in target, that a `keep` names");
+}
