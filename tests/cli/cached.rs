@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shipit_testbed::{Cmd, Tmpfs};
+use shipit_testbed::{Cmd, Ran, Tmpfs};
 
 use crate::project::{Project, binary};
 use crate::small::{self, store};
@@ -200,21 +200,64 @@ fn a_cache_that_may_not_be_written_to_is_said_and_the_build_goes_on() {
     let cache = shop.project.tmp.mkdir("cache");
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o555);
     fs::set_permissions(&cache, closed).unwrap();
-    // Who is root may write everywhere, unless that is taken from them.
+    let ran = as_nobody_special(&shop).says(cache.to_str().unwrap());
+    assert_eq!(Path::new(&ran.line()), artifact, "{ran}");
+    assert_eq!(files(&cache), Vec::<PathBuf>::new());
+}
+
+/// Builds without the rights of root, who may write everywhere.
+#[track_caller]
+fn as_nobody_special(shop: &Shop) -> Ran {
     let script =
         "[ $(id -u) = 0 ] && set -- setpriv --bounding-set -all --inh-caps -all -- \"$@\"; exec \"$@\"";
     let cmd = Cmd::new("sh")
         .args(["-c", script, "sh"])
         .arg(binary())
         .arg("build");
-    let ran = shop
-        .project
-        .surround(cmd)
-        .run()
-        .ok()
-        .says(cache.to_str().unwrap());
-    assert_eq!(Path::new(&ran.line()), artifact, "{ran}");
-    assert_eq!(files(&cache), Vec::<PathBuf>::new());
+    shop.project.surround(cmd).run().ok()
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_part_of_the_cache_that_may_not_be_written_to_is_said_and_the_build_goes_on() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let shop = Shop::new("[[build.step]]\nname = \"free\"\nrun = \"cat vendor/1 >seen\"\n");
+    let text = fs::read_to_string(shop.project.repo.join("shipit.toml")).unwrap();
+    let repo = format!("repo = \"file://{}\"\napp", shop.project.repo.path().display());
+    let _ = shop.project.config(&text.replacen("app", &repo, 1));
+    let _ = shop.build();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for part in ["work", "mirrors", "tools", "layers"] {
+        let top = shop.cache().join(part);
+        // As the parts of another user: the app's workspace, its mirror, the layers whose key begins with two digits.
+        let mut closed = vec![top.clone()];
+        if part == "layers" {
+            closed = (0..256).map(|n| top.join(format!("{n:02x}"))).collect();
+        } else if part != "tools" {
+            let entries = fs::read_dir(&top).unwrap().map(|entry| entry.unwrap().path());
+            closed = entries.filter(|path| path.is_dir()).collect();
+        }
+        for path in &closed {
+            fs::create_dir_all(path).unwrap();
+            set(path, 0o555);
+        }
+        shop.project.repo.write("lock", format!("{}\n", 20 + part.len()));
+        shop.edit(part);
+        let ran = as_nobody_special(&shop)
+            .says("cannot")
+            .says(top.to_str().unwrap());
+        assert!(ran.err().contains("for the next"), "{ran}");
+        for path in &closed {
+            set(path, 0o755);
+        }
+        let clean = shop.project.tmp.join("clean").display().to_string();
+        let clean = shop
+            .project
+            .shipit(&["build", "--clean", "--cache-dir", &clean])
+            .run()
+            .ok();
+        assert_eq!(ran.line(), clean.line(), "{ran}");
+    }
 }
 
 /// Publishes what was built, and forgets the local cache as another builder has none.

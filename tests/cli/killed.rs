@@ -59,12 +59,12 @@ fn a_publish_killed_at_a_named_point() {
     });
 }
 
-/// A file of the release that a publish within the next half minute makes: its id is the time.
+/// A file of the release that a publish within the next ten minutes makes: its id is the time.
 fn in_the_next_releases(victim: &Victim<'_>, name: &str) -> Point {
     let releases = store(victim.project).join("releases/shop/staging");
     let revision = victim.project.repo.git(&["rev-parse", "--short=7", "main"]);
     let now = jiff::Timestamp::now().as_second();
-    let paths = (0..30).map(|seconds| {
+    let paths = (0..600).map(|seconds| {
         let time = jiff::Timestamp::from_second(now + seconds).unwrap();
         let id = format!("{}-{revision}", time.strftime("%Y%m%dT%H%M%SZ"));
         releases.join(id).join(name).display().to_string()

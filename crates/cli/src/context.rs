@@ -1,7 +1,9 @@
 //! What every command is given: settled global options, the environment, the output, the runtime, the interrupt.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -36,8 +38,32 @@ pub struct Context {
     /// ctrl-C and SIGTERM.
     pub interrupt: Interrupt,
     runtime: Runtime,
-    // Found once a run; with it the temporary directory, which goes with the run.
-    writable_cache: Mutex<Option<(PathBuf, Option<tempfile::TempDir>)>>,
+    cache_places: Mutex<CachePlaces>,
+}
+
+/// Where the caches are, found once a run.
+#[derive(Debug, Default)]
+struct CachePlaces {
+    top: Option<PathBuf>,
+    /// By what they are called below the top.
+    parts: BTreeMap<PathBuf, PathBuf>,
+    /// Stands in for what cannot be written to; goes with the run.
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl CachePlaces {
+    fn temporary(&mut self) -> Result<PathBuf> {
+        let made = match self.temporary.take() {
+            Some(made) => made,
+            None => tempfile::Builder::new()
+                .prefix("shipit-cache-")
+                .tempdir()
+                .map_err(|error| CliError::disk("making a temporary directory", error))?,
+        };
+        let path = made.path().to_owned();
+        self.temporary = Some(made);
+        Ok(path)
+    }
 }
 
 /// Whether a place is one that cannot be written to, whoever makes room there.
@@ -47,6 +73,49 @@ fn is_closed(error: &std::io::Error) -> bool {
         error.kind(),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory
     )
+}
+
+/// Whether something can be written into a directory.
+fn probe(dir: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(dir).map(drop)
+}
+
+/// As `probe`, for a directory that may not be there yet, and for what another user made in it. With the error, where.
+fn probe_part(wanted: &Path) -> std::result::Result<(), (PathBuf, std::io::Error)> {
+    let there = wanted.ancestors().find(|path| path.symlink_metadata().is_ok());
+    let there = there.unwrap_or(wanted);
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path, error)
+    };
+    probe(there).map_err(at(there))?;
+    if there != wanted {
+        return Ok(());
+    }
+    let own = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(there).map_err(at(there))?.flatten() {
+        let path = entry.path();
+        // A step may close what is its own user's; that is made good elsewhere.
+        let foreign = path
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_dir() && found.uid() != own);
+        if foreign {
+            probe(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// The error of a cache directory that is closed to nobody.
+fn no_room(dir: &Path, error: std::io::Error) -> CliError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AlreadyExists => "it is no directory; name one by --cache-dir DIR".to_owned(),
+        _ => format!(
+            "make room where {} lies, or name another place by --cache-dir DIR",
+            dir.display()
+        ),
+    };
+    CliError::disk(format!("writing to the cache directory {}", dir.display()), error).hint(hint)
 }
 
 impl Context {
@@ -72,7 +141,7 @@ impl Context {
             output,
             interrupt,
             runtime,
-            writable_cache: Mutex::new(None),
+            cache_places: Mutex::default(),
         })
     }
 
@@ -141,42 +210,54 @@ impl Context {
     /// The cache directory, or, where nothing can be written there, a temporary one: the work goes on, and starts from
     /// nothing the next time.
     pub fn writable_cache(&self) -> Result<PathBuf> {
-        let mut settled = self.writable_cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((path, _)) = settled.as_ref() {
-            return Ok(path.clone());
+        let mut places = self.cache_places.lock().unwrap_or_else(PoisonError::into_inner);
+        self.top(&mut places)
+    }
+
+    /// A directory below the cache directory, which need not be there yet; or, where nothing can be written to it, one below a
+    /// temporary directory. Another user's build may have made it.
+    pub fn writable_part(&self, part: &Path) -> Result<PathBuf> {
+        let mut places = self.cache_places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.parts.get(part) {
+            return Ok(place.clone());
+        }
+        let wanted = self.top(&mut places)?.join(part);
+        let place = match probe_part(&wanted) {
+            Ok(()) => wanted,
+            Err((closed, error)) if is_closed(&error) => {
+                self.output.warn(format!(
+                    "cannot write to {} in the cache directory: {error}; this run uses a temporary directory in place of {}, and \
+                     keeps nothing of it for the next (give {0} to the user that builds, or remove it)",
+                    closed.display(),
+                    wanted.display()
+                ));
+                places.temporary()?.join(part)
+            }
+            Err((path, error)) => return Err(no_room(&path, error)),
+        };
+        places.parts.insert(part.to_owned(), place.clone());
+        Ok(place)
+    }
+
+    fn top(&self, places: &mut CachePlaces) -> Result<PathBuf> {
+        if let Some(top) = &places.top {
+            return Ok(top.clone());
         }
         let dir = self.cache_directory()?;
-        let probed = std::fs::create_dir_all(&dir).and_then(|()| tempfile::tempfile_in(&dir));
-        let entry = match probed {
+        let top = match std::fs::create_dir_all(&dir).and_then(|()| probe(&dir)) {
+            Ok(()) => dir,
             Err(error) if is_closed(&error) => {
-                let temporary = tempfile::Builder::new()
-                    .prefix("shipit-cache-")
-                    .tempdir()
-                    .map_err(|error| CliError::disk("making a temporary directory", error))?;
                 self.output.warn(format!(
                     "cannot write to the cache directory {}: {error}; this run goes on with a temporary one, and keeps \
                      nothing for the next (--cache-dir DIR names another)",
                     dir.display()
                 ));
-                (temporary.path().to_owned(), Some(temporary))
+                places.temporary()?
             }
             // A full disk is no reason to fill another one.
-            Err(error) => {
-                let doing = format!("writing to the cache directory {}", dir.display());
-                let hint = match error.kind() {
-                    std::io::ErrorKind::AlreadyExists => {
-                        "it is no directory; name one by --cache-dir DIR".to_owned()
-                    }
-                    _ => format!(
-                        "make room where {} lies, or name another place by --cache-dir DIR",
-                        dir.display()
-                    ),
-                };
-                return Err(CliError::disk(doing, error).hint(hint));
-            }
-            Ok(_) => (dir, None),
+            Err(error) => return Err(no_room(&dir, error)),
         };
-        Ok(settled.insert(entry).0.clone())
+        Ok(places.top.insert(top).clone())
     }
 
     /// How many threads work.

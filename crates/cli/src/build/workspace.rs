@@ -46,14 +46,14 @@ impl Places {
         second: bool,
         context: &Context,
     ) -> Result<Self> {
-        let cache = context.writable_cache()?;
         let tag = settle::source::tag(&config.repo.join("\n"));
         let suffix = if second { "-verify" } else { "" };
-        let root = cache.join("work").join(format!("{}-{tag}{suffix}", config.app));
+        let name = format!("work/{}-{tag}{suffix}", config.app);
+        let root = context.writable_part(Path::new(&name))?;
         let steps = Workspace {
             root: root.join("tree"),
             logs: state.logs(&format!("{}{suffix}", logs_name(commit))),
-            cache: cache.join("tools"),
+            cache: context.writable_part(Path::new("tools"))?,
             aside: root.join("aside"),
             base_env: settle::steps::base_environment(context),
             jobs: context.jobs(),

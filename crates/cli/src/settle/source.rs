@@ -12,7 +12,7 @@ use crate::errors::{CliError, Kind, Result};
 /// Everything that `Source::open` wants.
 pub fn options(config: &Settled, context: &Context) -> Result<SourceOptions> {
     let remotes = remotes(config)?;
-    let mirror = mirror(config, &remotes, &context.writable_cache()?);
+    let mirror = context.writable_part(&mirror(config, &remotes))?;
     let home = context.environment.path("HOME");
     let mut options = SourceOptions::new(remotes, mirror);
     options.fetch = match config.source.fetch {
@@ -53,11 +53,9 @@ fn remotes(config: &Settled) -> Result<Vec<Remote>> {
 }
 
 /// One mirror per app and list of remotes: two projects may share an app's name on one build machine.
-fn mirror(config: &Settled, remotes: &[Remote], cache: &Path) -> PathBuf {
+fn mirror(config: &Settled, remotes: &[Remote]) -> PathBuf {
     let urls: Vec<String> = remotes.iter().map(Remote::url).collect();
-    cache
-        .join("mirrors")
-        .join(format!("{}-{}.git", config.app, tag(&urls.join("\n"))))
+    PathBuf::from(format!("mirrors/{}-{}.git", config.app, tag(&urls.join("\n"))))
 }
 
 /// Twelve hex digits that stand for a text in a file name.
