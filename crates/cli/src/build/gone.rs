@@ -55,6 +55,9 @@ pub fn removed(path: &Path) -> CliError {
 /// What went wrong when a directory of the build was `gone` by then; without one, the removal may still be under way.
 pub fn explained(error: CliError, gone: Option<&Path>) -> CliError {
     if let Some(path) = gone {
+        if error.chain().contains(&what(path)) {
+            return error;
+        }
         return error.of_kind(Kind::Disk).context(what(path)).hint(HINT);
     }
     let is_io = |cause: &(dyn std::error::Error + 'static)| {
@@ -102,6 +105,8 @@ mod tests {
         let denied = CliError::disk("reading x", io::Error::from(io::ErrorKind::PermissionDenied));
         assert_eq!(explained(denied, None).hints(), [""; 0]);
         let error = explained(missing(), Some(Path::new("/c/layers")));
+        let once = explained(removed(Path::new("/c/layers")), Some(Path::new("/c/layers")));
+        assert_eq!((once.chain().len(), once.hints().len()), (1, 1));
         let first = "something removed /c/layers while the build used it: reading x";
         assert_eq!((error.chain()[0].as_str(), error.hints().len()), (first, 1));
     }

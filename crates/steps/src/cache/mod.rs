@@ -290,7 +290,19 @@ impl LayerCache {
         // No other directory there can have this number.
         let number = handle.metadata().map_err(failed)?.ino();
         let moved = self.asides().join(format!("removed-{number}"));
-        fs::rename(dir, &moved).map_err(failed)?;
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let renamed = fs::rename(dir, &moved).or_else(|error| {
+            // Somebody who heeds no lock removed the one or the other.
+            if is_missing(&error) {
+                fs::create_dir_all(self.asides())?;
+                return fs::rename(dir, &moved);
+            }
+            Err(error)
+        });
+        match renamed {
+            Err(error) if is_missing(&error) => return Ok((Taken::Gone, None)),
+            renamed => renamed.map_err(failed)?,
+        }
         // Who waits for a share may go on, and sees that it is gone.
         handle.unlock().map_err(failed)?;
         Ok((Taken::Away, Some(moved)))

@@ -119,3 +119,16 @@ fn the_list_says_what_is_there() {
     assert!(list[0].size > 100_000);
     assert!(list[3].layer.is_none() && list[3].damage.as_ref().unwrap().contains("meta.json"));
 }
+
+#[test]
+fn a_directory_that_somebody_removed_is_no_reason_to_fail() {
+    let bench = four();
+    fs::remove_dir_all(bench.dir.path().join("layers/aside")).unwrap();
+    let pruned = bench.cache.prune(of_size(0), MADE).unwrap();
+    assert_eq!((pruned.removed.len(), pruned.layers), (4, 0));
+    fs::remove_dir_all(bench.dir.path().join("layers")).unwrap();
+    assert_eq!(bench.cache.prune(of_size(0), MADE).unwrap().layers, 0);
+    // Who makes the next one finds no directory, either.
+    drop(bench.build("a", b"content"));
+    drop(bench.hit("a"));
+}

@@ -166,6 +166,16 @@ fn nothing_is_taken_from_a_build_that_holds_it() {
     assert_eq!(bench.left_over(), [] as [PathBuf; 0]);
 }
 
+/// Whether somebody waits for the lock on a file, as the kernel says.
+fn is_waited_for(file: &fs::File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = format!(":{} ", file.metadata().unwrap().ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks
+        .lines()
+        .any(|line| line.contains("-> FLOCK") && line.contains(&inode))
+}
+
 #[test]
 fn who_opens_an_entry_while_it_is_taken_away_holds_what_is_there_afterwards() {
     for replaced in [false, true] {
@@ -180,8 +190,11 @@ fn who_opens_an_entry_while_it_is_taken_away_holds_what_is_there_afterwards() {
         handle.lock().unwrap();
         std::thread::scope(|scope| {
             let opening = scope.spawn(|| bench.find("one"));
-            // It has opened the directory by now, and waits for its share.
-            std::thread::sleep(Duration::from_millis(200));
+            let begun = Instant::now();
+            while !is_waited_for(&handle) {
+                assert!(begun.elapsed() < Duration::from_secs(60));
+                std::thread::yield_now();
+            }
             fs::rename(&dir, old.join("entry")).unwrap();
             if replaced {
                 fs::rename(new.join("entry"), &dir).unwrap();
