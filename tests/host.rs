@@ -30,6 +30,8 @@ mod followed;
 mod hostile;
 #[path = "host/kills.rs"]
 mod kills;
+#[path = "host/layers.rs"]
+mod layers;
 #[path = "host/manifests.rs"]
 mod manifests;
 #[path = "host/releases.rs"]

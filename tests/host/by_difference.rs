@@ -98,6 +98,10 @@ fn a_history(link: Link) {
     let mut app = app();
     let (applied, first) = apply(&app, 0);
     assert_eq!(new_of(&applied), (3, 3));
+    assert!(
+        applied.fetched_bytes <= applied.total_bytes.unwrap(),
+        "{applied:?}"
+    );
     assert_eq!(applied.synced.unwrap().method, Method::Assembled);
     // Again: nothing is fetched, nothing changes.
     let again = by_difference(host.apply(&{

@@ -76,7 +76,7 @@ fn what_is_missing_or_wrong_in_the_store_is_made_up_for_by_the_whole_artifact() 
             let bytes = fs::read(&path).unwrap();
             fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         }),
-        ("another user's layers", "another user", &|base| {
+        ("layers that others may write to", "others may write", &|base| {
             let mode = fs::Permissions::from_mode(0o777);
             fs::set_permissions(base.host.join("dest/.layers"), mode).unwrap();
         }),
@@ -86,7 +86,7 @@ fn what_is_missing_or_wrong_in_the_store_is_made_up_for_by_the_whole_artifact() 
         spoil(&base);
         let applied = whole(base.host.apply(&base.second.manifest()), reason);
         assert_eq!(applied.fetched_bytes, base.second.artifact.record.size, "{what}");
-        if what != "another user's layers" {
+        if what != "layers that others may write to" {
             assert_current(&base.host, &base.second);
         }
     }

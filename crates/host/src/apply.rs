@@ -102,6 +102,7 @@ async fn unless_cancelled_inside(
         dest: done.synced.and(host.manifest.dest.as_ref()).map(PathBuf::from),
         fetched_bytes: done.fetched_bytes,
         artifact_bytes: done.artifact_bytes,
+        total_bytes: done.total_bytes,
         layers: done.layers,
         synced: done.synced,
         success_failure,
@@ -114,6 +115,7 @@ async fn unless_cancelled_inside(
 struct Done {
     fetched_bytes: u64,
     artifact_bytes: Option<u64>,
+    total_bytes: Option<u64>,
     layers: Option<LayersNew>,
     synced: Option<Synced>,
 }
@@ -276,6 +278,7 @@ impl Host {
         Ok(Done {
             fetched_bytes: bytes,
             artifact_bytes: Some(bytes),
+            total_bytes: Some(bytes),
             layers: None,
             synced: Some(synced),
         })

@@ -314,7 +314,7 @@ impl Event {
                 fetch_bytes,
                 artifact_bytes,
             } => {
-                format!("{new} of {total} layers are new: fetching {fetch_bytes} of {artifact_bytes} bytes")
+                format!("{new} of {total} layers new: fetching {fetch_bytes} of {artifact_bytes} bytes")
             }
             Self::FetchedFrames {
                 frames,
@@ -324,7 +324,7 @@ impl Event {
                 format!("Fetched {frames} frames, {bytes} bytes in {seconds:.1}s")
             }
             Self::LayerDamaged { layer, path, entries } => format!(
-                "{}: {entries} entries of the layer {layer} are not as they were put there; making it again",
+                "{}: {entries} of the entries of the layer {layer} not as put there; making it again",
                 path.display()
             ),
             Self::LayerRemoved { path } => format!("Removed the unused layer {}", path.display()),

@@ -72,6 +72,8 @@ pub struct Applied {
     pub fetched_bytes: u64,
     /// The source's size; none when it was not looked at.
     pub artifact_bytes: Option<u64>,
+    /// What a host that has nothing would fetch, in bytes: the source, its record and its indexes; none when it was not looked at.
+    pub total_bytes: Option<u64>,
     /// How many layers were new; none when the whole source was fetched or nothing was needed.
     pub layers: Option<LayersNew>,
     /// What the sync did; none when the manifest has commands alone.

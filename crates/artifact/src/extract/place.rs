@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, mkdirat, openat,
-    renameat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, mkdirat,
+    openat, renameat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -238,8 +238,11 @@ fn open_or_make(root: &Root, path: Option<&EntryPath>) -> io::Result<OwnedFd> {
     match (root.open_at(path, DIRECTORY), path) {
         (Err(error), Some(path)) if error.kind() == io::ErrorKind::NotFound => {
             let parent = open_or_make(root, path.parent().as_ref())?;
-            match mkdirat(&parent, path.file_name(), Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            let mode = Mode::from_raw_mode(0o755);
+            match mkdirat(&parent, path.file_name(), mode) {
+                // No entry names its mode, and the umask had its say.
+                Ok(()) => chmodat(&parent, path.file_name(), mode, AtFlags::empty())?,
+                Err(Errno::EXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
             root.open_at(Some(path), DIRECTORY)

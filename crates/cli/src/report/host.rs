@@ -50,12 +50,13 @@ impl Host {
     pub fn finish(&self, applied: &Applied) {
         self.set_meter(None);
         let what = applied.release.as_deref().unwrap_or("the manifest");
-        let fetched = match applied.artifact_bytes {
+        let fetched = match applied.total_bytes {
             Some(size) if applied.layers.is_some() => of(applied.fetched_bytes, size),
             _ => bytes(applied.fetched_bytes),
         };
         let layers = applied.layers.map_or_else(String::new, |layers| {
-            format!("; {} of {} layers new", layers.new, layers.total)
+            let total = counted(layers.total, "layer", "layers");
+            format!("; {} of {total} new", layers.new)
         });
         self.output.say(format!(
             "applied {what} in {:.1} s: fetched {fetched}{layers}",
@@ -88,11 +89,16 @@ impl Host {
             self.output.say(format!("{path}: added, by a hook or the app"));
         }
         self.output.say(format!(
-            "{}: {} entries ({}) compared, {} differ, {} added, {} shared",
+            "{}: {} ({}) compared, {} {}, {} added, {} shared",
             verified.path.display(),
-            verified.entries,
+            counted(verified.entries, "entry", "entries"),
             bytes(verified.bytes),
             verified.drift.len(),
+            if verified.drift.len() == 1 {
+                "differs"
+            } else {
+                "differ"
+            },
             verified.added.len(),
             verified.shared.len()
         ));
@@ -115,25 +121,32 @@ impl Host {
                 fetch_bytes,
                 artifact_bytes,
             } => self.output.say(format!(
-                "{new} of {total} layers are new: fetching {}",
+                "{new} of {} {} new: fetching {}",
+                counted(*total, "layer", "layers"),
+                if *new == 1 { "is" } else { "are" },
                 of(*fetch_bytes, *artifact_bytes)
             )),
             Event::FetchedFrames {
                 frames, bytes: size, ..
             } => {
                 self.set_meter(None);
-                self.output
-                    .say(format!("fetched {}, {frames} frames", bytes(*size)));
+                self.output.say(format!(
+                    "fetched {}, {}",
+                    bytes(*size),
+                    counted(*frames, "frame", "frames")
+                ));
             }
             Event::ReleaseComplete { path } => self
                 .output
                 .say(format!("{} is complete: nothing is fetched", path.display())),
             Event::WholeInstead { reason } => {
-                self.output.say(format!("fetching the whole artifact: {reason}"));
+                self.output.warn(format!("fetching the whole artifact: {reason}"));
             }
             Event::LayerDamaged { layer, path, entries } => self.output.warn(format!(
-                "{}: {entries} entries of the layer {layer} are not as they were put there; making it again",
-                path.display()
+                "{}: {} of the layer {layer} {} not as put there; making it again",
+                path.display(),
+                counted(*entries, "entry", "entries"),
+                if *entries == 1 { "is" } else { "are" }
             )),
             Event::LayerRemoved { path } => {
                 self.output
@@ -191,8 +204,16 @@ impl Host {
     }
 }
 
-/// "0.5 of 151.9 MB": both in the unit of the larger.
+/// "1 layer", "2 layers".
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
+/// "0.5 of 151.9 MB": both in the unit of the larger, unless nothing would be left of the smaller.
 fn of(part: u64, whole: u64) -> String {
+    if part > 0 && part.saturating_mul(20) < unit_of(whole) {
+        return format!("{} of {}", bytes(part), bytes(whole));
+    }
     let (divisor, unit) = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
         .into_iter()
         .find(|(divisor, _)| whole as f64 >= *divisor)
@@ -203,6 +224,14 @@ fn of(part: u64, whole: u64) -> String {
         part as f64 / divisor,
         whole as f64 / divisor
     )
+}
+
+/// The bytes of the unit that a size is told in.
+fn unit_of(size: u64) -> u64 {
+    [1_000_000_000, 1_000_000, 1000]
+        .into_iter()
+        .find(|unit| size >= *unit)
+        .unwrap_or(1)
 }
 
 /// The default manifest's commands are scripts of a page: their first line tells which it is.
@@ -224,6 +253,8 @@ mod tests {
     fn a_part_is_told_in_the_unit_of_the_whole() {
         assert_eq!(of(512_345, 151_900_000), "0.5 of 151.9 MB");
         assert_eq!(of(0, 900), "0 of 900 B");
+        assert_eq!(of(542, 10_100_000), "542 B of 10.1 MB");
+        assert_eq!(counted(1, "layer", "layers"), "1 layer");
         assert_eq!(of(1_500, 2_000), "1.5 of 2.0 kB");
     }
 }

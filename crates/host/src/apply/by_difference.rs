@@ -158,6 +158,7 @@ impl Host {
         Ok(Done {
             fetched_bytes: ready.fetched_bytes,
             artifact_bytes: Some(ready.artifact_bytes),
+            total_bytes: Some(ready.total_bytes),
             layers: Some(LayersNew {
                 new: ready.layers_new as u64,
                 total: ready.layers as u64,

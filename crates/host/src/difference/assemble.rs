@@ -106,7 +106,7 @@ fn by_symlink(layer: &BoundLayer, files: &Path, tree: &Path, setting: &Setting<'
         }
         let failed = |error| Error::disk("linking", tree.join(entry.path.as_path()), error);
         if let Some(parent) = entry.path.parent() {
-            hand.make_directory(&parent).map_err(failed)?;
+            hand.make_directory(&parent, false).map_err(failed)?;
         }
         let target = target(&layer.row.index_sha256, &entry.path);
         let to = hand.parent(&entry.path).map_err(failed)?;

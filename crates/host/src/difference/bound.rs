@@ -34,6 +34,15 @@ pub(crate) struct BoundLayer {
     pub(crate) index_bytes: Vec<u8>,
 }
 
+impl Bound {
+    /// Bytes of all that describes and makes the artifact.
+    pub(crate) fn total(&self) -> u64 {
+        let documents = self.layers.iter().map(|layer| layer.index_bytes.len());
+        let documents: usize = documents.chain([self.record_bytes.len()]).sum();
+        self.record.size + documents as u64
+    }
+}
+
 impl BoundLayer {
     pub(crate) fn is_code(&self) -> bool {
         self.row.kind == LayerKind::Code

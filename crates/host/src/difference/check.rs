@@ -7,17 +7,20 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Stat, fstat};
 use shipit_artifact::{Index, IndexEntry, IndexKind};
 
 use super::hand::{DIRECTORY, groups, parallel, root};
 use super::take::{stat, untouched};
 use crate::error::Error;
 
-/// How many entries of the layer in `files` are missing, or are not as they were put there.
+/// How many entries of the layer in `files` are missing, or are not as they were put there. With `exact`, which a release needs
+/// that links to whole directories, a directory to which something was added, or from which it was removed, is one too: its time
+/// tells.
 pub(crate) fn damaged(
     files: &Path,
     index: &Index,
+    exact: bool,
     jobs: NonZeroUsize,
     cancel: &AtomicBool,
 ) -> Result<usize, Error> {
@@ -33,14 +36,17 @@ pub(crate) fn damaged(
         || (),
         |(), group| {
             let wrong = match root.open_at(group.dir.as_ref(), DIRECTORY) {
-                Ok(dir) => group
-                    .entries
-                    .iter()
-                    .map(|number| &index.entries()[*number])
-                    .filter(|entry| {
+                Ok(dir) => {
+                    let own = group.own.filter(|_| exact).map(|own| &index.entries()[own]);
+                    let touched = own.is_some_and(|own| {
+                        !fstat(&dir).is_ok_and(|stat| untouched_directory(&stat, own, uid))
+                    });
+                    let differs = |entry: &&IndexEntry| {
                         !stat(dir.as_fd(), entry.path.file_name()).is_ok_and(|stat| fits(&stat, entry, uid))
-                    })
-                    .count(),
+                    };
+                    let entries = group.entries.iter().map(|number| &index.entries()[*number]);
+                    usize::from(touched) + entries.filter(differs).count()
+                }
                 Err(_) => 1 + group.entries.len(),
             };
             count.fetch_add(wrong, Ordering::Relaxed);
@@ -48,6 +54,13 @@ pub(crate) fn damaged(
         },
     )?;
     Ok(count.into_inner())
+}
+
+fn untouched_directory(stat: &Stat, entry: &IndexEntry, uid: u32) -> bool {
+    stat.st_mode & 0o7777 == u32::from(entry.mode())
+        && stat.st_mtime == entry.mtime
+        && stat.st_mtime_nsec == 0
+        && stat.st_uid == uid
 }
 
 fn fits(stat: &Stat, entry: &IndexEntry, uid: u32) -> bool {

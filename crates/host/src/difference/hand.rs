@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::{io, path::Path};
 
-use rustix::fs::{Mode, OFlags, mkdirat};
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat, mkdirat};
 use rustix::io::Errno;
 use shipit_artifact::{EntryPath, Index, IndexKind, Root};
 
@@ -47,18 +47,22 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Makes a directory, and those above it that no entry names.
-    pub(crate) fn make_directory(&mut self, path: &EntryPath) -> io::Result<()> {
+    /// Makes a directory, and those above it that no entry names. Of one that is `named` by an entry the mode is set later.
+    pub(crate) fn make_directory(&mut self, path: &EntryPath, named: bool) -> io::Result<()> {
         match self.parent(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if let Some(above) = path.parent() {
-                    self.make_directory(&above)?;
+                    self.make_directory(&above, false)?;
                 }
             }
             Err(error) => return Err(error),
             Ok(_) => {}
         }
-        match mkdirat(self.parent(path)?, path.file_name(), Mode::from_raw_mode(0o755)) {
+        let mode = Mode::from_raw_mode(0o755);
+        let parent = self.parent(path)?;
+        match mkdirat(parent, path.file_name(), mode) {
+            // The umask had its say.
+            Ok(()) if !named => Ok(chmodat(parent, path.file_name(), mode, AtFlags::empty())?),
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(errno.into()),
         }

@@ -15,7 +15,7 @@ use super::fetch::{Fetched, Part};
 use super::gather::{Gather, Source};
 use super::hand::{Group, Hand, groups, parallel, root};
 use super::lack::Lack;
-use super::places::{is_real_dir, write_whole};
+use super::places::{is_real_dir, open_to_all, write_whole};
 use crate::error::Error;
 use crate::event::Event;
 
@@ -31,8 +31,8 @@ pub(crate) enum State {
     },
 }
 
-/// Whether the layer stands in its place untouched; a damaged one is said.
-pub(crate) fn is_there(layer: &BoundLayer, setting: &Setting<'_>) -> Result<bool, Error> {
+/// Whether the layer stands in its place untouched, with `exact` without anything beside it; a damaged one is said.
+pub(crate) fn is_there(layer: &BoundLayer, exact: bool, setting: &Setting<'_>) -> Result<bool, Error> {
     let dir = setting.places.layer(&layer.row.index_sha256);
     if layer.is_code() {
         return Ok(true);
@@ -41,7 +41,7 @@ pub(crate) fn is_there(layer: &BoundLayer, setting: &Setting<'_>) -> Result<bool
     if !is_real_dir(&files) {
         return Ok(false);
     }
-    let wrong = damaged(&files, &layer.index, setting.jobs, setting.cancel)?;
+    let wrong = damaged(&files, &layer.index, exact, setting.jobs, setting.cancel)?;
     if wrong > 0 {
         setting.recorder.say(Event::LayerDamaged {
             layer: layer.row.name.clone(),
@@ -54,8 +54,11 @@ pub(crate) fn is_there(layer: &BoundLayer, setting: &Setting<'_>) -> Result<bool
 
 /// Takes what the host has of a layer that is not there, into `.new`.
 pub(crate) fn begin(layer: &BoundLayer, sources: &[Source], setting: &Setting<'_>) -> Result<State, Error> {
-    let files = making(layer, setting).join("files");
+    let making = making(layer, setting);
+    let files = making.join("files");
     make_dir(&files)?;
+    open_to_all(&making)?;
+    open_to_all(&files)?;
     let index = &layer.index;
     let all: Vec<_> = (0..index.entries().len()).collect();
     let wanted = take(index, &all, sources, &files, setting)?;
@@ -161,21 +164,24 @@ pub(crate) fn mark(layer: &BoundLayer, setting: &Setting<'_>) -> Result<(), Erro
 
 /// Makes the directories of the groups, and those above them: one level after the other, each by all threads.
 pub(crate) fn make_directories(groups: &[Group], into: &Path, setting: &Setting<'_>) -> Result<(), Error> {
-    let mut levels: Vec<Vec<&EntryPath>> = Vec::new();
-    for path in groups.iter().filter_map(|group| group.dir.as_ref()) {
+    let mut levels: Vec<Vec<(&EntryPath, bool)>> = Vec::new();
+    for (path, named) in groups
+        .iter()
+        .filter_map(|group| Some((group.dir.as_ref()?, group.own.is_some())))
+    {
         let depth = path.as_bytes().iter().filter(|byte| **byte == b'/').count();
         if levels.len() <= depth {
             levels.resize_with(depth + 1, Vec::new);
         }
-        levels[depth].push(path);
+        levels[depth].push((path, named));
     }
     let root = root(into)?;
     for level in &levels {
         let pieces: Vec<_> = level.chunks(64).collect();
         let hand = || Hand::new(&root);
         parallel(setting.jobs, setting.cancel, &pieces, hand, |hand, piece| {
-            piece.iter().try_for_each(|path| {
-                hand.make_directory(path)
+            piece.iter().try_for_each(|(path, named)| {
+                hand.make_directory(path, *named)
                     .map_err(|error| Error::disk("making the directory", into.join(path.as_path()), error))
             })
         })?;

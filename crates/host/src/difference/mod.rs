@@ -104,6 +104,8 @@ pub(crate) struct Gathered {
 pub(crate) struct Ready {
     pub(crate) record_bytes: Vec<u8>,
     pub(crate) artifact_bytes: u64,
+    /// The artifact, its record and its indexes.
+    pub(crate) total_bytes: u64,
     pub(crate) fetched_bytes: u64,
     pub(crate) layers_new: usize,
     pub(crate) layers: usize,
@@ -185,7 +187,7 @@ impl Difference {
                 states.push(State::There);
                 continue;
             }
-            if layer::is_there(layer, &setting)? {
+            if layer::is_there(layer, self.link == Link::Symlink, &setting)? {
                 states.push(State::There);
                 continue;
             }
@@ -261,6 +263,7 @@ impl Difference {
             .map_err(|error| Error::disk("setting the mode of", &tree, error))?;
         Ok(Ready {
             artifact_bytes: bound.record.size,
+            total_bytes: bound.total(),
             fetched_bytes: bound.fetched + fetched.bytes,
             layers_new: gathered.layers_new,
             layers: bound.layers.len(),

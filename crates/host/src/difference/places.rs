@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -80,22 +80,21 @@ impl Places {
             let path = path.to_owned();
             move |error: io::Error| Error::disk("making the directory", path, error)
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(&self.dest)
-            .map_err(failed(&self.dest))?;
+        if !self.dest.exists() {
+            fs::create_dir_all(&self.dest).map_err(failed(&self.dest))?;
+            open_to_all(&self.dest)?;
+        }
         let layers = self.layers();
         match fs::DirBuilder::new().mode(0o755).create(&layers) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(failed(&layers))?,
         }
-        let foreign = || io::Error::other("another user owns it or may write to it");
         let meta = layers.symlink_metadata().map_err(failed(&layers))?;
-        let ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw();
-        if !ours || meta.mode() & 0o022 != 0 {
-            return Err(Error::disk("using the directory", &layers, foreign()));
+        if let Some(why) = unusable(&meta) {
+            return Err(Error::disk("using the directory", &layers, io::Error::other(why)));
         }
+        // An app that follows a link into it has to get there, whatever the umask is.
+        open_to_all(&layers)?;
         self.clear()?;
         let new = self.new_dir();
         fs::DirBuilder::new()
@@ -107,8 +106,31 @@ impl Places {
     /// Removes what is being made.
     pub(crate) fn clear(&self) -> Result<(), Error> {
         let new = self.new_dir();
-        remove_tree(&new).map_err(|error| Error::disk("removing", new, error))
+        match remove_tree(&new) {
+            // `.layers` itself is no directory: there is nothing to remove.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
+            removed => removed.map_err(|error| Error::disk("removing", new, error)),
+        }
     }
+}
+
+/// Why what stands at `.layers` cannot be trusted with layers.
+fn unusable(meta: &fs::Metadata) -> Option<&'static str> {
+    if !meta.is_dir() {
+        Some("it is no directory; move it away, and layers are kept again")
+    } else if meta.uid() != rustix::process::geteuid().as_raw() {
+        Some("another user owns it; remove it, or give it to the user that runs apply")
+    } else if meta.mode() & 0o022 != 0 {
+        Some("others may write to it; `chmod go-w` it, and find out who did: what it holds may be theirs")
+    } else {
+        None
+    }
+}
+
+/// Gives the directory mode 0755, which a umask may have kept from it.
+pub(crate) fn open_to_all(dir: &Path) -> Result<(), Error> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+        .map_err(|error| Error::disk("setting the mode of", dir, error))
 }
 
 /// A directory, and no link to one.
@@ -124,7 +146,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut file = tempfile::Builder::new()
         .prefix(".shipit-")
         .suffix(".part")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .permissions(PermissionsExt::from_mode(0o644))
         .tempfile_in(dir)
         .map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;

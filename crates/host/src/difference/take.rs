@@ -10,7 +10,7 @@ use rustix::fs::{
     ioctl_ficlone, linkat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
-use shipit_artifact::{IndexEntry, Sha256Writer};
+use shipit_artifact::{IndexEntry, Sha256Writer, sha256};
 
 /// Bytes that are copied at once.
 const PIECE: usize = 256 << 10;
@@ -92,6 +92,9 @@ pub(crate) fn copy_checked(
     if !fits {
         return Ok(false);
     }
+    if !reflink && entry.size() <= PIECE as u64 {
+        return copy_small(&source, to, entry);
+    }
     let differs = || io::Error::from(io::ErrorKind::InvalidData);
     let copied = whole_or_none(to, entry, |target| {
         // What is hashed is what was taken: the source may change meanwhile.
@@ -110,6 +113,32 @@ pub(crate) fn copy_checked(
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The same by one read, and without a file that would have to go again.
+fn copy_small(mut source: &File, to: BorrowedFd<'_>, entry: &IndexEntry) -> io::Result<bool> {
+    let size = usize::try_from(entry.size()).unwrap_or(PIECE);
+    // One more than it should have: one that grows while it is read is seen.
+    let mut content = vec![0; size + 1];
+    let mut got = 0;
+    while got < content.len() {
+        match source.read(&mut content[got..])? {
+            0 => break,
+            more => got += more,
+        }
+        // A short read of a regular file is its end.
+        if got == size {
+            break;
+        }
+    }
+    if got != size || entry.content() != Some(&sha256(&content[..got])) {
+        return Ok(false);
+    }
+    whole_or_none(to, entry, |mut target| {
+        target.write_all(&content[..got])?;
+        settle(target.as_fd(), entry)
+    })?;
+    Ok(true)
 }
 
 fn pump(from: &mut dyn Read, to: impl Write, most: u64) -> io::Result<shipit_artifact::Digest> {

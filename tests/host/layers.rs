@@ -1,0 +1,106 @@
+//! What stands in `.layers`: who may get there, what was added to it, and what is no directory of layers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use shipit_host::Event;
+use shipit_manifest::Link;
+use shipit_testbed::Cmd;
+
+use crate::by_difference::{IDS, assert_current};
+use crate::shop::{Shop, app};
+use crate::support::{Outcome, Sandbox};
+
+fn whole_instead(outcome: &Outcome) -> Option<&str> {
+    outcome.events.iter().find_map(|event| match event {
+        Event::WholeInstead { reason } => Some(reason.as_str()),
+        _ => None,
+    })
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn what_was_added_to_a_linked_layer_is_in_no_later_release() {
+    let (shop, host) = (Shop::new(), Sandbox::new("layers"));
+    let mut app = app();
+    for (at, id) in IDS.iter().take(3).enumerate() {
+        let mut published = shop.publish(&app, id, &host.join("dest"));
+        published.input.link = Link::Symlink;
+        published.input.shared = Vec::new();
+        let outcome = host.apply(&published.manifest());
+        assert_eq!(whole_instead(&outcome), None);
+        let damaged = |event: &&Event| matches!(event, Event::LayerDamaged { .. });
+        // The one after what was added, and not the one after that.
+        assert_eq!(
+            outcome.events.iter().filter(damaged).count(),
+            usize::from(at == 1)
+        );
+        let _ = outcome.ok();
+        assert_current(&host, &published);
+        if at == 0 {
+            let package = host.join("dest/current/node_modules/pkg-03/lib");
+            fs::write(package.join("__cache__"), "x").unwrap();
+        }
+        app.time += 60;
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_place_for_layers_that_cannot_be_trusted_is_said_with_what_to_do() {
+    let shop = Shop::new();
+    for (reason, spoil) in [
+        ("is no directory; move it away", true),
+        ("others may write to it; `chmod go-w`", false),
+    ] {
+        let host = Sandbox::new("layers");
+        let published = shop.publish(&app(), IDS[0], &host.join("dest"));
+        let layers = host.join("dest/.layers");
+        fs::create_dir_all(host.join("dest")).unwrap();
+        if spoil {
+            fs::write(&layers, "").unwrap();
+        } else {
+            fs::create_dir(&layers).unwrap();
+            fs::set_permissions(&layers, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let outcome = host.apply(&published.manifest());
+        let said = whole_instead(&outcome).unwrap_or_default();
+        assert!(said.contains(reason), "{said}");
+        let not_removed = |event: &Event| matches!(event, Event::NotRemoved { .. });
+        assert!(!outcome.events.iter().any(not_removed), "{:?}", outcome.events);
+        let _ = outcome.ok();
+        assert_current(&host, &published);
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn an_app_gets_to_its_linked_layers_whatever_the_umask_is() {
+    let (shop, host) = (Shop::new(), Sandbox::new("layers"));
+    let mut published = shop.publish(&app(), IDS[0], &host.join("dest"));
+    published.input.link = Link::Symlink;
+    published.input.shared = Vec::new();
+    let manifest = host.write("manifest.yml", &published.manifest());
+    let ran = Cmd::new("sh")
+        .args([
+            "-c",
+            "umask 077; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_shipit"),
+            "apply",
+        ])
+        .arg(format!("file://{}", manifest.display()))
+        .arg("--lock-dir")
+        .arg(host.join("locks"))
+        .envs(host.environment.iter().map(|(name, value)| (name, value)))
+        .cwd(host.cwd())
+        .run();
+    assert_eq!(ran.code(), Some(0), "{ran}");
+    assert_current(&host, &published);
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let layers = host.join("dest/.layers");
+    assert_eq!(mode(&layers), 0o755);
+    let vendored = fs::canonicalize(host.join("dest/current/node_modules")).unwrap();
+    for dir in vendored.ancestors().take_while(|dir| *dir != layers) {
+        assert_eq!(mode(dir), 0o755, "{}", dir.display());
+    }
+}
