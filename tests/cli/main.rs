@@ -18,6 +18,7 @@ mod kicks;
 mod killed;
 mod layers;
 mod limits;
+mod lost;
 mod plain;
 mod project;
 mod secrets;
