@@ -37,7 +37,7 @@ fn masked(line: &str) -> String {
 fn each_layer_is_a_hit_or_a_miss_with_its_reason() {
     let step = |mode: &str| {
         format!(
-            "[[build.step]]\nname = \"deps\"\nrun = \"mkdir vendor && cp lock vendor/\"\ninputs = [\"lock\", \"*.more\"]\noutputs = [\"vendor\"]\n\
+            "[[build.step]]\nname = \"deps\"\nrun = \"mkdir vendor && cp lock vendor/\"\ninputs = [\"{{lock,*.more}}\"]\noutputs = [\"vendor\"]\n\
              env = {{ MODE = \"{mode}\" }}\n[[build.step]]\nname = \"count\"\nrun = \"ls | wc -l >count\"\n"
         )
     };
