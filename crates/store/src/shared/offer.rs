@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use shipit_artifact::{Artifact, LayerKind, RecordLayer};
 
 use super::{LARGEST_ABOUT, SharedLayer};
-use crate::{Body, Error, Event, Held, PutOptions, PutOutcome, Store, layout};
+use crate::{Body, Error, Event, Held, Put, PutOptions, PutOutcome, Store, layout};
 
 /// Whose layers are offered, and to where.
 #[derive(Clone, Copy, Debug)]
@@ -60,83 +60,119 @@ async fn offer_one(
     key: &str,
     offered: &mut Offered,
 ) -> Result<(), Error> {
-    let (store, artifact) = (request.store, request.artifact);
-    let about_key = layout::shared_layer_key(request.app, key)?;
-    let frames_key = layout::shared_frames_key(request.app, key, &row.sha256)?;
     let unknown = KnownLayer {
         packages: None,
         made: request.now,
     };
     let known = request.known.get(key).copied().unwrap_or(unknown);
-    let about = SharedLayer::of(row, key, artifact.record.compression, known);
-    let differs = || Event::LayerDiffers {
-        layer: row.name.clone(),
-        url: store.url_of(&about_key),
+    let layer = Layer {
+        about_key: layout::shared_layer_key(request.app, key)?,
+        frames_key: layout::shared_frames_key(request.app, key, &row.sha256)?,
+        about: SharedLayer::of(row, key, request.artifact.record.compression, known),
+        row,
+        key,
     };
-    match store.get_bytes(&about_key, LARGEST_ABOUT).await {
-        Ok(stored) => match SharedLayer::parse(&stored.bytes, key) {
-            Ok(stored) if !stored.same_bytes(&about) => {
-                store.on_event().emit(differs());
-                return Ok(());
-            }
-            // Its frames may have been removed since.
-            Ok(_) if store.head(&frames_key).await?.is_some() => return Ok(()),
-            Ok(_) => {}
-            Err(why) => {
-                let url = store.url_of(&about_key);
-                store.on_event().emit(Event::LayerRefused { url, why });
-                return Ok(());
-            }
-        },
-        Err(Error::NotFound { .. }) => {}
-        Err(error) => return Err(error),
+    if layer.is_answered(request.store).await? {
+        return Ok(());
     }
-    let body = Body::Part {
-        path: artifact.path.clone(),
-        range: row.offset..row.offset + row.size,
-    };
-    let options = PutOptions {
-        content_type: Some("application/octet-stream".to_owned()),
-        sha256: Some(row.sha256.clone()),
-    };
-    let extension = artifact.record.compression.extension();
-    let held = Held {
-        key: layout::artifact_key(request.app, &artifact.record.sha256, extension)?,
-        from: row.offset,
-        at: 0..row.size,
-    };
-    let put = match store
-        .put_by_difference(&frames_key, body, &[held], &options)
-        .await
-    {
-        Ok(put) => put,
-        Err(Error::Different { .. }) => {
-            store.on_event().emit(differs());
-            return Ok(());
-        }
-        Err(error) => return Err(error),
+    let Some(put) = layer.put_frames(request).await? else {
+        return Ok(());
     };
     offered.sent += put.sent;
     offered.copied += put.copied;
-    let bytes = about.to_bytes();
-    let options = PutOptions {
-        content_type: Some("application/json".to_owned()),
-        sha256: None,
-    };
-    let size = bytes.len() as u64;
-    match store.put_if_absent(&about_key, bytes.into(), &options).await {
-        Ok(PutOutcome::Created) => {}
-        Ok(PutOutcome::AlreadyEqual) => return Ok(()),
-        // Another builder's came in between, or the time when it was made is another.
-        Err(Error::Different { .. }) => return Ok(()),
-        Err(error) => return Err(error),
+    if let Some(sent) = layer.put_about(request.store).await? {
+        offered.layers += 1;
+        offered.sent += sent;
+        request.store.on_event().emit(Event::LayerOffered {
+            layer: row.name.clone(),
+            key: key.to_owned(),
+            bytes: row.size,
+        });
     }
-    offered.layers += 1;
-    offered.sent += size;
-    store.on_event().emit(Event::LayerOffered {
-        layer: row.name.clone(),
-        key: key.to_owned(),
-        bytes: row.size,
-    });
     Ok(())
+}
+
+/// A layer that is offered.
+struct Layer<'a> {
+    about_key: String,
+    frames_key: String,
+    about: SharedLayer,
+    row: &'a RecordLayer,
+    key: &'a str,
+}
+
+impl Layer<'_> {
+    /// Whether the store has a layer under the key, this one or another.
+    async fn is_answered(&self, store: &Store) -> Result<bool, Error> {
+        let stored = match store.get_bytes(&self.about_key, LARGEST_ABOUT).await {
+            Ok(stored) => SharedLayer::parse(&stored.bytes, self.key),
+            Err(Error::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match stored {
+            Ok(stored) if stored.same_bytes(&self.about) => {
+                // Its frames may have been removed since.
+                return Ok(store.head(&self.frames_key).await?.is_some());
+            }
+            Ok(_) => self.say_differs(store),
+            Err(why) => {
+                let url = store.url_of(&self.about_key);
+                store.on_event().emit(Event::LayerRefused { url, why });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Nothing when other bytes lie there.
+    async fn put_frames(&self, request: &OfferLayers<'_>) -> Result<Option<Put>, Error> {
+        let (artifact, row) = (request.artifact, self.row);
+        let body = Body::Part {
+            path: artifact.path.clone(),
+            range: row.offset..row.offset + row.size,
+        };
+        let options = PutOptions {
+            content_type: Some("application/octet-stream".to_owned()),
+            sha256: Some(row.sha256.clone()),
+        };
+        let extension = artifact.record.compression.extension();
+        let held = [Held {
+            key: layout::artifact_key(request.app, &artifact.record.sha256, extension)?,
+            from: row.offset,
+            at: 0..row.size,
+        }];
+        let put = request
+            .store
+            .put_by_difference(&self.frames_key, body, &held, &options);
+        match put.await {
+            Ok(put) => Ok(Some(put)),
+            Err(Error::Different { .. }) => {
+                self.say_differs(request.store);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many bytes were sent; nothing when it is there by now.
+    async fn put_about(&self, store: &Store) -> Result<Option<u64>, Error> {
+        let bytes = self.about.to_bytes();
+        let options = PutOptions {
+            content_type: Some("application/json".to_owned()),
+            sha256: None,
+        };
+        let size = bytes.len() as u64;
+        match store.put_if_absent(&self.about_key, bytes.into(), &options).await {
+            Ok(PutOutcome::Created) => Ok(Some(size)),
+            // Another builder's came in between, or the time when it was made is another.
+            Ok(PutOutcome::AlreadyEqual) | Err(Error::Different { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn say_differs(&self, store: &Store) {
+        store.on_event().emit(Event::LayerDiffers {
+            layer: self.row.name.clone(),
+            url: store.url_of(&self.about_key),
+        });
+    }
 }
