@@ -1,7 +1,7 @@
 //! What stands in `.layers`: who may get there, what was added to it, and what is no directory of layers.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use shipit_host::Event;
 use shipit_manifest::Link;
@@ -103,4 +103,58 @@ fn an_app_gets_to_its_linked_layers_whatever_the_umask_is() {
     for dir in vendored.ancestors().take_while(|dir| *dir != layers) {
         assert_eq!(mode(dir), 0o755, "{}", dir.display());
     }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_manifest_that_knows_nothing_of_links_gives_no_file_of_a_layer_away() {
+    let (shop, host) = (Shop::new(), Sandbox::new("layers"));
+    let mut app = app();
+    for (at, id) in IDS.iter().take(3).enumerate() {
+        let mut published = shop.publish(&app, id, &host.join("dest"));
+        published.input.owner = rustix::process::geteuid().is_root().then(|| "1:1".to_owned());
+        let mut text = published.manifest();
+        if at == 1 {
+            // As they were before there were layers on hosts.
+            assert!(text.contains("\n  link: \"auto\"\n"), "{text}");
+            text = text.replace("\n  link: \"auto\"\n", "\n");
+            let give = r#"find "$r" \( -type d -o -links 1 \) -exec chown -h "$owner" {} +"#;
+            text = text.replace(give, r#"chown -hR "$owner" "$r""#);
+        }
+        let outcome = host.apply(&text);
+        let damaged = |event: &Event| matches!(event, Event::LayerDamaged { .. });
+        assert!(!outcome.events.iter().any(damaged), "{id}: {:?}", outcome.events);
+        let _ = outcome.ok();
+        assert_current(&host, &published);
+        if at == 1 {
+            let file = host.join("dest/current/node_modules/pkg-03/lib/file-3.js");
+            assert_eq!(file.metadata().unwrap().nlink(), 1);
+        }
+        app.time += 60;
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn what_another_apps_layers_hold_stays_when_a_link_leads_there() {
+    let (shop, host, other) = (Shop::new(), Sandbox::new("layers"), Sandbox::new("layers"));
+    let theirs = shop.publish(&app(), IDS[0], &other.join("dest"));
+    let _ = other.apply(&theirs.manifest()).ok();
+    let layers = other.join("dest/.layers");
+    fs::create_dir(layers.join(".new")).unwrap();
+    let names = || fs::read_dir(&layers).unwrap().count();
+    let before = names();
+    let mut app = app();
+    app.time += 60;
+    let ours = shop.publish(&app, IDS[1], &host.join("dest"));
+    fs::create_dir_all(host.join("dest")).unwrap();
+    symlink(&layers, host.join("dest/.layers")).unwrap();
+    let outcome = host.apply(&ours.manifest());
+    assert!(
+        whole_instead(&outcome)
+            .unwrap_or_default()
+            .contains("is no directory")
+    );
+    let _ = outcome.ok();
+    assert_eq!(names(), before);
 }

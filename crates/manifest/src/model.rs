@@ -84,8 +84,9 @@ pub struct Binding {
     pub dest: Option<String>,
     /// How the role's dest is laid out.
     pub layout: Layout,
-    /// How a release gets the files of its layers; means something to `shipit apply` alone.
-    #[serde(default, skip_serializing_if = "Link::is_auto")]
+    /// How a release gets the files of its layers; means something to `shipit apply` alone. A manifest that does not name it has
+    /// commands that may know nothing of hard links, and give the files of a layer away with the release's.
+    #[serde(default = "Link::unnamed")]
     pub link: Link,
 }
 
@@ -93,7 +94,7 @@ pub struct Binding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Link {
-    /// By reflink, else by hard link, else by copy. A hard-linked file stays root's.
+    /// By reflink, else, where root applies it, by hard link, else by copy. A hard-linked file stays root's.
     #[default]
     Auto,
     /// By reflink, else by copy: the app owns its files and may write in place.
@@ -103,9 +104,9 @@ pub enum Link {
 }
 
 impl Link {
-    /// Whether it is the default, which a manifest need not name.
-    pub fn is_auto(&self) -> bool {
-        *self == Self::Auto
+    /// What a manifest means that names none.
+    fn unnamed() -> Self {
+        Self::Copy
     }
 }
 

@@ -45,11 +45,17 @@ pub(crate) fn place(
     if link == Link::Symlink && kept.len() == layer.index.entries().len() {
         return by_symlink(layer, &files, tree, setting);
     }
-    let ways = Ways {
-        reflink: setting.reflink,
-        hard: link != Link::Copy,
-    };
+    let ways = ways(link, setting.reflink, rustix::process::geteuid().is_root());
     entry_by_entry(&layer.index, &kept, &files, tree, ways, setting)
+}
+
+/// A hard-linked file is kept from the app by being root's. Where another user applies, hooks and mostly the app run as that user, and
+/// would write through it into the layer and every other release.
+fn ways(link: Link, reflink: bool, root: bool) -> Ways {
+    Ways {
+        reflink,
+        hard: link != Link::Copy && root,
+    }
 }
 
 fn entry_by_entry(
@@ -113,10 +119,11 @@ fn by_symlink(layer: &BoundLayer, files: &Path, tree: &Path, setting: &Setting<'
         rustix::fs::symlinkat(target.as_slice(), to, entry.path.file_name())
             .map_err(|error| failed(error.into()))?;
     }
-    let ways = Ways {
-        reflink: setting.reflink,
-        hard: true,
-    };
+    let ways = ways(
+        Link::Symlink,
+        setting.reflink,
+        rustix::process::geteuid().is_root(),
+    );
     entry_by_entry(index, &rest, files, tree, ways, setting)
 }
 
@@ -147,6 +154,13 @@ pub(crate) fn target(index_sha256: &str, path: &EntryPath) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hard_links_are_roots_alone() {
+        assert!(ways(Link::Auto, false, true).hard);
+        assert!(!ways(Link::Auto, false, false).hard && !ways(Link::Symlink, false, false).hard);
+        assert!(!ways(Link::Copy, true, true).hard);
+    }
 
     #[test]
     fn a_link_leads_from_the_release_to_the_layer() {

@@ -103,14 +103,20 @@ impl Places {
             .map_err(failed(&new))
     }
 
+    /// Whether `.layers` is ours: what it leads to otherwise may be another app's, and nothing in it is removed.
+    pub(crate) fn are_ours(&self) -> bool {
+        self.layers()
+            .symlink_metadata()
+            .is_ok_and(|meta| unusable(&meta).is_none())
+    }
+
     /// Removes what is being made.
     pub(crate) fn clear(&self) -> Result<(), Error> {
-        let new = self.new_dir();
-        match remove_tree(&new) {
-            // `.layers` itself is no directory: there is nothing to remove.
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(()),
-            removed => removed.map_err(|error| Error::disk("removing", new, error)),
+        if !self.are_ours() {
+            return Ok(());
         }
+        let new = self.new_dir();
+        remove_tree(&new).map_err(|error| Error::disk("removing", new, error))
     }
 }
 

@@ -10,6 +10,9 @@ use crate::log::Recorder;
 
 /// Removes marks of releases that are gone, and each layer without marks. The caller holds dest's lock.
 pub(crate) fn prune(places: &Places, recorder: &Recorder) {
+    if !places.are_ours() {
+        return;
+    }
     let layers = places.layers();
     let names = fs::read_dir(&layers)
         .into_iter()
