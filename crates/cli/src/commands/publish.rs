@@ -109,14 +109,15 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
             Ok(())
         })?;
     }
-    let mut published = published?;
-    if config.cache.shared {
+    let published = published?;
+    let offered = if config.cache.shared {
         let offered = offered(&config, &artifact, &store, context)?;
         reporter.finish();
-        published.sent += offered.sent;
-        published.copied += offered.copied;
-    }
-    told(&published, &config, &artifact, context)
+        offered
+    } else {
+        Offered::default()
+    };
+    told(&published, offered, &config, &artifact, context)
 }
 
 /// Puts the artifact's dependency layers where other builders look for them. The release is complete by then, so what goes wrong
@@ -163,7 +164,13 @@ fn known(context: &Context) -> BTreeMap<String, KnownLayer> {
 }
 
 /// Notes the release for the stages of a job that follow, and prints where its manifests are.
-fn told(published: &Published, config: &Settled, artifact: &Artifact, context: &Context) -> Result<()> {
+fn told(
+    published: &Published,
+    offered: Offered,
+    config: &Settled,
+    artifact: &Artifact,
+    context: &Context,
+) -> Result<()> {
     let release = published.release.id.to_string();
     let record = &artifact.record;
     StateDirectory::beside(&config.dir).save_publish(&PublishState {
@@ -177,7 +184,7 @@ fn told(published: &Published, config: &Settled, artifact: &Artifact, context: &
         "published {release} of {} to {}: {}",
         config.app,
         config.stage(),
-        cost(published)
+        cost(published, offered)
     ));
     for (role, url) in &published.roles {
         context.output.data(format!("{role}\t{url}"))?;
@@ -195,14 +202,15 @@ fn told(published: &Published, config: &Settled, artifact: &Artifact, context: &
             .iter()
             .map(|(role, manifest_url)| RoleReport { role, manifest_url })
             .collect(),
-        sent: published.sent,
-        copied: published.copied,
+        sent: published.sent + offered.sent,
+        copied: published.copied + offered.copied,
         skipped: published.skipped,
     })
 }
 
-/// `sent 6.1 of 151.9 MB, 145.8 MB copied inside the store`.
-fn cost(published: &Published) -> String {
+/// `sent 6.1 of 151.9 MB, 145.8 MB copied inside the store`: of the artifact and what belongs to it; then what was put where other
+/// builders look for it.
+fn cost(published: &Published, offered: Offered) -> String {
     let all = published.sent + published.copied + published.skipped;
     let mut text = match (bytes(published.sent), bytes(all)) {
         (sent, all) if sent == all => format!("sent {sent}"),
@@ -219,6 +227,15 @@ fn cost(published: &Published) -> String {
         if count > 0 {
             text.push_str(&format!(", {} {what}", bytes(count)));
         }
+    }
+    if offered.sent + offered.copied > 0 {
+        let layers = if offered.layers == 1 { "layer" } else { "layers" };
+        text.push_str(&format!(
+            "; {} {layers} for other builders: sent {}, {} copied",
+            offered.layers,
+            bytes(offered.sent),
+            bytes(offered.copied)
+        ));
     }
     text
 }
@@ -271,7 +288,16 @@ mod tests {
 
     #[test]
     fn what_a_publish_cost_is_one_line() {
-        let cost = |sent, copied, skipped| cost(&published(sent, copied, skipped));
+        let offered = Offered {
+            layers: 1,
+            sent: 542,
+            copied: 40_400_000,
+        };
+        assert_eq!(
+            cost(&published(40_400_000, 0, 0), offered),
+            "sent 40.4 MB; 1 layer for other builders: sent 542 B, 40.4 MB copied"
+        );
+        let cost = |sent, copied, skipped| cost(&published(sent, copied, skipped), Offered::default());
         assert_eq!(
             cost(6_100_000, 145_800_000, 0),
             "sent 6.1 of 151.9 MB, 145.8 MB copied inside the store"
