@@ -130,6 +130,12 @@ pub(crate) fn put_in_place(layer: &BoundLayer, setting: &Setting<'_>) -> Result<
     make_dir(&made.join("used"))?;
     write_whole(&made.join("index"), &layer.index_bytes)?;
     let failed = |error: Errno| Error::disk("putting the layer in place at", &dir, error);
+    // Later releases go by size and time: after a power loss, what has its place has to have its bytes too.
+    fs::File::open(&made)
+        .map_err(|error| Error::disk("opening the directory", &made, error))
+        .and_then(|on| {
+            rustix::fs::syncfs(on).map_err(|error| Error::disk("writing to the disk", &made, error))
+        })?;
     // The marks of the releases that use it stay.
     for entry in fs::read_dir(dir.join("used")).into_iter().flatten().flatten() {
         write_whole(&made.join("used").join(entry.file_name()), &[])?;
