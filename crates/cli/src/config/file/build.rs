@@ -75,7 +75,8 @@ pub struct StepTable {
     #[schemars(extend("examples" = [false]))]
     pub layer: Option<bool>,
     /// The files, as globs relative to `dir`, that decide whether the layer is built anew: for `run` with `outputs` all of them,
-    /// for a preset what it reads beside the files that it is known to read.
+    /// for a preset what it reads beside the files that it is known to read. A directory stands for all below it. One that matches
+    /// nothing keeps the layer from being kept; `{a,b}` needs a match of one of them.
     #[schemars(with = "Option<Vec<GlobText>>", extend("default" = [], "examples" = [["composer.lock"]]))]
     pub inputs: Option<Vec<String>>,
     /// For `run`, with `inputs`: the paths, relative to `dir`, that the command vendors.
