@@ -80,7 +80,7 @@ fn an_app_gets_to_its_linked_layers_whatever_the_umask_is() {
     let mut published = shop.publish(&app(), IDS[0], &host.join("dest"));
     published.input.link = Link::Symlink;
     published.input.shared = Vec::new();
-    let manifest = host.write("manifest.yml", &published.manifest());
+    let manifest = host.write("manifest.yml", published.manifest());
     let ran = Cmd::new("sh")
         .args([
             "-c",
