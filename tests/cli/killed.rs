@@ -81,7 +81,7 @@ fn an_apply_killed_at_a_named_point() {
                 path.ends_with("/.layers/.new")
             }),
             ("a file of a new layer", |path| path == "f77"),
-            ("a file of the release", |path| path == "99"),
+            ("a directory of the release", |path| path == "src"),
             ("the layer's place", |path| {
                 path.contains("/.layers/") && !path.contains("/.new")
             }),
@@ -102,7 +102,7 @@ fn an_apply_killed_at_a_named_point() {
 fn a_release_that_is_called_complete_too_early_is_found() {
     with_apply(|victim| {
         let points = victim.points();
-        let point = found(&points, "a file of the release", |path| path == "99");
+        let point = found(&points, "a directory of the release", |path| path == "src");
         (victim.reset)();
         let ran = strace::killed_at(victim.project, &victim.args, point);
         assert_ne!(ran.code(), Some(0), "{ran}");
@@ -125,7 +125,9 @@ fn a_cached_layer_that_is_not_written_aside_is_found() {
     with_build(|victim| {
         let points = victim.points();
         let point = found(&points, "a layer's place in the cache", |path| {
-            path.contains("/cache/layers/") && path.rsplit('/').next().is_some_and(|name| name.len() == 64)
+            path.contains("/cache/layers/")
+                && !path.contains("/turns/")
+                && path.rsplit('/').next().is_some_and(|name| name.len() == 64)
         });
         (victim.reset)();
         let ran = strace::killed_at(victim.project, &victim.args, point);
