@@ -39,6 +39,12 @@ pub fn all() -> Vec<Case> {
         ),
         case("next fetch", "git fetch", [1.15, 1.0], git::next_fetch),
         case(
+            "next fetch, mirror of single commits",
+            "git fetch --depth=1",
+            [1.15, 1.0],
+            git::next_fetch_alone,
+        ),
+        case(
             "export of a tree",
             "git archive | tar x",
             [0.75, 0.60],

@@ -42,15 +42,40 @@ pub fn first_fetch(inputs: &Inputs) -> Measured {
     measured
 }
 
-/// The commits that were pushed since.
+/// The commits that were pushed since, into a mirror that has the history, as the peer's has.
 pub fn next_fetch(inputs: &Inputs) -> Measured {
+    let repository = inputs.repository();
+    // A name that only the history answers brings it.
+    let first = format!("{}~1", repository.commits.main);
+    next(inputs, "next-fetch", &first, &["fetch", "--quiet"])
+}
+
+/// The same into the mirror of single commits that a build makes, against the program asked for as little.
+pub fn next_fetch_alone(inputs: &Inputs) -> Measured {
+    let repository = inputs.repository();
+    let newer = repository.commits.newer.clone();
+    let refspec = format!("{newer}:refs/next");
+    let peer = ["fetch", "--quiet", "--depth=1", "origin", &refspec];
+    next(inputs, "next-fetch-alone", &repository.commits.main, &peer)
+}
+
+fn next(inputs: &Inputs, name: &str, first: &str, theirs: &[&str]) -> Measured {
     let repository = inputs.repository();
     repository.show(&repository.commits.main);
     let server = GitHttp::start(&repository.root);
-    let dir = inputs.dir("next-fetch");
+    let dir = inputs.dir(name);
     let (ours, peer) = (dir.join("ours"), dir.join("peer"));
-    run(fetch(&server, &ours, &repository.commits.main));
-    run(mirror(&server, &peer));
+    run(fetch(&server, &ours, first));
+    if theirs.contains(&"--depth=1") {
+        let mut init = program("git");
+        init.args(["init", "--quiet", "--bare"]).arg(&peer);
+        run(init);
+        run(git(&peer, &["remote", "add", "origin", &server.url(SERVED)]));
+        let main = format!("{}:refs/first", repository.commits.main);
+        run(git(&peer, &["fetch", "--quiet", "--depth=1", "origin", &main]));
+    } else {
+        run(mirror(&server, &peer));
+    }
     repository.show(&repository.commits.newer);
     let measured = in_turn(
         ROUNDS,
@@ -59,7 +84,7 @@ pub fn next_fetch(inputs: &Inputs) -> Measured {
             || run(command)
         },
         |round| {
-            let command = git(&copy(&peer, round), &["fetch", "--quiet"]);
+            let command = git(&copy(&peer, round), theirs);
             || run(command)
         },
     );
