@@ -229,4 +229,11 @@ fn what_was_fetched_is_told_and_what_drifted_ends_with_11() {
     assert!(json.out().contains("\"drift\""), "{json}");
     let _ = shipit(&sandbox).args(["--verify"]).stdin("[]").run().exits(2);
     let _ = shipit(&sandbox).args(["--dest", "/srv"]).run().exits(2);
+    for (wrong, why) in [
+        (dest.join("absent"), "it is no directory"),
+        (dest.join("current/"), "it has no link `current`"),
+    ] {
+        let verify = shipit(&sandbox).arg("--verify").arg("--dest").arg(wrong);
+        let _ = verify.run().exits(2).says("is not a role's dest").says(why);
+    }
 }

@@ -1,7 +1,7 @@
 //! `shipit apply`.
 
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -179,7 +179,7 @@ fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()
 
 fn verify(args: &ApplyArgs, context: &Context) -> Result<()> {
     let (url, target) = match &args.dest {
-        Some(dest) => (String::new(), VerifyTarget::Dest(context.absolute(dest)?)),
+        Some(dest) => (String::new(), VerifyTarget::Dest(role_dest(dest, context)?)),
         None => {
             let url = url(args, context)?.ok_or_else(|| {
                 CliError::new(Kind::Usage, "there is no event, so no release to verify")
@@ -214,6 +214,23 @@ fn verify(args: &ApplyArgs, context: &Context) -> Result<()> {
         )
         .hint("publish and apply a new release to put it right; find out first who changed them")),
     }
+}
+
+/// The directory of a role with `layout = "releases"`, which is told by its link `current`.
+fn role_dest(dest: &Path, context: &Context) -> Result<PathBuf> {
+    let dest = context.absolute(dest)?;
+    let why = if !dest.is_dir() {
+        "it is no directory"
+    } else if dest.join("current").read_link().is_err() {
+        "it has no link `current`"
+    } else {
+        return Ok(dest);
+    };
+    let message = format!("--dest {} is not a role's dest: {why}", dest.display());
+    Err(CliError::new(Kind::Usage, message).hint(
+        "name the role's `dest`, in which `current` and `releases` stand; a role with layout = \"plain\" is verified by its \
+         manifest's URL",
+    ))
 }
 
 fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<ApplyRequest> {
