@@ -280,3 +280,21 @@ fn inputs_below_a_kept_directory_are_refused() {
         .exits(2)
         .says("`inputs` has the pattern `target/**`, which may match in target, that a `keep` names");
 }
+
+#[test]
+fn a_shared_path_in_a_layer_that_is_linked_as_a_whole_is_refused_before_hosts_meet_it() {
+    let build = "[[build.step]]\nname = \"deps\"\nrun = \"mkdir -p vendor/d1; cp app.txt vendor/x\"\ninputs = [\"app.txt\"]\n\
+        outputs = [\"vendor\"]\n";
+    let project = small::with(build, "link = \"symlink\"\nshared = [\"log\", \"vendor/d1\"]\n");
+    let _ = project.build("main");
+    let publish = || project.shipit(&["publish", "--stage", "staging"]).run();
+    let ran = publish().exits(2);
+    let _ = ran.says("role.web.shared names vendor/d1, which lies in vendor of the layer deps");
+    assert!(!small::store(&project).exists());
+    project.config(&small::config(
+        &project,
+        build,
+        "link = \"symlink\"\nshared = [\"log\"]\n",
+    ));
+    let _ = publish().ok();
+}

@@ -8,6 +8,7 @@ mod context;
 mod environment;
 mod errors;
 mod interrupt;
+mod linked;
 mod output;
 mod plain;
 mod report;

@@ -14,6 +14,7 @@ use crate::args::StageArg;
 use crate::config::{Role, Settled, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
+use crate::linked;
 use crate::output::bytes;
 use crate::plain;
 use crate::report;
@@ -64,6 +65,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
     let config = settle::config(context, StageChoice::Of(stage.as_deref()))?;
     let roles = roles(&config, &args.roles)?;
     let artifact = artifact_to_publish(&config, args.artifact.as_deref())?;
+    linked::refuse_shared_in_layers(roles.iter().copied(), &artifact)?;
     let revision = &artifact.record.revision;
     let manifests: Vec<(&Role, RoleManifest)> = roles
         .into_iter()
