@@ -6,8 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use shipit_artifact::SealedLayer;
 use shipit_steps::{
-    Bounds, CacheError, CacheErrorKind, CachedLayer, LayerCache, LayerKey, LayerMeta, LayerTree, StepKeys,
-    Turn, Vendored,
+    Bounds, CacheErrorKind, CachedLayer, LayerCache, LayerKey, LayerMeta, LayerTree, StepKeys, Turn, Vendored,
 };
 
 use super::gone::Held;
@@ -18,7 +17,7 @@ use super::placing::Looked;
 use super::shared::{Fetched, Shared};
 use crate::config::Settled;
 use crate::context::Context;
-use crate::errors::{CliError, Kind, Result};
+use crate::errors::{CliError, Kind, Result, chain};
 use crate::output::bytes;
 use crate::report;
 
@@ -353,15 +352,4 @@ pub fn say_alone(kept: &CachedLayer, context: &Context) {
             chain(why)
         ));
     }
-}
-
-/// An error with its causes, on one line.
-pub fn chain(error: &CacheError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -153,6 +153,10 @@ impl<'a, 'c> Steps<'a, 'c> {
     }
 
     fn keys(&self, spec: &StepSpec) -> Result<Option<StepKeys>> {
+        // Its result is code: no look at what became of each earlier layer's files is needed.
+        if !spec.layer {
+            return Ok(None);
+        }
         let earlier: Vec<EarlierLayer> = self
             .layers
             .iter()
@@ -252,17 +256,13 @@ impl<'a, 'c> Steps<'a, 'c> {
         if !self.given.clean && self.cache.find(layer, packer)? {
             return Ok(());
         }
-        let (outcome, outside) = self.run_watched(layer.spec)?;
-        let Some(vendored) = outcome.vendored else {
+        let Some((vendored, outside)) = self.run_watched(layer)? else {
             return Ok(());
         };
-        layer.owned.clone_from(&vendored.owned);
-        self.say_unpacked(layer.spec, &vendored);
         let dir = opened(&self.workspace)?.layers();
         match outside.as_slice() {
             [] => self.cache.keep(layer, turns, &vendored, packer, &dir)?,
             [first, rest @ ..] => {
-                self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
                 let more = match rest.len() {
                     0 => String::new(),
                     count => format!(" and {count} more"),
@@ -280,13 +280,10 @@ impl<'a, 'c> Steps<'a, 'c> {
     /// Makes a layer that no other build may have.
     fn make_unkept(&mut self, layer: &mut Layer<'a>) -> Result<()> {
         layer.unkept = true;
-        let (outcome, outside) = self.run_watched(layer.spec)?;
-        let Some(vendored) = outcome.vendored else {
+        self.ready()?;
+        let Some((vendored, _)) = self.run_watched(layer)? else {
             return Ok(());
         };
-        layer.owned.clone_from(&vendored.owned);
-        self.say_unpacked(layer.spec, &vendored);
-        self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
         self.seal_unkept(layer, &vendored)?;
         self.place_noted(layer)
     }
@@ -312,31 +309,28 @@ impl<'a, 'c> Steps<'a, 'c> {
         if self.given.explain {
             explain::code(spec, &self.given.context.output);
         }
-        self.run_step(spec)?;
+        self.ready()?;
+        self.run_here(spec)?;
         self.code_changed = true;
         Ok(())
     }
 
-    /// As `run_step`; says too what the step changed outside of what is its alone.
-    fn run_watched(&mut self, spec: &StepSpec) -> Result<(StepOutcome, Vec<EntryPath>)> {
-        self.ready()?;
+    /// Runs a layer's step in the workspace, which is ready: what it vendored, and what it changed outside of that. The layer
+    /// owns then what the step says, and code that was changed is noted.
+    fn run_watched(&mut self, layer: &mut Layer<'a>) -> Result<Option<(Vendored, Vec<EntryPath>)>> {
         let before = opened(&self.workspace)?.kept.stand(&self.given.keep)?;
-        let outcome = self.run_step(spec)?;
-        let Some(vendored) = &outcome.vendored else {
-            return Ok((outcome, Vec::new()));
+        let Some(vendored) = self.run_here(layer.spec)?.vendored else {
+            return Ok(None);
         };
-        let outside = opened(&self.workspace)?
-            .kept
-            .changed_outside(&before, &vendored.owned)?;
-        Ok((outcome, outside))
+        let kept = &opened(&self.workspace)?.kept;
+        let outside = kept.changed_outside(&before, &vendored.owned)?;
+        layer.owned.clone_from(&vendored.owned);
+        self.say_unpacked(layer.spec, &vendored);
+        self.code_changed |= outside.iter().any(|path| !self.is_layers(path));
+        Ok(Some((vendored, outside)))
     }
 
-    /// Runs a step in the workspace, with all earlier layers there.
-    fn run_step(&mut self, spec: &StepSpec) -> Result<StepOutcome> {
-        self.ready()?;
-        self.run_here(spec)
-    }
-
+    /// Runs a step in the workspace.
     pub(super) fn run_here(&self, spec: &StepSpec) -> Result<StepOutcome> {
         let context = self.given.context;
         let reporter = report::Steps::new(&context.output);

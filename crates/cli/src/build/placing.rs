@@ -4,11 +4,11 @@ use std::path::Path;
 
 use shipit_steps::{CacheErrorKind, CachedLayer, Found, LayerCache, LayerKey, MaxAge};
 
-use super::cached::{Cache, chain};
+use super::cached::Cache;
 use super::keys::full_key;
 use super::layers::Layer;
 use super::pack::Packer;
-use crate::errors::Result;
+use crate::errors::{Result, chain};
 
 /// What became of putting a layer into the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

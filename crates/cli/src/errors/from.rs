@@ -170,7 +170,7 @@ pub fn config(error: &ConfigError, colors: bool) -> CliError {
 }
 
 /// The error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -5,7 +5,7 @@ mod from;
 
 use std::error::Error as StdError;
 
-pub use from::config;
+pub use from::{chain, config};
 
 use crate::interrupt::Asked;
 
