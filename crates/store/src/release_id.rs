@@ -88,7 +88,7 @@ impl From<ReleaseId> for String {
     }
 }
 
-fn stamp(seconds: i64) -> Option<String> {
+pub(crate) fn stamp(seconds: i64) -> Option<String> {
     let time = Timestamp::from_second(seconds).ok()?.to_zoned(TimeZone::UTC);
     // Four digits of the year, or ids would no longer sort by time.
     (1970..=9999)
@@ -96,7 +96,7 @@ fn stamp(seconds: i64) -> Option<String> {
         .then(|| time.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 
-fn parse_stamp(text: &str) -> Option<i64> {
+pub(crate) fn parse_stamp(text: &str) -> Option<i64> {
     let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }
