@@ -218,7 +218,7 @@ fn verify(host: &Sandbox, target: VerifyTarget, manifest: &str) -> Result<Verifi
         .unwrap();
     let request = host.request(manifest);
     runtime.block_on(async {
-        let fetcher = shipit_store::Fetcher::new(shipit_store::FetcherOptions::default()).unwrap();
+        let fetcher = shipit_store::Fetcher::new(shipit_store::FetcherOptions::default());
         let cancel = std::sync::Arc::default();
         shipit_host::verify(request, target, &fetcher, cancel, std::sync::Arc::new(|_| {})).await
     })

@@ -126,7 +126,7 @@ impl Sandbox {
         on_event: OnEvent,
     ) -> Result<Applied, Error> {
         let options = FetcherOptions {
-            s3: self.s3.clone(),
+            s3: self.s3.clone().map(Into::into),
             ..FetcherOptions::default()
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -135,7 +135,7 @@ impl Sandbox {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let fetcher = Fetcher::new(options).unwrap();
+            let fetcher = Fetcher::new(options);
             shipit_host::apply(request, &fetcher, cancel, on_event).await
         })
     }

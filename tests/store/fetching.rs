@@ -32,12 +32,12 @@ pub fn client(bench: &Bench) -> Client {
 fn fetcher(bench: &Bench) -> (Fetcher, Events) {
     let events = Events::default();
     let options = FetcherOptions {
-        s3: Some(bench.options()),
+        s3: Some(bench.options().into()),
         read_timeout: Duration::from_secs(2),
         on_event: events.sink(),
         ..FetcherOptions::default()
     };
-    (Fetcher::new(options).unwrap(), events)
+    (Fetcher::new(options), events)
 }
 
 /// An object in the bucket, and a URL that anybody may read it by.
@@ -265,7 +265,7 @@ async fn files_and_other_schemes() {
             "{error}"
         );
     }
-    let without = Fetcher::new(FetcherOptions::default()).unwrap();
+    let without = Fetcher::new(FetcherOptions::default());
     assert_eq!(
         without.open("s3://bucket/key", None).await.unwrap_err().kind(),
         ErrorKind::Usage

@@ -2,26 +2,30 @@
 
 mod http;
 mod ranges;
+mod settings;
 
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use std::collections::HashMap;
+
+use tokio::sync::OnceCell;
 
 use crate::s3::{S3, S3Options};
 use crate::{Download, Error, Event, Objects, OnEvent, StoreUrl, key, redacted};
 
 pub use ranges::{Ranged, RangesOptions};
+pub use settings::S3Settings;
 
 /// How URLs are read.
 #[derive(Clone, Debug)]
 pub struct FetcherOptions {
     /// Needed for `s3://` URLs.
-    pub s3: Option<S3Options>,
+    pub s3: Option<S3Settings>,
     /// Sent with HTTP requests.
     pub user_agent: String,
     /// How long a connection may take.
@@ -61,7 +65,9 @@ pub struct Fetcher {
 
 struct Inner {
     options: FetcherOptions,
-    http: reqwest::Client,
+    /// Made for the first HTTP URL: it reads all of the host's certificates.
+    http: OnceLock<reqwest::Client>,
+    s3: OnceCell<S3Options>,
     buckets: Mutex<HashMap<String, Arc<S3>>>,
 }
 
@@ -73,15 +79,15 @@ impl fmt::Debug for Fetcher {
 
 impl Fetcher {
     /// A reader with these options.
-    pub fn new(options: FetcherOptions) -> Result<Self, Error> {
-        let http = http::client(&options)?;
-        Ok(Self {
+    pub fn new(options: FetcherOptions) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 options,
-                http,
+                http: OnceLock::new(),
+                s3: OnceCell::new(),
                 buckets: Mutex::new(HashMap::new()),
             }),
-        })
+        }
     }
 
     /// Opens a URL, or the bytes of it that the range names (its end may lie beyond the object's end), in one attempt
@@ -93,14 +99,14 @@ impl Fetcher {
         };
         let (scheme, _) = url.split_once("://").ok_or_else(|| bad("it has no scheme"))?;
         match scheme.to_ascii_lowercase().as_str() {
-            "http" | "https" => http::open(&self.inner.http, &self.inner.options, url, range).await,
+            "http" | "https" => http::open(self.http()?, &self.inner.options, url, range).await,
             "file" | "s3" => match StoreUrl::parse(url).map_err(|error| as_source(url, error))? {
                 StoreUrl::Directory { root } => {
                     crate::directory::open_file(&root, &redacted(url), range).await
                 }
                 StoreUrl::S3 { bucket, prefix } => {
                     key::check(&prefix)?;
-                    self.bucket(&bucket, url)?.get(&prefix, range).await
+                    self.bucket(&bucket, url).await?.get(&prefix, range).await
                 }
             },
             "gs" => Err(bad(
@@ -132,10 +138,21 @@ impl Fetcher {
         Ok(download.resuming(resume))
     }
 
-    fn bucket(&self, bucket: &str, url: &str) -> Result<Arc<S3>, Error> {
-        let options = self.inner.options.s3.clone().ok_or_else(|| Error::BadOptions {
+    fn http(&self) -> Result<&reqwest::Client, Error> {
+        if let Some(made) = self.inner.http.get() {
+            return Ok(made);
+        }
+        let made = http::client(&self.inner.options)?;
+        // Of two that were made at once the first stays.
+        Ok(self.inner.http.get_or_init(|| made))
+    }
+
+    async fn bucket(&self, bucket: &str, url: &str) -> Result<Arc<S3>, Error> {
+        let settings = self.inner.options.s3.as_ref();
+        let settings = settings.ok_or_else(|| Error::BadOptions {
             why: format!("{} needs the settings of S3, and none were given", redacted(url)),
         })?;
+        let options = self.inner.s3.get_or_init(|| settings.find()).await;
         let mut buckets = self.inner.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = buckets.get(bucket) {
             return Ok(found.clone());
@@ -143,7 +160,7 @@ impl Fetcher {
         let opened = Arc::new(S3::open(
             bucket,
             "",
-            options,
+            options.clone(),
             self.inner.options.on_event.clone(),
         )?);
         buckets.insert(bucket.to_owned(), opened.clone());

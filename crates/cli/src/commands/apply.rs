@@ -159,7 +159,7 @@ fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()
     let reporter = Arc::new(report::Host::new(&context.output));
     let fetch_reporter = report::Store::new(&context.output);
     let on_fetch = OnEvent::new(move |event| fetch_reporter.event(&event));
-    let fetcher = settle::store::fetcher(&manifest_url, context, on_fetch)?;
+    let fetcher = settle::store::fetcher(on_fetch);
     let request = request(args, manifest_url, context)?;
     let sink = Arc::clone(&reporter);
     // Not dropped when interrupted: it sees the flag, ends the command that runs and cleans up itself. The manifest's failure
@@ -189,11 +189,7 @@ fn verify(args: &ApplyArgs, context: &Context) -> Result<()> {
         }
     };
     let fetch_reporter = report::Store::new(&context.output);
-    let fetcher = settle::store::fetcher(
-        &url,
-        context,
-        OnEvent::new(move |event| fetch_reporter.event(&event)),
-    )?;
+    let fetcher = settle::store::fetcher(OnEvent::new(move |event| fetch_reporter.event(&event)));
     let request = request(args, url, context)?;
     let reporter = report::Host::new(&context.output);
     let verified = context.block_on_to_the_end(async {

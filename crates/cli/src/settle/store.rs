@@ -1,10 +1,9 @@
 //! The store, opened, and the reader of URLs; AWS's own configuration is loaded here, by its standard chain.
 
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, SdkConfig};
-use shipit_store::{Fetcher, FetcherOptions, OnEvent, S3Options, Sse, Store, StoreOptions, StoreUrl};
+use shipit_store::{
+    Fetcher, FetcherOptions, OnEvent, S3Options, S3Settings, Sse, Store, StoreOptions, StoreUrl,
+};
 
 use crate::config::{self, Settled};
 use crate::context::Context;
@@ -17,7 +16,7 @@ pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<St
     let url = StoreUrl::parse(&value(&table.url)?)?;
     let s3 = match &url {
         StoreUrl::S3 { .. } => {
-            let mut options = S3Options::new(context.block_on(async { Ok(aws(true).await) })?);
+            let mut options = S3Options::new(context.block_on(async { Ok(aws().await) })?);
             options.parallel = context.transfers();
             options.region = table.region.clone();
             options.endpoint = table.endpoint.as_ref().map(value).transpose()?;
@@ -38,27 +37,18 @@ pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<St
     )?)
 }
 
-/// A reader for a host: no config there, AWS's standard chain alone.
-pub fn fetcher(manifest_url: &str, context: &Context, on_event: OnEvent) -> Result<Fetcher> {
-    // Without a region in the environment or a profile, AWS's full chain asks the instance metadata service, which takes seconds
-    // to fail where there is none: only for who is going to read from S3 for sure.
-    let full = manifest_url.starts_with("s3://");
-    let sdk = context.block_on(async { Ok(aws(full).await) })?;
-    Ok(Fetcher::new(FetcherOptions {
-        s3: Some(S3Options::new(sdk)),
+/// A reader for a host: no config there, AWS's standard chain alone. The chain ends at the instance metadata service, which takes
+/// seconds to fail where there is none: it is asked only for who reads from S3.
+pub fn fetcher(on_event: OnEvent) -> Fetcher {
+    Fetcher::new(FetcherOptions {
+        s3: Some(S3Settings::when_needed(|| async { S3Options::new(aws().await) })),
         on_event,
         ..FetcherOptions::default()
-    })?)
+    })
 }
 
-async fn aws(ask_the_instance: bool) -> SdkConfig {
-    let loader = aws_config::defaults(BehaviorVersion::latest());
-    if ask_the_instance {
-        return loader.load().await;
-    }
-    let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-        .or_else(ProfileFileRegionProvider::new());
-    loader.region(region).load().await
+async fn aws() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest()).load().await
 }
 
 fn sse(table: &config::Store) -> Result<Option<Sse>> {

@@ -276,7 +276,7 @@ mod tests {
         let content: Vec<u8> = std::iter::repeat_with(|| seed.u8(..)).take(2_000_000).collect();
         std::fs::write(&path, &content).unwrap();
         let url = format!("file://{}", path.display());
-        let fetcher = Fetcher::new(FetcherOptions::default()).unwrap();
+        let fetcher = Fetcher::new(FetcherOptions::default());
         let mut wanted = Vec::new();
         for _ in 0..60 {
             let start = seed.u64(0..1_990_000);
@@ -309,7 +309,7 @@ mod tests {
         let path = directory.path().join("object");
         std::fs::write(&path, [7; 1000]).unwrap();
         let url = format!("file://{}", path.display());
-        let fetcher = Fetcher::new(FetcherOptions::default()).unwrap();
+        let fetcher = Fetcher::new(FetcherOptions::default());
         let error = fetcher
             .ranges::<Error>(&url, &[0..10, 990..1001], &options(2), |_, _| Ok(()))
             .await
