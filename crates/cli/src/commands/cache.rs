@@ -13,7 +13,7 @@ use shipit_steps::{
 use crate::config::{Size, Span, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
-use crate::output::bytes;
+use crate::output::{Column, bytes};
 use crate::settle;
 
 /// Look at the dependency layers that builds on this machine keep, check them, and make room.
@@ -82,11 +82,8 @@ fn list(dir: &Path, context: &Context) -> Result<()> {
         Some(cache) => cache.list()?,
         None => Vec::new(),
     };
-    if !layers.is_empty() {
-        for line in table(&layers) {
-            context.output.data(line)?;
-        }
-    }
+    let rows: Vec<Vec<String>> = layers.iter().map(row).collect();
+    context.output.table(&COLUMNS, &rows)?;
     report(dir, Listed { layers }, context)
 }
 
@@ -240,34 +237,19 @@ fn size(text: &str) -> std::result::Result<Size, String> {
     }
 }
 
-/// Aligned columns, the heading first.
-fn table(entries: &[CacheEntry]) -> Vec<String> {
-    let heading = [
-        "LAYER", "APP", "STEP", "PACKAGES", "ENTRIES", "SIZE", "MADE", "USED", "",
-    ];
-    let mut rows = vec![heading.map(str::to_owned)];
-    rows.extend(entries.iter().map(row));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..heading.len())
-        .map(|column| width(column).unwrap_or(0))
-        .collect();
-    let line = |row: &[String; 9]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                // Numbers.
-                3..=5 => format!("{cell:>width$}"),
-                _ => format!("{cell:width$}"),
-            })
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
-}
+const COLUMNS: [Column; 9] = [
+    Column::Whole("layer"),
+    Column::Text("app"),
+    Column::Text("step"),
+    Column::Number("packages"),
+    Column::Number("entries"),
+    Column::Number("size"),
+    Column::Whole("made"),
+    Column::Whole("used"),
+    Column::Text(""),
+];
 
-fn row(entry: &CacheEntry) -> [String; 9] {
+fn row(entry: &CacheEntry) -> Vec<String> {
     let none = || "-".to_owned();
     let layer = entry.layer.as_ref();
     let state = match (&entry.damage, entry.in_use) {
@@ -275,7 +257,7 @@ fn row(entry: &CacheEntry) -> [String; 9] {
         (None, true) => "in use".to_owned(),
         (None, false) => String::new(),
     };
-    [
+    vec![
         short(&entry.key).to_owned(),
         layer.map_or_else(none, |layer| layer.app.clone()),
         layer.map_or_else(none, |layer| match layer.tree {

@@ -3,6 +3,7 @@
 mod progress;
 #[cfg(test)]
 mod screen;
+mod table;
 mod wait;
 
 use std::io::{IsTerminal, Write};
@@ -15,6 +16,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
 pub use progress::Meter;
+pub use table::Column;
 pub use wait::Wait;
 
 use crate::args::{Color, Format, Global};
@@ -139,6 +141,17 @@ impl Output {
         } else {
             write_stdout(format!("{}\n", line.as_ref()).as_bytes())
         }
+    }
+
+    /// Rows under headings, for text output, as wide as the terminal at most. Nothing in JSON mode, and without rows.
+    pub fn table(&self, columns: &[Column], rows: &[Vec<String>]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for line in table::lines(columns, rows, table::terminal_width()) {
+            self.data(line)?;
+        }
+        Ok(())
     }
 
     /// A path as data for text output, byte for byte. Nothing in JSON mode.
