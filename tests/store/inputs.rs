@@ -112,6 +112,7 @@ async fn nothing_is_uploaded_before_every_manifest_is_right() {
             who: "jenkins",
             roles,
             shared: true,
+            origin: shipit_store::Origin::default(),
         };
         let error = publish(input).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Manifest, "{error:?}");

@@ -60,6 +60,7 @@ pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Publish
         who: "jenkins",
         roles,
         shared: true,
+        origin: shipit_store::Origin::default(),
     })
     .await
 }

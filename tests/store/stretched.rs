@@ -42,6 +42,7 @@ async fn published(store: &Store, artifact: &Artifact, dest: &Path, time: i64) -
         who: "jenkins",
         roles,
         shared: true,
+        origin: shipit_store::Origin::default(),
     };
     publish(input).await.unwrap()
 }

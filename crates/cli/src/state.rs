@@ -19,6 +19,9 @@ pub struct BuildState {
     pub revision: String,
     /// SHA-256 of the artifact.
     pub artifact: String,
+    /// The first line of the commit's message.
+    #[serde(default)]
+    pub subject: Option<String>,
 }
 
 /// What the last good publish made, for `kick --release published`.
@@ -171,6 +174,13 @@ pub fn artifact_to_publish(config: &Settled, sha256: Option<&str>) -> Result<Art
     };
     Artifact::open(&state.artifacts(), &sha256)
         .map_err(|error| CliError::from(error).hint("`shipit build` makes the same artifact again"))
+}
+
+/// The subject of an artifact's commit, when the last build here made it.
+pub fn subject_of(config: &Settled, artifact: &Artifact) -> Result<Option<String>> {
+    let built = StateDirectory::beside(&config.dir).load_build()?;
+    let this = built.filter(|built| built.artifact == artifact.record.sha256);
+    Ok(this.and_then(|built| built.subject))
 }
 
 /// The release that the last publish here made, for `kick --release published`.

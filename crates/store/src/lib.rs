@@ -35,8 +35,8 @@ pub use fetch::{FetchRetry, Fetcher, FetcherOptions, Ranged, RangesOptions, S3Se
 pub use kick::{Action, Ended, HostEnd, HostState, KICK_VERSION, KickId, KickResult, Started};
 pub use location::{StoreUrl, redacted};
 pub use objects::{Body, Content, Meta, Objects, Put, PutOptions, PutOutcome};
-pub use publish::{PublishInput, Published, RenderContext, RenderManifest, RolePlan, publish};
-pub use release::{Release, ReleaseArtifact, ReleaseRef, RoleRelease, release, releases};
+pub use publish::{Origin, PublishInput, Published, RenderContext, RenderManifest, RolePlan, publish};
+pub use release::{PromotedFrom, Release, ReleaseArtifact, ReleaseRef, RoleRelease, release, releases};
 pub use release_id::ReleaseId;
 pub use retry::RetryPolicy;
 pub use s3::{S3Options, Sse};

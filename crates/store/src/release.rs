@@ -43,6 +43,21 @@ pub struct Release {
     pub time: i64,
     /// Tells this publish from another one of the same things in the same second.
     pub nonce: String,
+    /// The first line of the commit's message, when who published knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The release of another stage that it has its artifact from, when it was promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<PromotedFrom>,
+}
+
+/// The release that another one was promoted from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromotedFrom {
+    /// Its stage.
+    pub stage: String,
+    /// Its id.
+    pub release: ReleaseId,
 }
 
 /// The artifact of a release.
@@ -268,6 +283,8 @@ mod tests {
             who: "jenkins".into(),
             time: 1_795_268_715,
             nonce: "n".into(),
+            subject: Some("a change".into()),
+            promoted: None,
         }
     }
 

@@ -117,6 +117,7 @@ pub fn build(config: &Settled, request: &BuildRequest<'_>, context: &Context) ->
         app: config.app.clone(),
         revision: inputs.commit.id.clone(),
         artifact: artifact.record.sha256.clone(),
+        subject: Some(inputs.commit.subject.clone()),
     })?;
     cache.prune();
     Ok(Built {

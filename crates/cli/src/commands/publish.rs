@@ -8,7 +8,7 @@ use serde::Serialize;
 use shipit_artifact::Artifact;
 use shipit_steps::{CacheEntry, CacheEntryLayer, LayerCache};
 use shipit_store::shared::{KnownLayer, OfferLayers, Offered, offer};
-use shipit_store::{OnEvent, PublishInput, Published, RenderContext, RolePlan, Store, publish};
+use shipit_store::{OnEvent, Origin, PublishInput, Published, RenderContext, RolePlan, Store, publish};
 
 use crate::args::StageArg;
 use crate::config::{Role, Settled, StageChoice};
@@ -19,7 +19,7 @@ use crate::output::bytes;
 use crate::plain;
 use crate::report;
 use crate::settle::{self, manifest::RoleManifest};
-use crate::state::{PublishState, StateDirectory, artifact_to_publish};
+use crate::state::{PublishState, StateDirectory, artifact_to_publish, subject_of};
 
 /// Publish the last artifact built here to a stage: artifact, record, and a manifest for each role.
 ///
@@ -80,6 +80,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
     plain::refuse_hidden_changes(&config, &manifests, &artifact, &store, context)?;
 
     let who = settle::who(context);
+    let subject = subject_of(&config, &artifact)?;
     let renders: Vec<_> = manifests
         .iter()
         .map(|(_, manifest)| move |release: &RenderContext<'_>| manifest.render(release))
@@ -101,6 +102,10 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         who: &who,
         roles: plans,
         shared: config.cache.shared,
+        origin: Origin {
+            subject: subject.as_deref(),
+            ..Origin::default()
+        },
     };
     reporter.begin("publishing");
     let published = context.block_on(async { Ok(publish(input).await?) });
@@ -279,6 +284,8 @@ mod tests {
                 who: String::new(),
                 time: 0,
                 nonce: String::new(),
+                subject: None,
+                promoted: None,
             },
             roles: Vec::new(),
             artifact_url: String::new(),

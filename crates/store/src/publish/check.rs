@@ -7,7 +7,7 @@ use bytes::Bytes;
 use shipit_artifact::Record;
 
 use super::{Bound, MOST_SECONDS, RenderContext, Run};
-use crate::{Error, Event, ReleaseId, layout, release};
+use crate::{Error, Event, Put, PutOutcome, ReleaseId, layout, release};
 
 /// No record is larger.
 pub(super) const LARGEST_RECORD: u64 = 16 << 20;
@@ -21,6 +21,7 @@ impl Run<'_> {
             why,
         };
         let size = match tokio::fs::metadata(&artifact.path).await {
+            _ if self.input.origin.bytes_stored => artifact.record.size,
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(corrupt("it is gone, and its record is there".to_owned()));
@@ -38,6 +39,24 @@ impl Run<'_> {
             return Err(corrupt(format!("it has {indexes} indexes for {layers} layers")));
         }
         Ok(())
+    }
+
+    /// What is said to be there is, with its size; its bytes were compared by who says so.
+    pub(super) async fn check_stored_bytes(&self, key: &str) -> Result<Put, Error> {
+        let (store, size) = (self.input.store, self.input.artifact.record.size);
+        let url = store.url_of(key);
+        match store.head(key).await? {
+            None => Err(Error::NotFound { url }),
+            Some(found) if found.size != size => Err(Error::Corrupt {
+                url,
+                why: format!("it has {} bytes, its record says {size}", found.size),
+            }),
+            Some(_) => Ok(Put {
+                outcome: PutOutcome::AlreadyEqual,
+                sent: 0,
+                copied: 0,
+            }),
+        }
     }
 
     pub(super) async fn own_record(&self) -> Result<Bytes, Error> {

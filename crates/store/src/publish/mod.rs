@@ -10,7 +10,7 @@ mod upload;
 use shipit_artifact::Artifact;
 
 use crate::error::BoxError;
-use crate::{Error, Event, Release, ReleaseId, RoleRelease, Store, layout};
+use crate::{Error, Event, PromotedFrom, Release, ReleaseId, RoleRelease, Store, layout};
 
 /// How many seconds are tried for a free release id, and how far ahead of the clock one may be for it.
 const MOST_SECONDS: u32 = 60;
@@ -57,6 +57,19 @@ pub struct PublishInput<'a> {
     pub roles: Vec<RolePlan<'a>>,
     /// Whether shared layers are copied from, too. What earlier artifacts of the app hold is copied from in any case.
     pub shared: bool,
+    /// Where it comes from.
+    pub origin: Origin<'a>,
+}
+
+/// Where a release comes from, beside what its artifact's record says.
+#[derive(Clone, Debug, Default)]
+pub struct Origin<'a> {
+    /// The first line of the commit's message, when it is known.
+    pub subject: Option<&'a str>,
+    /// The release that is promoted.
+    pub promoted: Option<PromotedFrom>,
+    /// Whether the artifact's bytes lie in the store already, and were compared: its local file is then not looked at.
+    pub bytes_stored: bool,
 }
 
 /// What was published.

@@ -33,10 +33,14 @@ impl Run<'_> {
         let key = self.artifact_key.clone();
         let body = Body::File(artifact.path.clone());
         let record = &artifact.record;
-        let held = self.held().await;
         let options_of = options(&record.sha256, "application/octet-stream");
-        let put = self.input.store.put_by_difference(&key, body, &held, &options_of);
-        let put = put.await?;
+        let put = if self.input.origin.bytes_stored {
+            self.check_stored_bytes(&key).await?
+        } else {
+            let held = self.held().await;
+            let put = self.input.store.put_by_difference(&key, body, &held, &options_of);
+            put.await?
+        };
         self.sent += put.sent;
         self.copied += put.copied;
         if put.outcome == PutOutcome::AlreadyEqual {
@@ -142,6 +146,8 @@ impl Run<'_> {
             who: self.input.who.to_owned(),
             time: self.input.time,
             nonce: self.nonce.clone(),
+            subject: self.input.origin.subject.map(str::to_owned),
+            promoted: self.input.origin.promoted.clone(),
         }
     }
 }
