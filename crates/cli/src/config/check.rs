@@ -161,7 +161,8 @@ impl<'a> Checker<'a> {
         }
         match keyword(&layers, "type").and_then(Json::as_str) {
             Some("string") => match keyword(&layers, "x-check").and_then(Json::as_str) {
-                Some("duration") => "a duration like \"10m\"",
+                Some("duration" | "pause") => "a duration like \"10m\"",
+                Some("batch") => "a part like \"25%\"",
                 Some("size") => "a size like \"20G\"",
                 _ => "a string",
             }

@@ -2,6 +2,7 @@
 
 use globset::Glob;
 
+use super::batch::Batch;
 use super::duration::Span;
 use super::size::Size;
 
@@ -75,6 +76,8 @@ pub fn run(check: &str, text: &str) -> Checked {
         "variable" => variable(text),
         "command" => filled(text),
         "duration" => duration(text),
+        "pause" => pause(text),
+        "batch" => batch(text),
         "size" => size(text),
         "glob" => glob(text),
         "relative-path" => relative(text),
@@ -83,6 +86,7 @@ pub fn run(check: &str, text: &str) -> Checked {
         "remote" => single_line(text),
         "store-url" => store_url(text),
         "http-url" => url(text, &["http://", "https://"]),
+        "http-url-with-query" => url(text.split('?').next().unwrap_or(text), &["http://", "https://"]),
         "public-url" => url(text, &["http://", "https://", "s3://", "file:///"]),
         "consul-address" => url(text, &["http://", "https://", "unix:///"]),
         "event-name" => single_line(text),
@@ -95,6 +99,7 @@ pub fn name_of(kind: &str, text: &str) -> Checked {
     match kind {
         "variable" => variable(text),
         "stage" => stage_pattern(text),
+        "header" => header(text),
         _ => name(text),
     }
 }
@@ -181,6 +186,30 @@ fn duration(text: &str) -> Checked {
         Ok(_) => Ok(()),
         Err(why) => wrong(why, Some("write one like \"90s\", \"10m\" or \"1h30m\"")),
     }
+}
+
+/// A duration that may be nothing.
+fn pause(text: &str) -> Checked {
+    match Span::parse(text) {
+        Ok(_) => Ok(()),
+        Err(why) => wrong(why, Some("write one like \"30s\", \"10m\" or \"0s\"")),
+    }
+}
+
+fn batch(text: &str) -> Checked {
+    match Batch::parse(text) {
+        Ok(_) => Ok(()),
+        Err(why) => wrong(why, Some("write a part like \"25%\", or a number like 5")),
+    }
+}
+
+/// The name of an HTTP header.
+fn header(text: &str) -> Checked {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(fits) {
+        return wrong(format!("{text:?} cannot be the name of a header"), None);
+    }
+    Ok(())
 }
 
 fn size(text: &str) -> Checked {
@@ -327,7 +356,7 @@ mod tests {
 
     #[test]
     fn takes_what_is_right_and_refuses_the_rest() {
-        let cases: [(&str, &[&str], &[&str]); 10] = [
+        let cases: [(&str, &[&str], &[&str]); 13] = [
             (
                 "name",
                 &["shop", "shop-2", "a.b_c"],
@@ -350,6 +379,13 @@ mod tests {
             ),
             ("glob", &["*.pid", "docs/**", "[ab]"], &["[a", "!x", ""]),
             ("duration", &["1s", "1h30m"], &["0s", "10", "", "-1s", "1.5h"]),
+            ("pause", &["0s", "30s"], &["", "30", "x"]),
+            ("batch", &["25%", "5"], &["", "0", "0%", "101%", "x"]),
+            (
+                "http-url-with-query",
+                &["https://h/x?y=1"],
+                &["h", "ftp://h", "https://h#x", "https://?x"],
+            ),
             ("size", &["20G", "500MB"], &["0G", "20", "", "1.5G"]),
             (
                 "store-url",

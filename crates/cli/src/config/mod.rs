@@ -5,6 +5,7 @@
 //! variables over both (`overrides`), the settled value (`settle`, `settled`). Nothing is fetched, opened or run
 //! here, and no environment variable is read except through the function that the caller hands in.
 
+mod batch;
 mod check;
 mod checks;
 mod duration;
@@ -30,13 +31,17 @@ mod text;
 
 use std::path::{Path, PathBuf};
 
+pub use batch::Batch;
 pub use duration::Span;
 pub use error::ConfigError;
 pub use reference::reference;
 pub use request::{ConfigRequest, StageChoice};
 pub use schema::published as json_schema;
 pub use setting::{Resolved, Setting};
-pub use settled::{Compression, Exec, Fetch, Layout, Link, Role, Settled, Step, Store, Tool, Transport};
+pub use settled::{
+    Compression, Exec, Fetch, Filter, Hosts, Kick, Layout, Link, Notify, NotifyTo, Outcome, Prune, Report,
+    ReportWith, Role, Settled, Step, Store, Tool, Transport, WaveCheck, Waves,
+};
 pub use shown::{as_json, as_toml};
 pub use size::Size;
 
@@ -103,12 +108,15 @@ fn settle_text(text: &str, path: &Path, request: &ConfigRequest<'_>) -> Result<S
         Unchosen::File(problem) => refused(vec![*problem]),
     })?;
     let mut merged = layers::merged(&root, &chosen);
+    // Before the environment is laid over it: that alone changes nothing of where locks and reports stand.
+    let consul_table = merged.get("consul").is_some();
     overrides::environment(&mut merged, &schema, request.env)?;
     let around = Surroundings {
         file: path,
         shown,
         dir: path.parent().unwrap_or(&request.cwd),
         stage: chosen.stage,
+        consul_table,
         home: (request.env)("HOME").map(PathBuf::from),
     };
     let mut settled = settle::settle(&merged, &around).map_err(refused)?;

@@ -211,6 +211,8 @@ enum Kind {
 fn text_kind(check: Option<&str>) -> &'static str {
     match check {
         Some("duration") => "duration",
+        Some("pause") => "duration, or `\"0s\"`",
+        Some("batch") => "part of the hosts",
         Some("size") => "size",
         Some("glob") => "glob",
         Some("relative-path") => "relative path",

@@ -4,6 +4,7 @@
 //! Paths of this machine (keys, certificates, templates) are absolute here: the config writes them relative to its own
 //! directory. Paths inside of the exported tree stay relative.
 
+mod kick;
 mod role;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use super::provenance::Provenance;
 use super::setting::Setting;
 use super::size::Size;
 
+pub use kick::{Hosts, Kick, Notify, NotifyTo, Outcome, Prune, Report, ReportWith, WaveCheck, Waves};
 pub use role::{Exec, Filter, Layout, Link, Role};
 
 /// The stage of a config that has no `[stage.*]` table.
@@ -46,9 +48,18 @@ pub struct Settled {
     pub consul: Consul,
     /// What `shipit kick` does.
     pub kick: Kick,
+    /// How hosts report.
+    pub report: Report,
+    /// Who is told how a kick ended.
+    pub notify: Vec<Notify>,
+    /// What `shipit prune` leaves.
+    pub prune: Prune,
     /// The roles in the config's order; see [`Settled::role`].
     #[serde(rename = "role", serialize_with = "by_name")]
     pub roles: Vec<Role>,
+    /// See [`Settled::uses_consul`].
+    #[serde(skip)]
+    pub(super) uses_consul: bool,
     /// The config's file, absolute.
     #[serde(skip)]
     pub file: PathBuf,
@@ -264,13 +275,6 @@ pub struct Consul {
     pub event_name: String,
 }
 
-/// `[kick]`: how hosts are told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Kick {
-    /// The transport of roles that do not name one.
-    pub transport: Transport,
-}
-
 /// How the hosts of a role are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -313,6 +317,12 @@ impl Settled {
                 known,
             }
         })
+    }
+
+    /// Whether the stage's lock and its hosts' reports stand in Consul, else in the store. The config alone settles it: it has a
+    /// `[consul]` table, or tells hosts by Consul.
+    pub fn uses_consul(&self) -> bool {
+        self.uses_consul
     }
 
     /// How a role's hosts are told: what the role says, else `kick.transport`.

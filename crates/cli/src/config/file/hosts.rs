@@ -1,4 +1,4 @@
-//! `[store]`, `[consul]`, `[kick]`.
+//! `[store]`, `[consul]`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -98,23 +98,4 @@ pub struct ConsulTable {
     /// keep only the newest event of one.
     #[schemars(extend("x-check" = "event-name", "default" = "deploy_{{ app }}_{{ role }}_{{ stage }}", "examples" = ["deploy_{{ role }}_{{ stage }}"]))]
     pub event_name: Option<String>,
-}
-
-/// How hosts are told of a release.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct KickTable {
-    /// The transport of roles that name none: `consul` fires an event, `exec` runs a command for each host.
-    #[schemars(extend("default" = "consul", "examples" = ["exec"]))]
-    pub transport: Option<TransportName>,
-}
-
-/// How hosts are told.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum TransportName {
-    /// A Consul event.
-    Consul,
-    /// A command for each host.
-    Exec,
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod hosts;
+mod kick;
 mod role;
 mod texts;
 
@@ -14,7 +15,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use build::{BuildTable, CacheTable, Packer, StepTable, TestTable, Use};
-pub use hosts::{ConsulTable, KickTable, SseName, StoreTable, TransportName};
+pub use hosts::{ConsulTable, SseName, StoreTable};
+pub use kick::{
+    Dashboard, HostsValue, KickTable, NotifyTable, OutcomeName, PruneTable, ReportName, ReportTable,
+    TransportName, WavesTable,
+};
 pub use role::{ExecTable, LayoutName, LinkName, RoleTable};
 pub use texts::{EnvTable, Name, OneOrMany, Text, TextOrEnv};
 
@@ -41,8 +46,15 @@ pub struct File {
     /// How Consul is reached and what its events are called. Consul's standard environment variables go before these keys,
     /// and a command's own flags before both.
     pub consul: Option<ConsulTable>,
-    /// How hosts are told of a release.
+    /// How hosts are told of a release, and how they are followed.
     pub kick: Option<KickTable>,
+    /// How hosts report, which kicks follow and `status` shows.
+    pub report: Option<ReportTable>,
+    /// Who is told how a kick ended, each with a table `[[notify]]`.
+    #[schemars(extend("default" = []))]
+    pub notify: Option<Vec<NotifyTable>>,
+    /// What `shipit prune` leaves.
+    pub prune: Option<PruneTable>,
     /// The roles: groups of hosts that are deployed alike, each with a table `[role.<name>]`.
     #[schemars(extend("x-names" = "role"))]
     pub role: Option<BTreeMap<String, RoleTable>>,
@@ -63,6 +75,12 @@ pub struct StageTable {
     pub consul: Option<ConsulTable>,
     /// As `[kick]`.
     pub kick: Option<KickTable>,
+    /// As `[report]`.
+    pub report: Option<ReportTable>,
+    /// As `[[notify]]`; they replace those of the base.
+    pub notify: Option<Vec<NotifyTable>>,
+    /// As `[prune]`.
+    pub prune: Option<PruneTable>,
     /// As `[role.<name>]`.
     #[schemars(extend("x-names" = "role"))]
     pub role: Option<BTreeMap<String, RoleTable>>,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::build::Commands;
-use super::hosts::TransportName;
+use super::kick::{HostsValue, TransportName, WavesTable};
 use super::texts::{Command, Dest, DurationText, OneOrMany, Owner, RelativePath, Text, TextOrEnv};
 use crate::config::Span;
 
@@ -37,6 +37,10 @@ pub struct RoleTable {
     /// A command that succeeds when the new release works. It is tried once a second until it does.
     #[schemars(with = "Option<Command>", extend("examples" = ["curl -fsS http://127.0.0.1:8080/health"]))]
     pub check: Option<String>,
+    /// A command, or a list of commands in order, that run on one host before the first wave of a kick, in the release's
+    /// unpacked tree, which is not in service: migrations. When one fails, no host is told. A release's second kick does not run them again.
+    #[schemars(with = "Option<Commands>", extend("default" = [], "examples" = [["bundle exec rake db:migrate"]]))]
+    pub once: Option<OneOrMany<String>>,
     /// The longest that one command of before_switch and after_switch may run.
     #[schemars(with = "Option<DurationText>", extend("default" = "10m", "examples" = ["2m"]))]
     pub hook_timeout: Option<Span>,
@@ -63,6 +67,15 @@ pub struct RoleTable {
     /// How this role's hosts are told, when not as `kick.transport` says: `consul` or `exec`.
     #[schemars(extend("examples" = ["exec"]))]
     pub transport: Option<TransportName>,
+    /// The hosts that a kick follows: the names of their nodes in Consul, or how many there are. Without it they are had from Consul by the
+    /// role's filter. The transport `exec` has its own list.
+    #[schemars(extend("examples" = [["web-1", "web-2"], 12]))]
+    pub hosts: Option<HostsValue>,
+    /// Whether the Consul checks of `filter.service` must pass on a host before it counts as succeeded.
+    #[schemars(extend("default" = false, "examples" = [true]))]
+    pub health: Option<bool>,
+    /// How this role's kicks go, where not as `[kick]` says.
+    pub kick: Option<WavesTable>,
     /// Which agents take the event.
     pub filter: Option<FilterTable>,
     /// What the transport `exec` runs.
@@ -95,8 +108,8 @@ pub enum LinkName {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterTable {
-    /// The node's name.
-    #[schemars(with = "Option<Text>", extend("examples" = ["web-1"]))]
+    /// The node's name; `*` stands for any characters.
+    #[schemars(with = "Option<Text>", extend("examples" = ["web-1", "web-*"]))]
     pub node: Option<String>,
     /// A service that the node runs.
     #[schemars(with = "Option<Text>", extend("examples" = ["shop"]))]

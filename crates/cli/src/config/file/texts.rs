@@ -89,6 +89,14 @@ text!(
     DurationText, "duration", "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 );
 text!(
+    /// A duration that may be `0s`.
+    PauseText, "pause", "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
+);
+text!(
+    /// A part of a role's hosts.
+    BatchText, "batch", "^[0-9]+%?$"
+);
+text!(
     /// A size.
     SizeText, "size", "^[0-9]+ ?[KMGTkmgt][Bb]?$"
 );

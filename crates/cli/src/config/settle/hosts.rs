@@ -1,10 +1,10 @@
-//! `[store]`, `[consul]`, `[kick]`, and the events' names.
+//! `[store]`, `[consul]`, and the events' names.
 
 use std::path::Path;
 
-use super::super::file::{self, SseName, TransportName};
+use super::super::file::{self, SseName};
 use super::super::setting::Setting;
-use super::super::settled::{Consul, Kick, Role, Store, Transport};
+use super::super::settled::{Consul, Role, Store};
 use super::{Settler, key, under};
 use crate::config::error::Lint;
 
@@ -106,12 +106,6 @@ impl Settler<'_> {
         }
     }
 
-    pub(super) fn kick(&mut self, table: &file::KickTable) -> Kick {
-        Kick {
-            transport: table.transport.map_or(Transport::Consul, transport),
-        }
-    }
-
     /// The events' names: the template must render for every role, and to another name for each.
     pub(super) fn event_names(&mut self, consul: &Consul, app: &str, roles: &[Role]) {
         let path = [key("consul"), key("event_name")];
@@ -179,12 +173,5 @@ impl Settler<'_> {
                 }
             }
         }
-    }
-}
-
-pub(super) fn transport(name: TransportName) -> Transport {
-    match name {
-        TransportName::Consul => Transport::Consul,
-        TransportName::Exec => Transport::Exec,
     }
 }

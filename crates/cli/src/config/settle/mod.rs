@@ -2,6 +2,7 @@
 
 mod build;
 mod hosts;
+mod kick;
 mod role;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Surroundings<'a> {
     pub dir: &'a Path,
     /// The stage's name; `None` for the base alone, of which nothing that a stage may complete is asked.
     pub stage: Option<String>,
+    /// Whether the file or its stage has a `[consul]` table.
+    pub consul_table: bool,
     /// The user's home directory, for `~/`.
     pub home: Option<PathBuf>,
 }
@@ -70,7 +73,7 @@ impl Settler<'_> {
         let cache = cache(&file.cache.unwrap_or_default());
         let store = file.store.and_then(|table| self.store(table));
         let consul = self.consul(file.consul.unwrap_or_default());
-        let kick = self.kick(&file.kick.unwrap_or_default());
+        let kick = self.kick(file.kick.as_ref().unwrap_or(&file::KickTable::default()));
         let mut roles: Vec<_> = file
             .role
             .unwrap_or_default()
@@ -80,6 +83,11 @@ impl Settler<'_> {
         roles.sort_by_key(|role| self.position(&[key("role"), key(&role.name)]));
         self.event_names(&consul, &app, &roles);
         self.dests(&roles);
+        let uses_consul = self.uses_consul(file.kick.as_ref(), &kick, &roles);
+        let report = self.report(file.report.unwrap_or_default(), &app, uses_consul);
+        let notify = self.notify(file.notify.unwrap_or_default());
+        let mut provenance = provenance(self.merged);
+        kick::inherited(&roles, &mut provenance);
         Settled {
             app,
             stage: self.around.stage.clone(),
@@ -90,11 +98,15 @@ impl Settler<'_> {
             store,
             consul,
             kick,
+            report,
+            notify,
+            prune: kick::prune(&file.prune.unwrap_or_default()),
+            uses_consul,
             roles,
             file: self.around.file.to_owned(),
             dir: self.around.dir.to_owned(),
             lints: std::mem::take(&mut self.lints),
-            provenance: provenance(self.merged),
+            provenance,
         }
     }
 

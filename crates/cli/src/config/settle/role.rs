@@ -4,7 +4,7 @@ use super::super::duration::Span;
 use super::super::file::{self, LayoutName, LinkName, OneOrMany, RoleTable};
 use super::super::settled::{Exec, Filter, Kick, Layout, Link, Role, Transport};
 use super::super::text::Part;
-use super::hosts::transport;
+use super::kick::transport;
 use super::{Settler, key, under};
 
 /// The longest that a hook may run when the role does not say.
@@ -48,7 +48,9 @@ impl Settler<'_> {
             let help = "add the table with command = \"ssh {{ host }} shipit apply\" and hosts = [\"…\"]";
             self.problem(&path, message, "", help);
         }
-        Role {
+        let waves = self.waves(&table.kick.unwrap_or_default(), kick);
+        let hosts = self.hosts(&path, table.hosts);
+        let role = Role {
             dest: table.dest.map(|dest| dest.trim_end_matches('/').to_owned()),
             owner: table.owner,
             layout,
@@ -61,6 +63,7 @@ impl Settler<'_> {
             before_switch: many(table.before_switch),
             after_switch: many(table.after_switch),
             check: table.check,
+            once: many(table.once),
             hook_timeout: table.hook_timeout.unwrap_or(HOOK_TIMEOUT),
             check_timeout: table.check_timeout.unwrap_or(CHECK_TIMEOUT),
             keep_releases: table.keep_releases.unwrap_or(KEEP_RELEASES),
@@ -79,8 +82,13 @@ impl Settler<'_> {
                 tag: filter.tag,
             },
             exec,
+            hosts,
+            health: table.health.unwrap_or(false),
+            waves,
             name,
-        }
+        };
+        self.expected(&path, &role.name, told.unwrap_or(kick.transport), &role);
+        role
     }
 
     /// Refuses keys that the role's layout has no use for, and a role that would do nothing.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Transport, pairs};
+use super::{Hosts, Transport, Waves, pairs};
 use crate::config::{Setting, Span};
 
 /// `[role.<name>]`: a group of hosts that are deployed alike.
@@ -28,6 +28,8 @@ pub struct Role {
     pub after_switch: Vec<String>,
     /// The command that says whether the release works.
     pub check: Option<String>,
+    /// Commands that run on one host before the first wave of a kick.
+    pub once: Vec<String>,
     /// The longest that one hook may run.
     pub hook_timeout: Span,
     /// The longest that the check may run.
@@ -44,6 +46,13 @@ pub struct Role {
     pub vars: BTreeMap<String, serde_json::Value>,
     /// How this role's hosts are told, when not as `kick.transport` says; see [`Settled::transport`](super::Settled::transport).
     pub transport: Option<Transport>,
+    /// The hosts that a kick follows; `None` to have them from Consul by the filter, or from `exec`.
+    pub hosts: Option<Hosts>,
+    /// Whether the Consul checks of the filter's service must pass on a host before it counts as succeeded.
+    pub health: bool,
+    /// How this role's kicks go.
+    #[serde(rename = "kick")]
+    pub waves: Waves,
     /// Which of the agents take the event.
     pub filter: Filter,
     /// What the `exec` transport runs.
@@ -77,7 +86,7 @@ pub enum Link {
 /// `[role.<name>.filter]`: which agents take the event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Filter {
-    /// A node's name.
+    /// A node's name; `*` stands for any characters.
     pub node: Option<String>,
     /// A service that the node runs.
     pub service: Option<String>,

@@ -83,6 +83,8 @@ use = "npm"
 run = "x"
 [store]
 url = "s3://x"
+[[notify]]
+webhook = "https://x"
 [role.web]
 dest = "/srv/x"
 exec = { command = "x", hosts = ["a"] }
@@ -104,6 +106,7 @@ exec = { command = "x", hosts = ["a"] }
             "/step/0/"
         };
         let pointer = pointer.replace("/step/", step).replace("/test/", "/test/0/");
+        let pointer = pointer.replace("/notify/", "/notify/0/");
         match settled.pointer(&pointer) {
             Some(value) => {
                 compared += 1;

@@ -335,6 +335,46 @@ fn everything_between_keys_is_refused_at_its_line() {
             4,
             "needs `service`",
         ),
+        (
+            "[role.a]\ndest = \"/srv/a\"\nhealth = true",
+            4,
+            "needs `filter.service`",
+        ),
+        ("[role.a]\ndest = \"/srv/a\"\nhosts = []", 4, "`hosts` is empty"),
+        (
+            "[role.a]\ndest = \"/srv/a\"\nhosts = [\"x\", \"x\"]",
+            4,
+            "named twice",
+        ),
+        ("[kick]\nwave_check = \"https://\"", 3, "after the scheme"),
+        ("[[notify]]\non = [\"success\"]", 2, "one of `slack`"),
+        (
+            "[[notify]]\ncommand = \"x\"\nwebhook = \"https://x\"",
+            2,
+            "one of `slack`",
+        ),
+        (
+            "[[notify]]\ncommand = \"x\"\nheaders = { A = \"b\" }",
+            4,
+            "goes with `webhook`",
+        ),
+        ("[[notify]]\ncommand = \"x\"\non = []", 4, "never sent"),
+        ("[kick]\nbatch = \"150%\"", 3, "more than 100%"),
+        ("[kick]\nbatch = 0", 3, "at least 1"),
+        (
+            "[role.a]\ndest = \"/srv/a\"\nkick.pause = \"30\"",
+            4,
+            "has no unit",
+        ),
+        ("[role.a]\ndest = \"/srv/a\"\nhosts = 0", 4, "at least 1"),
+        ("[report]\ndashboard = \"a/b\"", 3, "no name has"),
+        ("[report]\nwith = \"wget\"", 3, "cannot be \"wget\""),
+        ("[prune]\nkeep = 0", 3, "at least 1"),
+        (
+            "[[notify]]\nwebhook = \"https://x\"\nheaders = { \"A B\" = \"x\" }",
+            4,
+            "name of a header",
+        ),
     ];
     for (text, line, message) in cases {
         let error = load(&format!("app = \"shop\"\n{text}\n"), StageChoice::Of(None), &[]).unwrap_err();
