@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 use crate::error::Error;
 use crate::event::{Event, Phase, Stream};
@@ -173,6 +173,8 @@ struct Running<'a> {
     phase: Phase,
     index: usize,
     child: Child,
+    /// Readable when the command ends, and dropped then; none where the kernel has no such thing.
+    exit: Option<OwnedFd>,
     outputs: Vec<Output>,
     input: Option<Input>,
     tail: Vec<u8>,
@@ -235,6 +237,8 @@ impl<'a> Running<'a> {
             runner,
             phase: what.phase,
             index: what.index,
+            exit: Pid::from_raw(child.id().cast_signed())
+                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
             child,
             outputs,
             input,
@@ -245,14 +249,18 @@ impl<'a> Running<'a> {
     /// Serves the pipes until the command ended; `None` when it was cancelled.
     fn watch(&mut self) -> io::Result<Option<ExitStatus>> {
         // A short command should not wait a whole tick to be seen ended.
-        let mut wait = Duration::from_millis(1);
+        let mut wait = if self.exit.is_some() {
+            TICK
+        } else {
+            Duration::from_millis(1)
+        };
         loop {
             self.serve(wait)?;
             if self.runner.cancel.load(Ordering::Relaxed) {
                 self.end()?;
                 return Ok(None);
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 self.drain()?;
                 return Ok(Some(status));
             }
@@ -260,13 +268,26 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Waits for a pipe to be ready, at most `wait`, and serves those that are.
+    /// How the command ended, if it did.
+    fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        let status = self.child.try_wait()?;
+        if status.is_some() {
+            // It stays readable: nothing that is still waited for would be waited for.
+            self.exit = None;
+        }
+        Ok(status)
+    }
+
+    /// Waits for a pipe to be ready or the command to end, at most `wait`, and serves the pipes that are.
     fn serve(&mut self, wait: Duration) -> io::Result<()> {
         let timeout = Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(wait.subsec_nanos()),
         };
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(3);
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(4);
+        if let Some(exit) = &self.exit {
+            fds.push(poll_fd(exit.as_fd(), PollFlags::IN));
+        }
         for output in &self.outputs {
             fds.push(poll_fd(output.pipe.as_fd(), PollFlags::IN));
         }
@@ -343,7 +364,7 @@ impl<'a> Running<'a> {
         let end = Instant::now() + GRACE;
         while Instant::now() < end {
             self.serve(Duration::from_millis(20))?;
-            if self.child.try_wait()?.is_some() && groups.are_gone() {
+            if self.ended()?.is_some() && groups.are_gone() {
                 return Ok(());
             }
         }

@@ -89,6 +89,8 @@ pub(crate) struct Group {
 pub(crate) fn groups(index: &Index, numbers: &[usize]) -> Vec<Group> {
     let mut at: HashMap<&[u8], usize> = HashMap::new();
     let mut groups: Vec<Group> = Vec::new();
+    // The directory of the entry before is often that of the next.
+    let mut last: (&[u8], Option<usize>) = (&[], None);
     for number in numbers {
         let entry = &index.entries()[*number];
         let directory = entry.kind == IndexKind::Directory;
@@ -97,17 +99,21 @@ pub(crate) fn groups(index: &Index, numbers: &[usize]) -> Vec<Group> {
         } else {
             parent_bytes(&entry.path)
         };
-        let place = *at.entry(dir).or_insert_with(|| {
-            groups.push(Group {
-                dir: if directory {
-                    Some(entry.path.clone())
-                } else {
-                    entry.path.parent()
-                },
-                ..Group::default()
-            });
-            groups.len() - 1
+        let known = last.1.filter(|_| last.0 == dir);
+        let place = known.unwrap_or_else(|| {
+            *at.entry(dir).or_insert_with(|| {
+                groups.push(Group {
+                    dir: if directory {
+                        Some(entry.path.clone())
+                    } else {
+                        entry.path.parent()
+                    },
+                    ..Group::default()
+                });
+                groups.len() - 1
+            })
         });
+        last = (dir, Some(place));
         if directory {
             groups[place].own = Some(*number);
         } else {

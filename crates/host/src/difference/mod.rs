@@ -21,6 +21,7 @@ mod layer;
 mod places;
 mod prune;
 mod take;
+mod write_out;
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -97,6 +98,15 @@ pub(crate) struct Gathered {
     pub(crate) parts: Vec<Part>,
     pub(crate) layers_new: usize,
     reflink: bool,
+}
+
+/// What is at hand of the dependency layers.
+#[derive(Debug, Default)]
+struct Layers {
+    states: Vec<State>,
+    parts: Vec<Part>,
+    /// How many layers of all, the code's included, the host did not have.
+    new: usize,
 }
 
 /// A release whose tree waits at [`Places::tree`].
@@ -177,50 +187,81 @@ impl Difference {
             recorder,
             reflink: take::can_reflink(&self.places.new_dir()),
         };
-        let (mut states, mut parts, mut layers_new) = (Vec::new(), Vec::new(), 0);
         let releases = gather::releases(&self.places);
+        let tree = self.places.tree();
+        fs::create_dir(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
+        let code = self.gather_code(&bound, &releases, &setting)?;
+        let layers = || self.gather_layers(&bound, &setting);
+        // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile.
+        let mut layers = if releases.is_empty() {
+            layers()?
+        } else {
+            write_out::beside(&tree, layers)??
+        };
+        for (number, layer) in bound
+            .layers
+            .iter()
+            .enumerate()
+            .filter(|(_, layer)| layer.is_code())
+        {
+            layers.parts.extend(layer::parts(number, layer, &code));
+        }
+        let reflink = setting.reflink;
+        Ok(Gathered {
+            bound,
+            states: layers.states,
+            code,
+            parts: layers.parts,
+            layers_new: layers.new,
+            reflink,
+        })
+    }
+
+    /// Takes what releases have of the code into the tree, and tells which entries they lack.
+    fn gather_code(
+        &self,
+        bound: &Bound,
+        releases: &[gather::Source],
+        setting: &Setting<'_>,
+    ) -> Result<Vec<usize>, Lack> {
+        let Some(layer) = bound.layers.iter().find(|layer| layer.is_code()) else {
+            return Ok(Vec::new());
+        };
+        let tree = self.places.tree();
+        let kept = assemble::kept(&layer.index, &self.filter);
+        let mut code = layer::take(&layer.index, &kept, releases, &tree, setting)?;
+        known::write(&layer.index, &bound.record.revision, &mut code, &tree)?;
+        Ok(code)
+    }
+
+    /// Looks at each layer in its place, and takes what the host has of those that are not there.
+    fn gather_layers(&self, bound: &Bound, setting: &Setting<'_>) -> Result<Layers, Lack> {
+        let mut layers = Layers::default();
         // Read once, and only when a layer is new.
         let mut sources = None;
         for (number, layer) in bound.layers.iter().enumerate() {
             if layer.is_code() {
-                layers_new += usize::from(!self.places.layer(&layer.row.index_sha256).exists());
-                states.push(State::There);
+                layers.new += usize::from(!self.places.layer(&layer.row.index_sha256).exists());
+                layers.states.push(State::There);
                 continue;
             }
-            if layer::is_there(layer, self.link == Link::Symlink, &setting)? {
-                states.push(State::There);
+            if layer::is_there(layer, self.link == Link::Symlink, setting)? {
+                layers.states.push(State::There);
                 continue;
             }
-            layers_new += 1;
+            layers.new += 1;
             let sources = sources.get_or_insert_with(|| {
                 let mut all = gather::layers(&self.places);
                 all.extend(gather::releases(&self.places));
                 all
             });
-            let state = layer::begin(layer, sources, &setting)?;
+            let state = layer::begin(layer, sources, setting)?;
             if let State::Making { wanted } = &state {
-                parts.extend(layer::parts(number, layer, wanted));
+                layers.parts.extend(layer::parts(number, layer, wanted));
             }
-            states.push(state);
+            layers.states.push(state);
         }
-        let tree = self.places.tree();
-        fs::create_dir(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
-        let mut code = Vec::new();
-        if let Some((number, layer)) = bound.layers.iter().enumerate().find(|(_, layer)| layer.is_code()) {
-            let kept = assemble::kept(&layer.index, &self.filter);
-            code = layer::take(&layer.index, &kept, &releases, &tree, &setting)?;
-            known::write(&layer.index, &bound.record.revision, &mut code, &tree)?;
-            parts.extend(layer::parts(number, layer, &code));
-        }
-        let reflink = setting.reflink;
-        Ok(Gathered {
-            bound,
-            states,
-            code,
-            parts,
-            layers_new,
-            reflink,
-        })
+        Ok(layers)
     }
 
     /// Makes the layers whole and puts the tree together.

@@ -170,7 +170,11 @@ pub(crate) fn symlink(to: BorrowedFd<'_>, entry: &IndexEntry, target: &[u8]) -> 
 
 /// Mode and time of a file or directory.
 pub(crate) fn settle(fd: BorrowedFd<'_>, entry: &IndexEntry) -> io::Result<()> {
-    fchmod(fd, Mode::from_raw_mode(entry.mode().into()))?;
+    let mode = u32::from(entry.mode());
+    // To look costs less than to change: what it was made with mostly stands, whatever the umask and the directory's rules.
+    if fstat(fd)?.st_mode & 0o7777 != mode {
+        fchmod(fd, Mode::from_raw_mode(mode))?;
+    }
     Ok(futimens(fd, &times(entry))?)
 }
 
@@ -192,7 +196,8 @@ pub(crate) fn whole_or_none(
     fill: impl FnOnce(&File) -> io::Result<()>,
 ) -> io::Result<()> {
     let name = entry.path.file_name();
-    let target = File::from(openat(to, name, NEW_FILE, Mode::RUSR | Mode::WUSR)?);
+    let mode = Mode::from_raw_mode(entry.mode().into());
+    let target = File::from(openat(to, name, NEW_FILE, mode)?);
     fill(&target).inspect_err(|_| {
         // The first error is the one to tell.
         let _ = unlinkat(to, name, AtFlags::empty());
