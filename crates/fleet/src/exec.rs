@@ -59,6 +59,9 @@ pub enum Event {
         host: String,
         /// How.
         result: HostResult,
+        /// The end of its output, at most 16 KiB.
+        #[serde(skip)]
+        output_tail: String,
         /// How long it took.
         seconds: f64,
     },
@@ -191,6 +194,7 @@ async fn one(
     on_event(Event::Ended {
         host: host.to_owned(),
         result: result.clone(),
+        output_tail: output_tail.clone(),
         seconds,
     });
     HostOutcome {

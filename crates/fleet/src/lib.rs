@@ -3,6 +3,7 @@
 //! Two ways lead a manifest's URL to a role's hosts: [`consul`] fires an event that their watches wait for, [`exec`]
 //! runs one command per host. [`event`] has what both ends agree on: an event's name, and what a handler reads; [`report`], what
 //! a host says about a release. [`board`] is where a stage's lock and its hosts' reports stand: in Consul, or in the store.
+//! [`follow`] waits for the reports of the hosts that a kick told.
 //!
 //! Not here: following the manifest (shipit-host), where it is stored, and the history of kicks (shipit-store).
 
@@ -12,6 +13,7 @@ pub mod board;
 pub mod consul;
 pub mod event;
 pub mod exec;
+pub mod follow;
 pub mod report;
 mod secret;
 

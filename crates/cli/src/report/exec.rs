@@ -27,6 +27,7 @@ impl Exec {
                 host,
                 result,
                 seconds,
+                ..
             } => {
                 self.output
                     .say(format!("{host}: {} in {seconds:.1} s", self::result(result)));
