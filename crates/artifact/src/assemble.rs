@@ -1,24 +1,24 @@
 //! Assembles an artifact: the sealed layers one after the other, then the code, then the record beside it. The code is
-//! compressed while the layers' indexes are loaded and their frames copied.
+//! compressed while the layers' indexes are checked and their frames copied, and what is written goes on to the disk meanwhile.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
-use crate::artifact::{Artifact, index_path, record_path};
-use crate::copy::copy_layer;
-use crate::entries::{add_parents, check_claims, list, topmost};
+use crate::artifact::{Artifact, record_path};
+use crate::copy::copy_layers;
+use crate::entries::{add_parents, check_claims, list};
 use crate::error::Error;
 use crate::event::Event;
 use crate::format::FORMAT_VERSION;
 use crate::hash::{Sha256Writer, sha256};
-use crate::index::Index;
 use crate::layer::{LayerKind, LayerPlan, PackOptions, SealedLayer};
 use crate::pack::{Packed, Packing, pack};
-use crate::partial::{Partial, sync_directory, write_whole, written};
+use crate::partial::{Partial, sync_directory, write_whole};
 use crate::path::EntryPath;
 use crate::record::{Record, RecordDraft, RecordLayer};
 use crate::reuse::Older;
+use crate::staged::{StagedIndex, place_all, stage, stage_sealed};
 
 /// Writes the artifact, its indexes and last its record into `out_dir`, and names them by their digests:
 /// `<sha256>.tar.zst` or `.tar.gz`, `indexes/<index sha256>`, `<sha256>.json`. Nothing of it is seen before it is whole.
@@ -33,15 +33,18 @@ pub fn assemble(
     options: &PackOptions<'_>,
 ) -> Result<Artifact, Error> {
     check_kinds(layers, code, options)?;
-    let load_all = || layers.iter().map(load).collect::<Result<Vec<_>, _>>();
-    let write = || write_body(layers, code, out_dir, options);
-    let (indexes, body) = if options.jobs.get() == 1 || layers.is_empty() {
-        (load_all(), write())
-    } else {
-        beside(load_all, write)
+    let stage_all = || {
+        let staged = layers.iter().map(|layer| stage_sealed(layer, out_dir));
+        staged.collect::<Result<Vec<_>, _>>()
     };
-    let (mut indexes, body) = (indexes?, body?);
-    indexes.push(body.code_index);
+    let write = || write_body(layers, code, out_dir, options);
+    let (staged, body) = if options.jobs.get() == 1 || layers.is_empty() {
+        (stage_all(), write())
+    } else {
+        beside(stage_all, write)
+    };
+    let (mut staged, body) = (staged?, body?);
+    staged.push(body.code_index);
     let (partial, digest, size) = body.out.finish();
     let record = Record {
         format: FORMAT_VERSION,
@@ -55,7 +58,7 @@ pub fn assemble(
         tools: draft.tools,
     };
     options.check_cancel()?;
-    finish(partial, record, &indexes, out_dir, options)
+    finish(partial, record, staged, out_dir, options)
 }
 
 /// Does one thing in a thread of its own, where there can be one, and the other in this one.
@@ -77,11 +80,11 @@ struct Body {
     out: Sha256Writer<Partial>,
     /// The layers' rows of the record, the code's last.
     rows: Vec<RecordLayer>,
-    /// The code's index as stored.
-    code_index: Vec<u8>,
+    code_index: StagedIndex,
 }
 
-/// Writes the layers and the code. That the layers' indexes name the paths which the layers claim is [`load`]'s to check.
+/// Writes the layers and the code. That the layers' indexes name the paths which the layers claim is
+/// [`stage_sealed`]'s to check.
 fn write_body(
     layers: &[SealedLayer],
     code: &LayerPlan<'_>,
@@ -96,7 +99,7 @@ fn write_body(
     check_claims(&claims, &code.name, &entries)?;
     add_parents(&mut entries, &claims);
 
-    let partial = Partial::create(out_dir)?;
+    let partial = Partial::create(out_dir)?.synced_along();
     let path = partial.path().to_path_buf();
     let mut out = Sha256Writer::new(partial);
     let packing = Packing {
@@ -106,16 +109,14 @@ fn write_body(
         out: &path,
     };
     let copy = |out: &mut Sha256Writer<Partial>| {
-        let rows = layers.iter().map(|layer| copy_layer(layer, out, &path, options));
-        let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        if !rows.is_empty() {
-            // The disk takes them while the code is compressed.
-            out.beneath().begin_sync()?;
-        }
+        let rows = copy_layers(layers, out, &path, options)?;
         Ok((rows, out.written()))
     };
     let (packed, (mut rows, offset)) = pack(&packing, &mut out, options, copy)?;
-    let (row, code_index) = code_row(code, &packed, offset, &path)?;
+    // The disk takes the rest while the index is made.
+    out.beneath().begin_sync()?;
+    let (row, stored) = code_row(code, &packed, offset, &path)?;
+    let code_index = stage(&stored, &row.index_sha256, out_dir)?;
     rows.push(row);
     Ok(Body {
         out,
@@ -174,40 +175,16 @@ fn check_kinds(layers: &[SealedLayer], code: &LayerPlan<'_>, options: &PackOptio
     Ok(())
 }
 
-/// A sealed layer's index as stored, checked against what was said of it.
-fn load(layer: &SealedLayer) -> Result<Vec<u8>, Error> {
-    let stored = fs::read(&layer.index).map_err(|source| Error::io("read", &layer.index, source))?;
-    let differs = |why: &str| Error::Differs {
-        path: layer.index.clone(),
-        why: why.to_owned(),
-    };
-    if sha256(&stored).to_string() != layer.index_sha256 {
-        return Err(differs("its digest is not the one it was sealed with"));
-    }
-    let index = Index::parse(&stored).map_err(|source| Error::Index {
-        path: layer.index.clone(),
-        source,
-    })?;
-    if index.size() != layer.size || index.kind() != layer.kind || index.compression() != layer.compression {
-        return Err(differs("it belongs to another layer"));
-    }
-    if topmost(index.entries().iter().map(|entry| &entry.path)) != layer.paths_claimed {
-        return Err(differs("its paths are not those that the layer claims"));
-    }
-    Ok(stored)
-}
-
 fn finish(
-    mut partial: Partial,
+    partial: Partial,
     record: Record,
-    indexes: &[Vec<u8>],
+    indexes: Vec<StagedIndex>,
     out_dir: &Path,
     options: &PackOptions<'_>,
 ) -> Result<Artifact, Error> {
     let path = out_dir.join(record.file_name());
     let there = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == record.size);
-    partial.begin_sync()?;
-    let index_paths = place_indexes(&record, indexes, out_dir)?;
+    let index_paths = place_all(indexes)?;
     // Renamed even over the same artifact: the bytes are the same, and a damaged file is mended. The record's sync makes
     // this name last, too.
     partial.place(&path)?;
@@ -243,28 +220,6 @@ fn finish(
         record,
         indexes: index_paths,
     })
-}
-
-/// Writes the layers' indexes, all of them synced at once.
-fn place_indexes(record: &Record, indexes: &[Vec<u8>], out_dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let paths: Vec<PathBuf> = record
-        .layers
-        .iter()
-        .map(|layer| index_path(out_dir, &layer.index_sha256))
-        .collect();
-    let mut partials = Vec::with_capacity(paths.len());
-    for (path, stored) in paths.iter().zip(indexes) {
-        let mut partial = written(path, stored)?;
-        partial.begin_sync()?;
-        partials.push(partial);
-    }
-    for (path, partial) in paths.iter().zip(partials) {
-        partial.place(path)?;
-    }
-    if let Some(directory) = paths.first().and_then(|path| path.parent()) {
-        sync_directory(directory)?;
-    }
-    Ok(paths)
 }
 
 /// The record that is there already, when it speaks of the same artifact, app and revision: other tool versions that gave

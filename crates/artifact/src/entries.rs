@@ -50,16 +50,32 @@ fn is_run_state(path: &EntryPath) -> bool {
 
 /// The topmost of some sorted paths: those that lie beneath no other of them.
 pub(crate) fn topmost<'a>(paths: impl Iterator<Item = &'a EntryPath>) -> Vec<EntryPath> {
+    let topmost = topmost_by(paths, EntryPath::as_bytes);
+    topmost.into_iter().cloned().collect()
+}
+
+/// The same of whatever has a path's bytes.
+pub(crate) fn topmost_by<'a, P: Copy>(
+    paths: impl Iterator<Item = P>,
+    bytes: impl Fn(P) -> &'a [u8],
+) -> Vec<P> {
     let mut claimed: HashSet<&[u8]> = HashSet::new();
-    let mut topmost: Vec<EntryPath> = Vec::new();
+    let mut topmost = Vec::new();
+    let mut last: &[u8] = b"";
     for path in paths {
+        let name = bytes(path);
         // Most lie beneath the one before; not all, for `a.b` stands between `a` and `a/b`.
-        if topmost.last().is_some_and(|last| path.starts_with(last)) {
+        let beneath = |above: &[u8]| {
+            name.strip_prefix(above)
+                .is_some_and(|rest| rest.starts_with(b"/"))
+        };
+        if !last.is_empty() && beneath(last) {
             continue;
         }
-        if !prefixes(path.as_bytes()).any(|prefix| claimed.contains(prefix)) {
-            claimed.insert(path.as_bytes());
-            topmost.push(path.clone());
+        if !prefixes(name).any(|prefix| claimed.contains(prefix)) {
+            claimed.insert(name);
+            topmost.push(path);
+            last = name;
         }
     }
     topmost

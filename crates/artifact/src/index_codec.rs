@@ -3,25 +3,16 @@
 //!
 //! [`Index::parse`] takes bytes from anywhere: every number is checked before it is used.
 
-use std::io::{self, Read};
+use std::io;
 
 use crate::format::{END_BLOCKS, FORMAT_VERSION, MOST_FRAME};
-use crate::hash::Digest;
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
+use crate::index_table::{FRAME_BYTES, MAGIC, Row, Table, inflate};
 use crate::layer::{Compression, LayerKind};
 use crate::path::{EntryPath, PathError};
 
-/// How the table begins.
-const MAGIC: &[u8; 8] = b"SHIPITIX";
 /// The level of the table's own frame.
 const LEVEL: i32 = 3;
-/// No index is larger than this, stored.
-const LARGEST_STORED: usize = 256 << 20;
-/// No index is larger than this, unpacked: some five million entries.
-const LARGEST: u64 = 1 << 30;
-/// Bytes of a frame in the table, and of an entry without its path and target.
-const FRAME_BYTES: usize = 56;
-const ENTRY_BYTES: usize = 67;
 
 /// Why some bytes are no index.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +43,7 @@ pub enum IndexError {
     },
 }
 
-fn wrong(why: impl Into<String>) -> IndexError {
+pub(crate) fn wrong(why: impl Into<String>) -> IndexError {
     IndexError::Wrong(why.into())
 }
 
@@ -86,52 +77,16 @@ impl Index {
 
     /// Reads a stored index that may come from anywhere.
     pub fn parse(stored: &[u8]) -> Result<Self, IndexError> {
-        if stored.len() > LARGEST_STORED {
-            return Err(IndexError::TooLarge(format!("{} stored bytes", stored.len())));
-        }
-        let table = inflate(stored)?;
-        let mut cursor = Cursor { rest: &table };
-        if cursor.take(8)? != MAGIC {
-            return Err(wrong("it does not begin as an index"));
-        }
-        match cursor.u32()? {
-            0 => return Err(wrong("there is no format version 0")),
-            found if found > FORMAT_VERSION => return Err(IndexError::Newer { found }),
-            _ => {}
-        }
-        let compression = match cursor.u8()? {
-            0 => Compression::Zstd,
-            1 => Compression::Gzip,
-            other => return Err(wrong(format!("there is no compression {other}"))),
-        };
-        let kind = match cursor.u8()? {
-            0 => LayerKind::Dependencies,
-            1 => LayerKind::Code,
-            other => return Err(wrong(format!("there is no kind of layer {other}"))),
-        };
-        if cursor.take(2)? != [0; 2] {
-            return Err(wrong("reserved bytes are not zero"));
-        }
-        let frames = cursor.u32()? as usize;
-        let entries = cursor.u32()? as usize;
-        let least = frames
-            .checked_mul(FRAME_BYTES)
-            .zip(entries.checked_mul(ENTRY_BYTES));
-        let least = least.and_then(|(f, e)| f.checked_add(e));
-        if least.is_none_or(|least| least > cursor.rest.len()) {
-            return Err(wrong(format!(
-                "{frames} frames and {entries} entries do not fit into it"
-            )));
-        }
-        let frames = (0..frames)
-            .map(|_| take_frame(&mut cursor))
+        let unpacked = inflate(stored)?;
+        let mut table = Table::begin(&unpacked)?;
+        let frames = (0..table.frames)
+            .map(|_| table.frame())
             .collect::<Result<_, _>>()?;
-        let entries = (0..entries)
-            .map(|n| take_entry(&mut cursor, n))
+        let entries = (0..table.entries)
+            .map(|number| entry(&table.entry()?, number))
             .collect::<Result<_, _>>()?;
-        if !cursor.rest.is_empty() {
-            return Err(wrong(format!("{} bytes stand after its end", cursor.rest.len())));
-        }
+        let (compression, kind) = (table.compression, table.kind);
+        table.end()?;
         let index = Self {
             compression,
             kind,
@@ -204,16 +159,6 @@ fn put_frame(out: &mut Vec<u8>, frame: &Frame) {
     out.extend_from_slice(&frame.sha256.0);
 }
 
-fn take_frame(cursor: &mut Cursor<'_>) -> Result<Frame, IndexError> {
-    Ok(Frame {
-        offset: cursor.u64()?,
-        unpacked_offset: cursor.u64()?,
-        size: cursor.u32()?,
-        unpacked_size: cursor.u32()?,
-        sha256: cursor.digest()?,
-    })
-}
-
 fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) -> Result<(), IndexError> {
     let (letter, target, digest): (u8, &[u8], [u8; 32]) = match &entry.kind {
         IndexKind::File { sha256, .. } => (b'f', &[], sha256.0),
@@ -238,28 +183,16 @@ fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) -> Result<(), IndexError> {
     Ok(())
 }
 
-fn take_entry(cursor: &mut Cursor<'_>, number: usize) -> Result<IndexEntry, IndexError> {
-    let letter = cursor.u8()?;
-    let mode = cursor.u16()?;
-    let mtime = cursor.u64()? as i64;
-    let size = cursor.u64()?;
-    let frame = cursor.u32()?;
-    let frame_offset = cursor.u32()?;
-    let header_size = cursor.u32()?;
-    let sha256 = cursor.digest()?;
-    let path_length = usize::from(cursor.u16()?);
-    let target_length = usize::from(cursor.u16()?);
-    let path =
-        EntryPath::new(cursor.take(path_length)?).map_err(|source| IndexError::Path { number, source })?;
-    let target = cursor.take(target_length)?.to_vec();
-    let kind = match letter {
+fn entry(row: &Row<'_>, number: usize) -> Result<IndexEntry, IndexError> {
+    let path = EntryPath::new(row.path).map_err(|source| IndexError::Path { number, source })?;
+    let kind = match row.letter {
         b'f' => IndexKind::File {
-            size,
-            sha256,
-            executable: mode == 0o755,
+            size: row.size,
+            sha256: row.sha256,
+            executable: row.mode == 0o755,
         },
         b'l' => IndexKind::Symlink {
-            target: target.clone(),
+            target: row.target.to_vec(),
         },
         b'd' => IndexKind::Directory,
         other => return Err(wrong(format!("there is no type {other} of entries"))),
@@ -267,88 +200,22 @@ fn take_entry(cursor: &mut Cursor<'_>, number: usize) -> Result<IndexEntry, Inde
     let entry = IndexEntry {
         path,
         kind,
-        mtime,
-        frame,
-        frame_offset,
-        header_size,
+        mtime: row.mtime,
+        frame: row.frame,
+        frame_offset: row.frame_offset,
+        header_size: row.header_size,
     };
-    let link = letter == b'l';
-    let target_fits = if link {
-        !target.is_empty() && !target.contains(&0)
+    let target_fits = if row.letter == b'l' {
+        !row.target.is_empty() && !row.target.contains(&0)
     } else {
-        target.is_empty()
+        row.target.is_empty()
     };
-    let digest_fits = letter == b'f' || sha256.0 == [0; 32];
-    if entry.mode() != mode || entry.size() != size || !target_fits || !digest_fits {
+    let digest_fits = row.letter == b'f' || row.sha256.0 == [0; 32];
+    if entry.mode() != row.mode || entry.size() != row.size || !target_fits || !digest_fits {
         return Err(wrong(format!(
             "mode, size, target or digest of {} cannot be",
             entry.path
         )));
     }
     Ok(entry)
-}
-
-fn inflate(stored: &[u8]) -> Result<Vec<u8>, IndexError> {
-    let too_large = || IndexError::TooLarge(format!("more than {LARGEST} bytes"));
-    // Every index that this crate writes says how long it is.
-    let said = zstd::zstd_safe::get_frame_content_size(stored).ok().flatten();
-    if said.is_some_and(|said| said > LARGEST) {
-        return Err(too_large());
-    }
-    let mut table = Vec::new();
-    table
-        .try_reserve_exact(said.unwrap_or(0) as usize)
-        .map_err(|_| too_large())?;
-    let decoder = zstd::stream::read::Decoder::with_buffer(stored).map_err(IndexError::Zstd)?;
-    let mut limited = decoder.single_frame().take(LARGEST + 1);
-    limited.read_to_end(&mut table).map_err(IndexError::Zstd)?;
-    if table.len() as u64 > LARGEST {
-        return Err(too_large());
-    }
-    let rest = limited.into_inner().finish();
-    if !rest.is_empty() {
-        return Err(wrong(format!("{} stored bytes stand after its end", rest.len())));
-    }
-    Ok(table)
-}
-
-struct Cursor<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], IndexError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or_else(|| wrong("it ends too soon"))?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], IndexError> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    fn u8(&mut self) -> Result<u8, IndexError> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, IndexError> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, IndexError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, IndexError> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn digest(&mut self) -> Result<Digest, IndexError> {
-        self.array().map(Digest)
-    }
 }

@@ -21,7 +21,12 @@ pub(crate) struct Partial {
     file: NamedTempFile,
     /// A thread that brings what was written to the disk.
     syncing: Option<JoinHandle<io::Result<()>>>,
+    /// Bytes written since it began; only counted when what is written is brought to the disk all along.
+    behind: Option<u64>,
 }
+
+/// How much is written before it is brought to the disk.
+const ALONG: u64 = 16 << 20;
 
 impl Partial {
     /// In `dir`, which is made where it is missing.
@@ -40,8 +45,11 @@ impl Partial {
             file.as_file().lock().map_err(failed)?;
             // Another process may have taken it for left over before it was locked.
             if file.as_file().metadata().map_err(failed)?.nlink() > 0 {
-                let syncing = None;
-                return Ok(Self { file, syncing });
+                return Ok(Self {
+                    file,
+                    syncing: None,
+                    behind: None,
+                });
             }
         }
     }
@@ -56,17 +64,41 @@ impl Partial {
         self.file.as_file()
     }
 
+    /// The same file, for much that takes a while to be written: the disk takes it meanwhile, and [`Partial::place`] has
+    /// little to wait for.
+    pub(crate) fn synced_along(mut self) -> Self {
+        self.behind = Some(0);
+        self
+    }
+
     /// Begins to bring to the disk what is written so far, so that [`Partial::place`] has less to wait for. Waits for what
     /// was begun before, which alone is told when that failed.
     pub(crate) fn begin_sync(&mut self) -> Result<(), Error> {
-        let before = joined(self.syncing.take());
-        before.map_err(|source| Error::io("write", self.path(), source))?;
+        self.begin()
+            .map_err(|source| Error::io("write", self.path(), source))
+    }
+
+    fn begin(&mut self) -> io::Result<()> {
+        joined(self.syncing.take())?;
         if let Ok(file) = self.file().try_clone() {
             let thread = thread::Builder::new().name("sync".to_owned());
             // Without a thread all is done at the end.
             self.syncing = thread.spawn(move || file.sync_data()).ok();
         }
         Ok(())
+    }
+
+    /// Counts what was written here or in another way, and begins to bring it to the disk when it is much and the disk has taken what was before.
+    pub(crate) fn wrote(&mut self, bytes: usize) -> io::Result<()> {
+        let Some(behind) = &mut self.behind else {
+            return Ok(());
+        };
+        *behind += bytes as u64;
+        if *behind < ALONG || self.syncing.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return Ok(());
+        }
+        *behind = 0;
+        self.begin()
     }
 
     /// Brings it to the disk and gives it its name, which [`sync_directory`] makes last.
@@ -95,7 +127,9 @@ impl Partial {
 
 impl Write for Partial {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.as_file_mut().write(buf)
+        let taken = self.file.as_file_mut().write(buf)?;
+        self.wrote(taken)?;
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -115,7 +149,12 @@ pub(crate) fn write_unsynced(target: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// `bytes` in a file on its way to `target`.
 pub(crate) fn written(target: &Path, bytes: &[u8]) -> Result<Partial, Error> {
-    let mut partial = Partial::create(target.parent().unwrap_or(Path::new(".")))?;
+    written_in(target.parent().unwrap_or(Path::new(".")), target, bytes)
+}
+
+/// The same, on its way from another directory, `dir`, on the same file system.
+pub(crate) fn written_in(dir: &Path, target: &Path, bytes: &[u8]) -> Result<Partial, Error> {
+    let mut partial = Partial::create(dir)?;
     partial
         .write_all(bytes)
         .map_err(|source| Error::io("write", target, source))?;

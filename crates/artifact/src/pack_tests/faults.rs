@@ -108,7 +108,8 @@ fn a_layer_that_is_not_what_it_says_is_refused() {
             &dependencies as &dyn Tree,
             Mtime::FromContent,
         ),
-        MemoryTree::default().file("other/x", noise(1, 3_000_000)),
+        // Together they are large enough for the way past the page cache.
+        MemoryTree::default().file("other/x", noise(1, 5_000_000)),
     );
     let second = plan(LayerKind::Dependencies, &second, Mtime::FromContent);
     let code = plan(LayerKind::Code, &code, Mtime::Fixed(7));
