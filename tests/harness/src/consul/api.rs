@@ -99,16 +99,20 @@ impl ConsulAgent {
             let done = self.api_as(None, "PUT", "/v1/acl/bootstrap", b"");
             (done.status == 200).then(|| text_of(&json_of(&done), "SecretID"))
         });
-        // The agent itself needs one too, to register its node.
+        self.give_token(&token);
+    }
+
+    /// Gives the agent a management token, which it needs itself to register its node.
+    pub(super) fn give_token(&self, token: &str) {
         let body = json!({ "Token": token }).to_string();
-        let given = self.api_as(Some(&token), "PUT", "/v1/agent/token/agent", body.as_bytes());
+        let given = self.api_as(Some(token), "PUT", "/v1/agent/token/agent", body.as_bytes());
         assert_eq!(
             given.status,
             200,
             "cannot give the agent its token: {}",
             given.text()
         );
-        self.token.set(token).expect("bootstrapped once");
+        self.token.set(token.to_owned()).expect("bootstrapped once");
     }
 
     /// Makes a token that is allowed what `rules` (Consul's policy language) say, and returns it.

@@ -35,8 +35,15 @@ pub struct ConsulAgent {
 /// What kind of agent to start.
 enum Role<'a> {
     Dev,
-    Server { acl: bool },
-    Client { join: &'a ConsulAgent },
+    Server {
+        acl: bool,
+        of: usize,
+        join: Option<&'a ConsulAgent>,
+    },
+    Client {
+        acl: bool,
+        join: &'a ConsulAgent,
+    },
 }
 
 impl ConsulAgent {
@@ -51,20 +58,27 @@ impl ConsulAgent {
     #[track_caller]
     #[must_use]
     pub fn server() -> Self {
-        Self::launch("server", &Role::Server { acl: false })
+        Self::launch("server", &Role::single(false))
     }
 
     /// A single server that refuses what no token allows; [`ConsulAgent::token`] is the management token.
     #[track_caller]
     #[must_use]
     pub fn with_acl() -> Self {
-        let agent = Self::launch("server", &Role::Server { acl: true });
+        let agent = Self::launch("server", &Role::single(true));
         agent.bootstrap_acl();
         agent
     }
 
     #[track_caller]
     fn launch(node: &str, role: &Role<'_>) -> Self {
+        let agent = Self::prepare(node, role);
+        agent.restart();
+        agent
+    }
+
+    /// An agent that has its config and its addresses, and does not run yet.
+    fn prepare(node: &str, role: &Role<'_>) -> Self {
         let dir = Tmp::new("consul");
         let _ = dir.mkdir("data");
         let address = Address::claim();
@@ -86,7 +100,7 @@ impl ConsulAgent {
         if matches!(role, Role::Dev) {
             args.push("-dev".to_owned());
         }
-        let agent = Self {
+        Self {
             process: Mutex::default(),
             node: node.to_owned(),
             args,
@@ -95,9 +109,7 @@ impl ConsulAgent {
             serf: serf.into(),
             dir,
             _address: address,
-        };
-        agent.restart();
-        agent
+        }
     }
 
     /// The agent's node name.
@@ -201,19 +213,40 @@ impl ConsulAgent {
 }
 
 impl Role<'_> {
+    fn single(acl: bool) -> Self {
+        Self::Server {
+            acl,
+            of: 1,
+            join: None,
+        }
+    }
+
     fn config(&self, dir: &Tmp) -> serde_json::Map<String, Value> {
         let data = dir.join("data");
+        let acl = |on: bool| json!({ "enabled": on, "default_policy": if on { "deny" } else { "allow" } });
+        let join = |with: Option<&ConsulAgent>| {
+            with.map(|with| with.serf.to_string())
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
         let config = match self {
             Self::Dev => json!({}),
-            Self::Server { acl } => json!({
+            Self::Server {
+                acl: on,
+                of,
+                join: with,
+            } => json!({
                 "server": true,
-                "bootstrap_expect": 1,
+                "bootstrap_expect": of,
                 "data_dir": data,
-                "acl": { "enabled": acl, "default_policy": if *acl { "deny" } else { "allow" } },
+                "acl": acl(*on),
+                "retry_join": join(*with),
+                "retry_interval": "1s",
             }),
-            Self::Client { join } => json!({
+            Self::Client { acl: on, join: with } => json!({
                 "data_dir": data,
-                "retry_join": [join.serf.to_string()],
+                "acl": acl(*on),
+                "retry_join": join(Some(*with)),
                 "retry_interval": "1s",
             }),
         };
