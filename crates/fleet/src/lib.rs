@@ -14,6 +14,7 @@ pub mod consul;
 pub mod event;
 pub mod exec;
 pub mod follow;
+pub mod lock;
 pub mod report;
 mod secret;
 

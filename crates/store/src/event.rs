@@ -156,6 +156,31 @@ pub enum Event {
         /// The layer's URL.
         url: String,
     },
+    /// A lock expired by our clock. It is watched for renewals before it counts as left by its holder.
+    LockExpired {
+        /// What is locked.
+        lock: String,
+        /// Who has it.
+        who: String,
+        /// For how long it is watched, in seconds.
+        watch_seconds: u64,
+    },
+    /// A lock was taken over whose holder had not given it back: it was killed, or cut off.
+    LockTakenOver {
+        /// What is locked.
+        lock: String,
+        /// Who had it.
+        who: String,
+        /// What it was doing.
+        doing: String,
+    },
+    /// A kick in the history cannot be read, and is left out.
+    KickUnreadable {
+        /// Its document.
+        url: String,
+        /// Why not.
+        why: String,
+    },
     /// The release is complete.
     Published {
         /// Its id.

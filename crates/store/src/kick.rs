@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod history;
 mod id;
 
+pub use history::{Kick, end, ids, list, read, start};
 pub use id::KickId;
 
 /// The version of the documents that are written, and the newest that is read.

@@ -124,6 +124,15 @@ pub fn kick_key(app: &str, stage: &str, kick: &str, file: &str) -> Result<String
     ))
 }
 
+/// `kicks/<app>/<stage>/`: the prefix of a stage's history.
+pub fn kicks_prefix(app: &str, stage: &str) -> Result<String, Error> {
+    Ok(format!(
+        "kicks/{}/{}/",
+        name("the app", app)?,
+        name("the stage", stage)?
+    ))
+}
+
 /// `locks/<app>/publish`. Mutable, by conditional writes.
 pub fn publish_lock_key(app: &str) -> Result<String, Error> {
     Ok(format!("locks/{}/publish", name("the app", app)?))

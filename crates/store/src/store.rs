@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// How many small objects are asked for at once: as many as parts are sent.
-    pub(crate) fn at_once(&self) -> usize {
+    pub fn at_once(&self) -> usize {
         self.at_once.get()
     }
 

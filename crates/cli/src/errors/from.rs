@@ -1,6 +1,6 @@
 //! Each crate's errors as the user meets them: its kinds mapped to ours, its hints kept.
 
-use super::{CliError, Kind};
+use super::{CliError, Kind, locked, lost};
 use crate::config::ConfigError;
 
 impl From<shipit_source::Error> for CliError {
@@ -96,6 +96,11 @@ impl From<shipit_artifact::TreeError> for CliError {
 impl From<shipit_store::Error> for CliError {
     fn from(error: shipit_store::Error) -> Self {
         use shipit_store::{Error, ErrorKind};
+        match &error {
+            Error::Locked { what, holder } => return locked(what, holder),
+            Error::LockLost { what, why, .. } => return lost(what, why),
+            _ => {}
+        }
         let hint = error.hint();
         let kind = match error.kind() {
             ErrorKind::Usage | ErrorKind::Manifest => Kind::Usage,
@@ -120,6 +125,25 @@ impl From<shipit_fleet::consul::Error> for CliError {
         let kind = match error.kind() {
             ErrorKind::Config => Kind::Usage,
             ErrorKind::File => Kind::Disk,
+            _ => Kind::Consul,
+        };
+        let hint = error.hint();
+        CliError::from_source(kind, error).maybe_hint(hint)
+    }
+}
+
+impl From<shipit_fleet::board::Error> for CliError {
+    fn from(error: shipit_fleet::board::Error) -> Self {
+        use shipit_fleet::board::{Error, ErrorKind};
+        let error = match error {
+            Error::Consul(error) => return error.into(),
+            Error::Store(error) => return error.into(),
+            Error::Lost { what, why, .. } => return lost(&what, &why),
+            other => other,
+        };
+        let kind = match error.kind() {
+            ErrorKind::Locked => Kind::Locked,
+            ErrorKind::Store => Kind::Store,
             _ => Kind::Consul,
         };
         let hint = error.hint();

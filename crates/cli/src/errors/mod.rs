@@ -2,10 +2,12 @@
 //! from kinds to exit codes is here; docs/exit-codes.md says the same, and a test compares the two.
 
 mod from;
+mod locks;
 
 use std::error::Error as StdError;
 
 pub use from::{chain, config};
+pub use locks::{held_by, locked, lost};
 
 use crate::interrupt::Asked;
 

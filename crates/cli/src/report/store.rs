@@ -176,6 +176,18 @@ fn warning(event: &Event) -> Option<String> {
         Event::UploadLeft { uploads } => format!(
             "{uploads} uploads could not be ended in the store; a publish in a day or later removes what was sent of them"
         ),
+        Event::LockExpired {
+            lock,
+            who,
+            watch_seconds,
+        } => format!(
+            "the lock of {lock} has expired, and {who} has not given it back; it is watched for {watch_seconds} s whether it is \
+             renewed"
+        ),
+        Event::LockTakenOver { lock, who, doing } => {
+            format!("took over the lock of {lock} that {who} ({doing}) has left: it was killed, or cut off from the store")
+        }
+        Event::KickUnreadable { url, why } => format!("left out of the history: {url}: {why}"),
         Event::NewerRelease { release, newest } => format!(
             "{newest} exists already and is later than {release}: one of two clocks is wrong, and `latest` stays the other"
         ),

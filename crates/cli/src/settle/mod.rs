@@ -7,7 +7,7 @@ pub mod steps;
 pub mod store;
 mod who;
 
-pub use who::who;
+pub use who::{holder, who};
 
 use crate::config::{Config, ConfigError, ConfigRequest, Settled, StageChoice};
 use crate::context::Context;

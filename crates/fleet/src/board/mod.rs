@@ -4,43 +4,19 @@
 //! with reports, and the history, which lies in the store either way.
 
 mod error;
+mod store;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use error::{Error, ErrorKind};
+pub use shipit_store::Holder;
+pub use store::StoreBoard;
 
 use crate::report::{Asked, Found, Report};
-
-/// Who holds a lock, and what for: what is stored in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Tells this holder from every other one.
-    pub id: String,
-    /// `user@host`.
-    pub who: String,
-    /// The build's URL, in Jenkins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub build: Option<String>,
-    /// The process id there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// What it does: `kick web`, `rollback web`, `lock`.
-    pub doing: String,
-    /// The revision that it deploys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// Why, in its words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Since when, in unix seconds.
-    pub time: i64,
-    /// Whether a person set it: then `unlock` alone ends it.
-    pub manual: bool,
-}
 
 /// A lock that somebody holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,0 +1,185 @@
+//! Renewing a lock for as long as it is held.
+//!
+//! A renewal that fails in a way that may pass is tried again until the TTL is over since the last one that succeeded began; only then is the
+//! lock said to be lost. Lost is for good: whoever works under it stops.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::{LockEvent, Moment, OnLockEvent};
+
+/// How often who waits for the loss looks at the clock, which may have jumped while the machine slept.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why a renewal failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The lock is not ours any more.
+    Lost(String),
+    /// It may work the next time.
+    Passing(String),
+}
+
+/// What can be renewed: a lock in the store, or one of Consul's.
+#[async_trait]
+pub trait Renew: Send + 'static {
+    /// Renews it. The future may be dropped at any point.
+    async fn renew(&mut self) -> Result<(), Trouble>;
+}
+
+/// Renews a lock in a task of its own. Dropped, it stops to: the lock then frees itself.
+#[derive(Debug)]
+pub struct Keeper<R> {
+    state: Arc<State>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<R>>,
+}
+
+#[derive(Debug)]
+struct State {
+    ttl: Duration,
+    renewed: Mutex<Moment>,
+    lost: watch::Sender<Option<String>>,
+}
+
+impl State {
+    /// Why it is lost, if it is. That the time is over counts even where the task could not run to notice it.
+    fn lost(&self) -> Option<String> {
+        if let Some(why) = self.lost.borrow().as_ref() {
+            return Some(why.clone());
+        }
+        if self.left() > Duration::ZERO {
+            return None;
+        }
+        let seconds = self.ttl.as_secs();
+        self.lose(format!("it could not be renewed for {seconds} s"));
+        self.lost.borrow().clone()
+    }
+
+    fn lose(&self, why: String) {
+        self.lost.send_if_modified(|lost| {
+            let first = lost.is_none();
+            lost.get_or_insert(why);
+            first
+        });
+    }
+
+    fn left(&self) -> Duration {
+        self.renewed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .left(self.ttl)
+    }
+
+    fn renewed_at(&self, moment: Moment) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = moment;
+    }
+}
+
+impl<R: Renew> Keeper<R> {
+    /// Starts to renew what was taken by a request that was begun at `taken` and that stands for `ttl` after.
+    pub fn start(grip: R, ttl: Duration, taken: Moment, on_event: OnLockEvent) -> Self {
+        let state = Arc::new(State {
+            ttl,
+            renewed: Mutex::new(taken),
+            lost: watch::Sender::new(None),
+        });
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(run(grip, Arc::clone(&state), stopped, on_event));
+        Self {
+            state,
+            stop: Some(stop),
+            task: Some(task),
+        }
+    }
+
+    /// Why the lock is lost, if it is.
+    pub fn lost(&self) -> Option<String> {
+        self.state.lost()
+    }
+
+    /// Waits until the lock is lost, and says why.
+    pub async fn wait_lost(&self) -> String {
+        let mut changes = self.state.lost.subscribe();
+        loop {
+            if let Some(why) = self.state.lost() {
+                return why;
+            }
+            // The sender lives in the state: there is always one.
+            let _ = timeout(LOOK.min(self.state.left()), changes.changed()).await;
+        }
+    }
+
+    /// Stops to renew, and hands back what was renewed; nothing when the task ended in a way that it never should.
+    pub async fn stop(mut self) -> Option<R> {
+        drop(self.stop.take());
+        match self.task.take() {
+            Some(task) => task.await.ok(),
+            None => None,
+        }
+    }
+}
+
+impl<R> Drop for Keeper<R> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn run<R: Renew>(
+    mut grip: R,
+    state: Arc<State>,
+    mut stopped: oneshot::Receiver<()>,
+    on_event: OnLockEvent,
+) -> R {
+    let every = state.ttl / 3;
+    let mut wait = every;
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut stopped => return grip,
+            () = sleep(wait) => {}
+        }
+        if state.lost().is_some() {
+            break;
+        }
+        let began = Moment::now();
+        let renewed = tokio::select! {
+            biased;
+            _ = &mut stopped => return grip,
+            renewed = timeout(state.left(), grip.renew()) => renewed,
+        };
+        match renewed {
+            Ok(Ok(())) => {
+                state.renewed_at(began);
+                wait = every.saturating_sub(began.elapsed());
+            }
+            Ok(Err(Trouble::Lost(why))) => {
+                state.lose(why);
+                break;
+            }
+            Ok(Err(Trouble::Passing(why))) => {
+                on_event(LockEvent::NotRenewed {
+                    why,
+                    left: state.left(),
+                });
+                wait = (every / 4).min(state.left());
+            }
+            // The time is over.
+            Err(_) => wait = Duration::ZERO,
+        }
+    }
+    tokio::select! {
+        _ = &mut stopped => {}
+        () = pending() => {}
+    }
+    grip
+}

@@ -1,0 +1,428 @@
+//! One lock's object: `{holder, expires, ttl_seconds, renewals}`. A manual lock does not expire.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::clock::unix_now;
+use super::{Holder, LOCK_TTL, Moment};
+use crate::{Error, ErrorKind, Event, Store, layout};
+
+/// No lock's object is larger.
+const LARGEST: u64 = 64 << 10;
+
+/// How often an attempt begins anew when the object changes between the look and the write.
+const ROUNDS: u32 = 5;
+
+/// How often an expired lock is looked at while it is watched.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Clocks differ by less: S3 refuses requests of a clock that is 15 minutes off.
+const CLOCKS_DIFFER: i64 = 45 * 60;
+
+/// No holder is believed to have a longer TTL.
+const LONGEST_TTL: u64 = 3600;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Document {
+    holder: Holder,
+    /// In unix seconds of the holder's clock; none of a manual lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires: Option<i64>,
+    /// How long it stands after a renewal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<u64>,
+    /// No two renewals are the same bytes, not even in one second: etags are made of bytes.
+    #[serde(default)]
+    renewals: u64,
+}
+
+impl Document {
+    fn ttl(&self) -> Duration {
+        let seconds = self.ttl_seconds.unwrap_or(LOCK_TTL.as_secs());
+        Duration::from_secs(seconds.clamp(1, LONGEST_TTL))
+    }
+
+    /// Whether, by our clock, its holder cannot believe in it any more, with half a TTL for clocks that differ.
+    fn stale(&self, now: i64) -> bool {
+        let half = i64::try_from(self.ttl().as_secs() / 2).unwrap_or_default();
+        self.expires
+            .is_some_and(|expires| expires.saturating_add(half) <= now)
+    }
+}
+
+/// A lock that somebody holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockHeld {
+    /// Who, and what for.
+    pub holder: Holder,
+    /// The object's etag when it was looked at.
+    pub etag: String,
+}
+
+/// The right to renew and to give back a lock that was taken.
+#[derive(Debug)]
+pub struct LockGrip {
+    /// Who holds it.
+    pub holder: Holder,
+    /// The object's etag as it was last written.
+    pub etag: String,
+    /// How often it was renewed.
+    pub renewals: u64,
+}
+
+/// What came of one attempt to take a lock.
+#[derive(Debug)]
+pub enum LockAttempt {
+    /// It is ours.
+    Taken(LockGrip),
+    /// Somebody has it.
+    Held(Box<LockHeld>),
+}
+
+/// Where one lock lies. It remembers for how long it has seen the lock unchanged: who waits uses one place.
+#[derive(Debug)]
+pub struct LockPlace {
+    store: Store,
+    key: String,
+    /// What is locked, for people: `publishing shop`, `shop in production`.
+    what: String,
+    ttl: Duration,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// An etag, and since when it is there.
+#[derive(Debug, Clone)]
+struct Seen {
+    etag: String,
+    since: Moment,
+}
+
+/// Whether a lock that is there can be taken.
+enum Verdict {
+    Held,
+    /// Its holder is gone.
+    Left,
+    /// It expired; whether renewals still come is to be seen for so much longer.
+    Watch(Duration),
+}
+
+impl LockPlace {
+    /// The lock of publishing and pruning: `locks/<app>/publish`.
+    ///
+    /// # Errors
+    /// The app's name is none.
+    pub fn publish(store: &Store, app: &str) -> Result<Self, Error> {
+        let key = layout::publish_lock_key(app)?;
+        Ok(Self::new(store, key, format!("publishing {app}")))
+    }
+
+    /// A stage's lock where there is no Consul: `locks/<app>/<stage>`.
+    ///
+    /// # Errors
+    /// A name is none, or the stage is called `publish`.
+    pub fn stage(store: &Store, app: &str, stage: &str) -> Result<Self, Error> {
+        let key = layout::stage_lock_key(app, stage)?;
+        Ok(Self::new(store, key, format!("{app} in {stage}")))
+    }
+
+    fn new(store: &Store, key: String, what: String) -> Self {
+        Self {
+            store: store.clone(),
+            key,
+            what,
+            ttl: LOCK_TTL,
+            seen: Mutex::new(None),
+        }
+    }
+
+    /// With another TTL, of whole seconds.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// How long it stands that its holder does not renew it.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// What is locked, for people.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Tries once to take the lock for a holder that renews it. A lock that expired is watched first for as long as a renewal
+    /// may take to come, some seconds; dropping the future in that time leaves nothing behind.
+    ///
+    /// # Errors
+    /// The store's, or what lies there is no lock.
+    pub async fn attempt(&self, holder: &Holder) -> Result<LockAttempt, Error> {
+        let expires = Some(self.ttl);
+        self.write_when_free(holder, expires).await
+    }
+
+    /// Sets a lock that does not expire: where there is none, or in place of the one that is held. Yields who has it
+    /// when that is somebody else.
+    ///
+    /// # Errors
+    /// As [`LockPlace::attempt`].
+    pub async fn set_manual(
+        &self,
+        holder: &Holder,
+        instead_of: Option<LockGrip>,
+    ) -> Result<Option<LockHeld>, Error> {
+        if let Some(mut grip) = instead_of {
+            for _ in 0..ROUNDS {
+                let put = self.put(holder, None, 0, Some(&grip.etag)).await;
+                match put {
+                    Ok(_) => return Ok(None),
+                    Err(error) if error.kind() != ErrorKind::Changed => return Err(error),
+                    Err(_) => {}
+                }
+                match self.read().await? {
+                    // A renewal that nobody waited for any more.
+                    Some((found, etag)) if found.holder.id == grip.holder.id => grip.etag = etag,
+                    _ => break,
+                }
+            }
+        }
+        match self.write_when_free(holder, None).await? {
+            LockAttempt::Taken(_) => Ok(None),
+            LockAttempt::Held(held) => Ok(Some(*held)),
+        }
+    }
+
+    /// Renews the lock.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`] when it is not ours any more; else the store's, after which it may still be.
+    pub async fn renew(&self, grip: &mut LockGrip) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            grip.renewals += 1;
+            let put = self.put(&grip.holder, Some(self.ttl), grip.renewals, Some(&grip.etag));
+            match put.await {
+                Ok(etag) => {
+                    grip.etag = etag;
+                    return Ok(());
+                }
+                Err(error) if error.kind() != ErrorKind::Changed => return Err(error),
+                Err(_) => {}
+            }
+            match self.read().await? {
+                // A renewal was done that nobody waited for any more.
+                Some((found, etag)) if found.holder.id == grip.holder.id => {
+                    grip.etag = etag;
+                    grip.renewals = grip.renewals.max(found.renewals);
+                }
+                found => return Err(self.lost(found.map(|(document, _)| document.holder))),
+            }
+        }
+        Err(self.changing())
+    }
+
+    /// Gives the lock back. One that is not ours any more is left alone.
+    ///
+    /// # Errors
+    /// The store's: then it frees itself.
+    pub async fn release(&self, mut grip: LockGrip) -> Result<(), Error> {
+        for _ in 0..ROUNDS {
+            match self.store.delete_if_match(&self.key, &grip.etag).await {
+                Err(error) if error.kind() == ErrorKind::Changed => {}
+                done => return done,
+            }
+            match self.read().await? {
+                Some((found, etag)) if found.holder.id == grip.holder.id => grip.etag = etag,
+                _ => return Ok(()),
+            }
+        }
+        Err(self.changing())
+    }
+
+    /// Ends a lock that was looked at before, whoever holds it; false when another holder has it now.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn end(&self, held: &LockHeld) -> Result<bool, Error> {
+        let mut etag = held.etag.clone();
+        for _ in 0..ROUNDS {
+            match self.store.delete_if_match(&self.key, &etag).await {
+                Err(error) if error.kind() == ErrorKind::Changed => {}
+                done => return done.map(|()| true),
+            }
+            match self.read().await? {
+                // It was renewed since.
+                Some((found, now)) if found.holder.id == held.holder.id => etag = now,
+                _ => return Ok(false),
+            }
+        }
+        Err(self.changing())
+    }
+
+    /// Who holds the lock. One that its holder has left, by our clock, counts as free.
+    ///
+    /// # Errors
+    /// As [`LockPlace::attempt`].
+    pub async fn held(&self) -> Result<Option<LockHeld>, Error> {
+        let found = self.read().await?;
+        let held = found.filter(|(document, _)| !document.stale(unix_now()));
+        Ok(held.map(|(document, etag)| LockHeld {
+            holder: document.holder,
+            etag,
+        }))
+    }
+
+    async fn write_when_free(
+        &self,
+        holder: &Holder,
+        expires: Option<Duration>,
+    ) -> Result<LockAttempt, Error> {
+        let mut rounds = 0;
+        let mut watched = false;
+        loop {
+            let found = self.read().await?;
+            let mut left = None;
+            if let Some((document, etag)) = &found {
+                match self.judge(document, etag) {
+                    // An attempt of ours that seemed to have failed.
+                    _ if document.holder.id == holder.id => {}
+                    Verdict::Left => left = Some(document.holder.clone()),
+                    Verdict::Watch(rest) => {
+                        if !watched {
+                            watched = true;
+                            self.store.on_event().emit(Event::LockExpired {
+                                lock: self.what.clone(),
+                                who: document.holder.who.clone(),
+                                watch_seconds: rest.as_secs_f64().ceil() as u64,
+                            });
+                        }
+                        tokio::time::sleep(LOOK.min(rest)).await;
+                        continue;
+                    }
+                    Verdict::Held => return Ok(held(document, etag)),
+                }
+            }
+            let etag = found.as_ref().map(|(_, etag)| etag.as_str());
+            match self.put(holder, expires, 0, etag).await {
+                Ok(etag) => {
+                    if let Some(gone) = left {
+                        self.store.on_event().emit(Event::LockTakenOver {
+                            lock: self.what.clone(),
+                            who: gone.who,
+                            doing: gone.doing,
+                        });
+                    }
+                    return Ok(LockAttempt::Taken(LockGrip {
+                        holder: holder.clone(),
+                        etag,
+                        renewals: 0,
+                    }));
+                }
+                Err(error) if error.kind() == ErrorKind::Changed && rounds < ROUNDS => rounds += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a lock that is there is held. Its holder gives up a TTL after the last renewal that it began; we have seen the
+    /// renewal's bytes later than that.
+    fn judge(&self, document: &Document, etag: &str) -> Verdict {
+        let age = self.seen_for(etag);
+        let Some(expires) = document.expires else {
+            return Verdict::Held;
+        };
+        let (ttl, now) = (document.ttl(), unix_now());
+        if age > ttl + ttl / 30 || expires.saturating_add(CLOCKS_DIFFER) <= now {
+            return Verdict::Left;
+        }
+        if !document.stale(now) {
+            return Verdict::Held;
+        }
+        // Renewals come every third of the TTL.
+        match (ttl * 2 / 5).saturating_sub(age) {
+            Duration::ZERO => Verdict::Left,
+            rest => Verdict::Watch(rest),
+        }
+    }
+
+    /// For how long this etag has been seen.
+    fn seen_for(&self, etag: &str) -> Duration {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.as_ref() {
+            Some(seen) if seen.etag == etag => seen.since.elapsed(),
+            _ => {
+                *seen = Some(Seen {
+                    etag: etag.to_owned(),
+                    since: Moment::now(),
+                });
+                Duration::ZERO
+            }
+        }
+    }
+
+    async fn put(
+        &self,
+        holder: &Holder,
+        expires: Option<Duration>,
+        renewals: u64,
+        etag: Option<&str>,
+    ) -> Result<String, Error> {
+        let seconds = expires.map(|ttl| ttl.as_secs());
+        let document = Document {
+            holder: holder.clone(),
+            expires: seconds.map(|seconds| unix_now().saturating_add_unsigned(seconds)),
+            ttl_seconds: seconds,
+            renewals,
+        };
+        let mut bytes =
+            serde_json::to_vec_pretty(&document).map_err(|error| self.corrupt(&error.to_string()))?;
+        bytes.push(b'\n');
+        self.store.put_if_match(&self.key, Bytes::from(bytes), etag).await
+    }
+
+    async fn read(&self) -> Result<Option<(Document, String)>, Error> {
+        let content = match self.store.get_bytes(&self.key, LARGEST).await {
+            Ok(content) => content,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let document = serde_json::from_slice(&content.bytes)
+            .map_err(|error| self.corrupt(&format!("it is no lock: {error}")))?;
+        Ok(Some((document, content.etag)))
+    }
+
+    pub(super) fn lost(&self, now: Option<Holder>) -> Error {
+        let why = match &now {
+            Some(holder) => format!("{} has it now ({})", holder.who, holder.doing),
+            None => "it was ended by hand".to_owned(),
+        };
+        Error::LockLost {
+            what: self.what.clone(),
+            why,
+            now: now.map(Box::new),
+        }
+    }
+
+    fn corrupt(&self, why: &str) -> Error {
+        Error::Corrupt {
+            url: self.store.url_of(&self.key),
+            why: why.to_owned(),
+        }
+    }
+
+    fn changing(&self) -> Error {
+        Error::Changed {
+            url: self.store.url_of(&self.key),
+        }
+    }
+}
+
+fn held(document: &Document, etag: &str) -> LockAttempt {
+    LockAttempt::Held(Box::new(LockHeld {
+        holder: document.holder.clone(),
+        etag: etag.to_owned(),
+    }))
+}
