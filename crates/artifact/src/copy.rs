@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate, ioctl_ficlone};
+use rustix::fs::{OFlags, ioctl_ficlone};
 
 use crate::error::Error;
 use crate::event::Event;
@@ -58,7 +58,8 @@ impl Front<'_> {
 
     /// The way into the artifact for what is to be copied of the layers.
     fn pieces(&mut self, layers: &[SealedLayer]) -> Result<Pieces, Error> {
-        let (at, size) = (self.out.written(), layers.iter().map(|layer| layer.size).sum());
+        let at = self.out.written();
+        let size: u64 = layers.iter().map(|layer| layer.size).sum();
         let partial = self.out.beneath();
         let pieces = Pieces::new(partial.file(), at);
         let mut pieces = pieces.map_err(|source| Error::io("write", self.out_path, source))?;
@@ -66,8 +67,6 @@ impl Front<'_> {
             let mut options = OpenOptions::new();
             options.write(true).custom_flags(OFlags::DIRECT.bits() as i32);
             if let Ok(direct) = options.open(partial.path()) {
-                // So the file need not grow with each piece; without it, it does.
-                let _ = fallocate(&direct, FallocateFlags::empty(), 0, size);
                 pieces.go_past_the_cache(direct);
             }
         }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::hash::{Digest, Sha256Writer};
 
 /// How much is read, hashed and written at once.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 512 << 10;
 /// How many pieces there are at most: one is read, one hashed, one written, and one waits.
 const PIECES: usize = 4;
 /// No file system asks for larger blocks than these, or memory that is aligned better.
