@@ -5,6 +5,8 @@
 //! a host says about a release. [`board`] is where a stage's lock and its hosts' reports stand: in Consul, or in the store.
 //! [`follow`] waits for the reports of the hosts that a kick told.
 //!
+//! [`hosts`] finds the hosts that a role has, [`filters`] makes the events that reach some of them alone.
+//!
 //! Not here: following the manifest (shipit-host), where it is stored, and the history of kicks (shipit-store).
 
 #![forbid(unsafe_code)]
@@ -13,7 +15,9 @@ pub mod board;
 pub mod consul;
 pub mod event;
 pub mod exec;
+pub mod filters;
 pub mod follow;
+pub mod hosts;
 pub mod lock;
 pub mod report;
 mod secret;

@@ -3,6 +3,7 @@
 //! The config settles which of the two a stage has. Not here: when to lock and how long to wait for it, what a kick does
 //! with reports, and the history, which lies in the store either way.
 
+mod consul;
 mod error;
 mod store;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+pub use consul::ConsulBoard;
 pub use error::{Error, ErrorKind};
 pub use shipit_store::Holder;
 pub use store::StoreBoard;

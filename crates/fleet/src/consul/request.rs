@@ -56,7 +56,7 @@ pub fn any_of(names: &[&str]) -> String {
 }
 
 /// Escapes what Go's regular expressions give a meaning to.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if r"\.+*?()|[]{}^$".contains(character) {
