@@ -19,7 +19,11 @@ mod kills;
 mod layouts;
 #[path = "manifest/quoting.rs"]
 mod quoting;
+#[path = "manifest/once.rs"]
+mod once;
 #[path = "manifest/releases.rs"]
 mod releases;
+#[path = "manifest/reports.rs"]
+mod reports;
 #[path = "manifest/yaml.rs"]
 mod yaml;

@@ -88,6 +88,8 @@ impl Host {
                 timeout: Duration::from_secs(20),
                 check_timeout: Duration::from_secs(10),
             },
+            report: None,
+            once: Vec::new(),
             keep_releases: 2,
             vars: Default::default(),
         }

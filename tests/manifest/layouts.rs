@@ -27,11 +27,7 @@ impl Host {
     /// What must hold after a deploy to a plain dest that was not cut.
     pub fn assert_plain(&self, input: &RenderInput) {
         let id = &input.release;
-        assert_eq!(self.names(""), ["REVISION", "config", "lib", "log"]);
-        assert_eq!(
-            (self.read("REVISION"), self.read("lib/7")),
-            (id.clone(), format!("{id} 7"))
-        );
+        self.assert_plain_files(id);
         let state =
             |name: &str| fs::read_to_string(self.tmp.join(format!("srv/.the app.shipit/{name}"))).unwrap();
         assert_eq!(
@@ -39,6 +35,17 @@ impl Host {
             (id.as_str(), id.as_str())
         );
         assert_eq!(self.events().last(), Some(&format!("after {id}")));
+    }
+}
+
+impl Host {
+    /// The files of a plain dest are those of a release.
+    pub fn assert_plain_files(&self, id: &str) {
+        assert_eq!(self.names(""), ["REVISION", "config", "lib", "log"]);
+        assert_eq!(
+            (self.read("REVISION"), self.read("lib/7")),
+            (id.to_owned(), format!("{id} 7"))
+        );
     }
 }
 

@@ -97,10 +97,12 @@ async fn nothing_is_uploaded_before_every_manifest_is_right() {
             RolePlan {
                 role: "batch".into(),
                 render: &good,
+                once: None,
             },
             RolePlan {
                 role: "web".into(),
                 render: bad,
+                once: None,
             },
         ];
         let input = PublishInput {
@@ -113,6 +115,7 @@ async fn nothing_is_uploaded_before_every_manifest_is_right() {
             roles,
             shared: true,
             origin: shipit_store::Origin::default(),
+            lock: None,
         };
         let error = publish(input).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Manifest, "{error:?}");

@@ -45,10 +45,12 @@ pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Publish
         RolePlan {
             role: "web".into(),
             render: &web,
+            once: None,
         },
         RolePlan {
             role: "batch".into(),
             render: &batch,
+            once: None,
         },
     ];
     publish(PublishInput {
@@ -61,6 +63,7 @@ pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Publish
         roles,
         shared: true,
         origin: shipit_store::Origin::default(),
+        lock: None,
     })
     .await
 }

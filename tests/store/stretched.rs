@@ -32,6 +32,7 @@ async fn published(store: &Store, artifact: &Artifact, dest: &Path, time: i64) -
     let roles = vec![RolePlan {
         role: "web".into(),
         render: &web,
+        once: None,
     }];
     let input = PublishInput {
         store,
@@ -43,6 +44,7 @@ async fn published(store: &Store, artifact: &Artifact, dest: &Path, time: i64) -
         roles,
         shared: true,
         origin: shipit_store::Origin::default(),
+        lock: None,
     };
     publish(input).await.unwrap()
 }

@@ -43,10 +43,33 @@ pub struct RenderInput {
     pub excludes: Vec<String>,
     /// The role's own commands.
     pub hooks: Hooks,
+    /// Whether, and with what, hosts report to Consul; `None` leaves nothing of it in the manifest.
+    pub report: Option<ReportInput>,
+    /// Commands that run on one host before the others are told, from a manifest of their own: see [`crate::render_once`].
+    pub once: Vec<String>,
     /// How many complete releases a host keeps, `current` and `previous` not counted out; at least 1.
     pub keep_releases: u32,
     /// The config's extra variables; the template reads them as `vars.<name>`.
     pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// How hosts report to their Consul agents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReportInput {
+    /// The program that the manifest's commands do it with. `shipit apply` needs neither.
+    pub with: ReportWith,
+    /// The category under which consul-kv-dashboard shows it, too.
+    pub dashboard: Option<String>,
+}
+
+/// What writes a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportWith {
+    /// `curl`, to the agent's HTTP API.
+    Curl,
+    /// `consul kv put`, for hosts without curl.
+    Consul,
 }
 
 /// The role's commands. Each runs by `sh -c` in the release's directory.
@@ -101,6 +124,15 @@ impl RenderInput {
         }
     }
 
+    /// Where releases are unpacked for `once` commands; not in what a plain sync deletes.
+    pub(crate) fn once_dir(&self) -> Option<String> {
+        match self.layout {
+            Layout::Releases => Some(format!("{}/.once", self.dest.as_deref()?.trim_end_matches('/'))),
+            Layout::Plain => Some(format!("{}/once", self.state_dir()?)),
+            Layout::Commands => None,
+        }
+    }
+
     /// Refuses what no template could make a safe manifest of.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         for (field, value) in [
@@ -120,6 +152,13 @@ impl RenderInput {
         }
         if let Some(owner) = &self.owner {
             self::owner(owner)?;
+        }
+        if let Some(category) = self
+            .report
+            .as_ref()
+            .and_then(|report| report.dashboard.as_deref())
+        {
+            name("report.dashboard", category)?;
         }
         self.validate_layout()?;
         self.validate_shared()?;
@@ -190,6 +229,14 @@ impl RenderInput {
         }
         if let Some(check) = &hooks.check {
             command("check", check)?;
+        }
+        for command in &self.once {
+            self::command("once", command)?;
+            if self.layout == Layout::Commands {
+                let reason =
+                    "a role with commands only has no release to run it in, and nowhere to note that it ran";
+                return Err(Error::value("once", command, reason));
+            }
         }
         for (field, limit) in [("timeout", hooks.timeout), ("check_timeout", hooks.check_timeout)] {
             if limit.is_zero() {

@@ -20,11 +20,11 @@ mod render;
 pub use check::{Problem, check};
 pub use error::{Error, ErrorKind};
 pub use go_template::host_template;
-pub use input::{Hooks, RenderInput};
-pub use model::{Binding, Commands, Layout, Link, Manifest};
+pub use input::{Hooks, RenderInput, ReportInput, ReportWith};
+pub use model::{Binding, Commands, Layout, Link, Manifest, is_report_command};
 pub use parse::parse;
 pub use quote::{sh, yaml};
-pub use render::{Template, default_template, render};
+pub use render::{Template, default_template, once_role, render, render_once};
 
 #[cfg(test)]
 mod roundtrip;

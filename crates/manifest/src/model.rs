@@ -88,6 +88,29 @@ pub struct Binding {
     /// commands that may know nothing of hard links, and give the files of a layer away with the release's.
     #[serde(default = "Link::unnamed")]
     pub link: Link,
+    /// Where hosts report to; `consul` is the one place that is known. Absent: nowhere, or by commands of the manifest's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// The category under which consul-kv-dashboard shows the reports, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dashboard: Option<String>,
+}
+
+impl Binding {
+    /// Whether hosts report to Consul, so that `shipit apply` does it by itself.
+    pub fn reports_to_consul(&self) -> bool {
+        self.report.as_deref() == Some(CONSUL)
+    }
+}
+
+/// The value of `report:` for Consul.
+const CONSUL: &str = "consul";
+/// How a command begins that reports, and that `shipit apply` leaves out when it reports by itself.
+const REPORT_COMMAND: &str = "# shipit: report ";
+
+/// Whether a command of a manifest does nothing but report.
+pub fn is_report_command(command: &str) -> bool {
+    command.starts_with(REPORT_COMMAND)
 }
 
 /// How a release gets the files of the dependency layers that a host holds (layout `releases` alone).

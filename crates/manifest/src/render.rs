@@ -42,10 +42,24 @@ const COMMANDS: Template<'static> = Template {
     name: "shipit/manifest-commands.yml.j2",
     text: include_str!("../../../templates/manifest-commands.yml.j2"),
 };
-const SHELL: Template<'static> = Template {
+const ONCE: Template<'static> = Template {
+    name: "shipit/manifest-once.yml.j2",
+    text: include_str!("../../../templates/manifest-once.yml.j2"),
+};
+const HOOKS: Template<'static> = Template {
     name: "shipit/hooks.sh.j2",
     text: include_str!("../../../templates/hooks.sh.j2"),
 };
+const REPORT_SHELL: Template<'static> = Template {
+    name: "shipit/report.sh.j2",
+    text: include_str!("../../../templates/report.sh.j2"),
+};
+const REPORT: Template<'static> = Template {
+    name: "shipit/report.yml.j2",
+    text: include_str!("../../../templates/report.yml.j2"),
+};
+/// All that a template may include or extend.
+const BUILTIN: [Template<'static>; 7] = [RELEASES, PLAIN, COMMANDS, ONCE, HOOKS, REPORT_SHELL, REPORT];
 
 /// The template that a role has when it names none.
 pub fn default_template(layout: Layout) -> Template<'static> {
@@ -75,7 +89,7 @@ pub fn render(input: &RenderInput, template: Option<Template<'_>>) -> Result<Str
     let context = Value::from(Serde(Context::of(input)));
     let failed = |source| failure::explain(template.name, &context, source);
     let mut env = environment(&wanted).map_err(failed)?;
-    for builtin in [RELEASES, PLAIN, COMMANDS, SHELL] {
+    for builtin in BUILTIN {
         env.add_template(builtin.name, builtin.text).map_err(failed)?;
     }
     // An editor's carriage returns would end up in the shell's words.
@@ -96,6 +110,26 @@ pub fn render(input: &RenderInput, template: Option<Template<'_>>) -> Result<Str
     let text = wanted.put_in(&text);
     accept(&text, &template, input)?;
     Ok(text)
+}
+
+/// Renders the manifest of a role's `once` commands, whose role is [`once_role`]. It has no template of one's own.
+///
+/// # Errors
+/// As [`render`]; [`Error::Value`] too when there is no such command, or no artifact to run it in.
+pub fn render_once(input: &RenderInput) -> Result<String, Error> {
+    if input.once.is_empty() {
+        return Err(Error::value("once", "", "there is no command"));
+    }
+    let once = RenderInput {
+        role: once_role(&input.role),
+        ..input.clone()
+    };
+    render(&once, Some(ONCE))
+}
+
+/// The role under whose name the `once` commands of a role are reported.
+pub fn once_role(role: &str) -> String {
+    format!("{role}.once")
 }
 
 fn reserved(text: &str) -> Option<char> {
@@ -123,6 +157,8 @@ struct Context<'a> {
     dest: Option<&'a str>,
     /// Where the host keeps the role's marks.
     state: Option<String>,
+    /// Where the host unpacks what the `once` commands run in.
+    once_dir: Option<String>,
 }
 
 impl<'a> Context<'a> {
@@ -131,6 +167,7 @@ impl<'a> Context<'a> {
             input,
             dest: input.dest.as_deref().map(|dest| dest.trim_end_matches('/')),
             state: input.state_dir(),
+            once_dir: input.once_dir(),
         }
     }
 }

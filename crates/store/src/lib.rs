@@ -39,7 +39,7 @@ pub use location::{StoreUrl, redacted};
 pub use lock::Holder;
 pub use objects::{Body, Content, Meta, Objects, Put, PutOptions, PutOutcome};
 pub use publish::{Origin, PublishInput, Published, RenderContext, RenderManifest, RolePlan, publish};
-pub use release::{PromotedFrom, Release, ReleaseArtifact, ReleaseRef, RoleRelease, release, releases};
+pub use release::{PromotedFrom, Release, ReleaseArtifact, ReleaseRef, RoleOnce, RoleRelease, release, releases};
 pub use release_id::ReleaseId;
 pub use retry::RetryPolicy;
 pub use s3::{S3Options, Sse};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -80,6 +81,18 @@ pub struct RoleRelease {
     pub manifest: String,
     /// SHA-256 of the manifest.
     pub sha256: String,
+    /// The manifest of its `once` commands, if it has any. Readers that do not know of it pass it over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<RoleOnce>,
+}
+
+/// What one host does before a role's hosts are told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleOnce {
+    /// The manifest's key in the store.
+    pub manifest: String,
+    /// SHA-256 of the manifest.
+    pub sha256: String,
 }
 
 /// Names a release.
@@ -125,6 +138,11 @@ impl Release {
         Some(store.host_url_of(&self.roles.get(role)?.manifest))
     }
 
+    /// The URL from which a host reads the manifest of a role's `once` commands; nothing when it has none.
+    pub fn once_url(&self, store: &Store, role: &str) -> Option<String> {
+        Some(store.host_url_of(&self.roles.get(role)?.once.as_ref()?.manifest))
+    }
+
     /// A role's manifest, checked against the release; nothing when the release has no such role.
     pub async fn manifest(&self, store: &Store, role: &str) -> Result<Option<String>, Error> {
         let Some(found) = self.roles.get(role) else {
@@ -165,6 +183,13 @@ impl Release {
             let right = layout::manifest_key(app, stage, id, role).map_err(|error| error.to_string())?;
             if found.manifest != right {
                 return Err(format!("its manifest of {role} lies at {}", found.manifest));
+            }
+            if let Some(once) = &found.once {
+                let right =
+                    layout::once_manifest_key(app, stage, id, role).map_err(|error| error.to_string())?;
+                if once.manifest != right {
+                    return Err(format!("its once manifest of {role} lies at {}", once.manifest));
+                }
             }
         }
         Ok(release)
@@ -240,6 +265,17 @@ pub(crate) async fn ids(store: &Store, app: &str, stage: &str) -> Result<Vec<Rel
 }
 
 async fn read(store: &Store, app: &str, stage: &str, id: &ReleaseId) -> Result<Option<Release>, Error> {
+    let read = read_with_bytes(store, app, stage, id).await?;
+    Ok(read.map(|(release, _)| release))
+}
+
+/// A release, and its document as it is stored.
+pub(crate) async fn read_with_bytes(
+    store: &Store,
+    app: &str,
+    stage: &str,
+    id: &ReleaseId,
+) -> Result<Option<(Release, Bytes)>, Error> {
     let key = layout::release_key(app, stage, id)?;
     let content = match store.get_bytes(&key, LARGEST).await {
         Ok(content) => content,
@@ -247,7 +283,7 @@ async fn read(store: &Store, app: &str, stage: &str, id: &ReleaseId) -> Result<O
         Err(error) => return Err(error),
     };
     Release::parse(&content.bytes, app, stage, id)
-        .map(Some)
+        .map(|release| Some((release, content.bytes)))
         .map_err(|why| Error::Corrupt {
             url: store.url_of(&key),
             why,
@@ -277,6 +313,7 @@ mod tests {
                 "web".to_owned(),
                 RoleRelease {
                     manifest,
+                    once: None,
                     sha256: "2".repeat(64),
                 },
             )]),

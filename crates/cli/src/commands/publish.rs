@@ -8,10 +8,10 @@ use serde::Serialize;
 use shipit_artifact::Artifact;
 use shipit_steps::{CacheEntry, CacheEntryLayer, LayerCache};
 use shipit_store::shared::{KnownLayer, OfferLayers, Offered, offer};
-use shipit_store::{OnEvent, Origin, PublishInput, Published, RenderContext, RolePlan, Store, publish};
+use shipit_store::{OnEvent, Origin, PublishInput, Published, RenderContext, RenderManifest, RolePlan, Store, publish};
 
 use crate::args::StageArg;
-use crate::config::{Role, Settled, StageChoice};
+use crate::config::{Role, Settled, Span, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::linked;
@@ -36,6 +36,9 @@ pub struct PublishArgs {
     /// Publish for this role alone; may be given several times [default: all roles]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    /// How long to wait while another publish or a prune of the app runs; 0s fails at once
+    #[arg(long, value_name = "TIME", value_parser = Span::parse, default_value = "10m")]
+    lock_wait: Span,
 }
 
 /// The document of `--output json`.
@@ -85,14 +88,22 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         .iter()
         .map(|(_, manifest)| move |release: &RenderContext<'_>| manifest.render(release))
         .collect();
+    let onces: Vec<_> = manifests
+        .iter()
+        .map(|(_, manifest)| move |release: &RenderContext<'_>| manifest.render_once(release))
+        .collect();
     let plans = manifests
         .iter()
-        .zip(&renders)
-        .map(|((role, _), render)| RolePlan {
+        .zip(renders.iter().zip(&onces))
+        .map(|((role, manifest), (render, once))| RolePlan {
             role: role.name.clone(),
             render,
+            once: manifest.has_once().then_some(once as &RenderManifest<'_>),
         })
         .collect();
+    let doing = format!("publish to {}", config.stage());
+    let holder = settle::holder(context, &doing, Some(revision), None);
+    let lock = settle::board::publish_lock(&config, context, &store, &holder, args.lock_wait.get())?;
     let input = PublishInput {
         store: &store,
         app: &config.app,
@@ -106,7 +117,23 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
             subject: subject.as_deref(),
             ..Origin::default()
         },
+        lock: Some(&lock),
     };
+    let done = locked(input, &config, &reporter, context);
+    let what = format!("publishing {}", config.app);
+    settle::board::give_back(context, &what, lock.release());
+    let (published, offered) = done?;
+    told(&published, offered, &config, &artifact, context)
+}
+
+/// What is done under the lock: a prune must neither delete what is reused nor a layer that is just put there.
+fn locked(
+    input: PublishInput<'_>,
+    config: &Settled,
+    reporter: &report::Store,
+    context: &Context,
+) -> Result<(Published, Offered)> {
+    let (store, artifact) = (input.store, input.artifact);
     reporter.begin("publishing");
     let published = context.block_on(async { Ok(publish(input).await?) });
     reporter.finish();
@@ -117,14 +144,12 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         })?;
     }
     let published = published?;
-    let offered = if config.cache.shared {
-        let offered = offered(&config, &artifact, &store, context)?;
-        reporter.finish();
-        offered
-    } else {
-        Offered::default()
-    };
-    told(&published, offered, &config, &artifact, context)
+    if !config.cache.shared {
+        return Ok((published, Offered::default()));
+    }
+    let offered = offered(config, artifact, store, context)?;
+    reporter.finish();
+    Ok((published, offered))
 }
 
 /// Puts the artifact's dependency layers where other builders look for them. The release is complete by then, so what goes wrong

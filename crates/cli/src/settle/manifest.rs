@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 
-use shipit_manifest::{Hooks, Layout, Link, RenderInput, Template, render};
+use shipit_manifest::{
+    Hooks, Layout, Link, RenderInput, ReportInput, ReportWith, Template, render, render_once,
+};
 use shipit_store::{BoxError, RenderContext};
 
 use crate::config::{self, Role, Settled};
@@ -52,6 +54,22 @@ impl RoleManifest {
 
     /// The manifest's text for a release, checked.
     pub fn render(&self, context: &RenderContext<'_>) -> std::result::Result<String, BoxError> {
+        let input = self.of_release(context);
+        let template = self.template.as_ref().map(|(name, text)| Template { name, text });
+        Ok(render(&input, template)?)
+    }
+
+    /// Whether one host runs `once` commands before the others are told.
+    pub fn has_once(&self) -> bool {
+        !self.input.once.is_empty()
+    }
+
+    /// The text of the manifest of its `once` commands for a release, checked.
+    pub fn render_once(&self, context: &RenderContext<'_>) -> std::result::Result<String, BoxError> {
+        Ok(render_once(&self.of_release(context))?)
+    }
+
+    fn of_release(&self, context: &RenderContext<'_>) -> RenderInput {
         let mut input = self.input.clone();
         input.release = context.release.to_string();
         if input.layout != Layout::Commands {
@@ -59,8 +77,7 @@ impl RoleManifest {
             input.checksum = Some(context.checksum.to_owned());
             input.record_sha256 = Some(context.record_sha256.to_owned());
         }
-        let template = self.template.as_ref().map(|(name, text)| Template { name, text });
-        Ok(render(&input, template)?)
+        input
     }
 
     /// As `render`, with the error as a command shows it.
@@ -109,7 +126,21 @@ fn input(config: &Settled, role: &Role, revision: &str) -> RenderInput {
             timeout: role.hook_timeout.get(),
             check_timeout: role.check_timeout.get(),
         },
+        report: report(config),
+        once: role.once.clone(),
         keep_releases: role.keep_releases,
         vars: role.vars.clone(),
     }
+}
+
+fn report(config: &Settled) -> Option<ReportInput> {
+    let with = match config.report.with {
+        config::ReportWith::Curl => ReportWith::Curl,
+        config::ReportWith::Consul => ReportWith::Consul,
+        config::ReportWith::Off => return None,
+    };
+    Some(ReportInput {
+        with,
+        dashboard: config.report.dashboard.clone(),
+    })
 }

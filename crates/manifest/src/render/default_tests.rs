@@ -2,6 +2,7 @@
 
 use super::tests::input;
 use super::*;
+use crate::{ReportInput, ReportWith, is_report_command};
 
 #[test]
 fn each_default_command_begins_with_what_it_is_for() {
@@ -41,4 +42,71 @@ fn each_default_command_begins_with_what_it_is_for() {
             .collect();
         assert_eq!(first, wanted);
     }
+}
+
+fn reporting(with: ReportWith) -> RenderInput {
+    RenderInput {
+        report: Some(ReportInput {
+            with,
+            dashboard: Some("deploys".to_owned()),
+        }),
+        ..input()
+    }
+}
+
+fn read(text: &str) -> Manifest {
+    parse(&trial(text).unwrap()).unwrap()
+}
+
+#[test]
+fn reports_come_first_in_each_list_and_leave_nothing_when_they_are_off() {
+    let off = render(&input(), None).unwrap();
+    assert!(!off.contains("report") && !off.contains("CONSUL_"), "{off}");
+    let manifest = read(&render(&reporting(ReportWith::Curl), None).unwrap());
+    for (name, list) in manifest.commands.lists() {
+        assert!(is_report_command(&list[0]), "{name}: {}", list[0]);
+        let reports = list.iter().filter(|command| is_report_command(command));
+        assert_eq!(reports.count(), 1, "{name}");
+    }
+    let binding = manifest.shipit.unwrap();
+    assert!(binding.reports_to_consul());
+    assert_eq!(binding.dashboard.as_deref(), Some("deploys"));
+    assert!(!read(&off).shipit.unwrap().reports_to_consul());
+}
+
+#[test]
+fn a_report_command_is_short_and_holds_no_value_of_the_environment() {
+    for with in [ReportWith::Curl, ReportWith::Consul] {
+        let manifest = read(&render(&reporting(with), None).unwrap());
+        for (name, list) in manifest.commands.lists() {
+            assert!(list[0].len() < 4500, "{name}: {} bytes", list[0].len());
+            assert!(!list[0].contains("{{") && !list[0].contains("-H "), "{}", list[0]);
+        }
+    }
+}
+
+#[test]
+fn once_has_a_manifest_of_its_own_that_switches_nothing() {
+    let input = RenderInput {
+        once: vec!["bin/rails db:migrate {{ x }}".to_owned()],
+        ..reporting(ReportWith::Curl)
+    };
+    let manifest = read(&render_once(&input).unwrap());
+    let binding = manifest.shipit.unwrap();
+    assert_eq!(
+        (binding.role, binding.layout),
+        ("web.once".to_owned(), Layout::Plain)
+    );
+    assert_eq!(
+        manifest.dest.unwrap(),
+        "/srv/shop/.once/20261121T010203Z-3074f46.web.once"
+    );
+    let post = manifest.commands.post.concat();
+    assert!(
+        post.contains("'bin/rails db:migrate {{ x }}'") && !post.contains("current"),
+        "{post}"
+    );
+    assert!(!render(&input, None).unwrap().contains("db:migrate"));
+    let refused = render_once(&reporting(ReportWith::Curl)).unwrap_err();
+    assert!(refused.to_string().contains("no command"), "{refused}");
 }

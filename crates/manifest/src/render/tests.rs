@@ -28,6 +28,8 @@ pub(super) fn input() -> RenderInput {
             timeout: Duration::from_millis(90_500),
             check_timeout: Duration::from_secs(30),
         },
+        report: None,
+        once: Vec::new(),
         keep_releases: 5,
         vars: [("color".to_owned(), serde_json::json!("blue"))].into(),
     }

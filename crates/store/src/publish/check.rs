@@ -5,12 +5,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use shipit_artifact::Record;
+use shipit_manifest::once_role;
 
-use super::{Bound, MOST_SECONDS, RenderContext, Run};
+use super::{Bound, MOST_SECONDS, RenderContext, RenderManifest, Rendered, Run};
 use crate::{Error, Event, Put, PutOutcome, ReleaseId, layout, release};
 
 /// No record is larger.
-pub(super) const LARGEST_RECORD: u64 = 16 << 20;
+pub(crate) const LARGEST_RECORD: u64 = 16 << 20;
 
 impl Run<'_> {
     /// What can be seen cheaply; the digests are checked on the way to the store.
@@ -132,7 +133,7 @@ impl Run<'_> {
     }
 
     /// The manifests of all roles, sorted by role; each is read back and checked.
-    pub(super) fn render(&self, id: &ReleaseId, bound: &Bound) -> Result<BTreeMap<String, String>, Error> {
+    pub(super) fn render(&self, id: &ReleaseId, bound: &Bound) -> Result<BTreeMap<String, Rendered>, Error> {
         let context = RenderContext {
             release: id,
             src: &self.src,
@@ -142,21 +143,36 @@ impl Run<'_> {
         let mut manifests = BTreeMap::new();
         for plan in &self.input.roles {
             layout::manifest_key(self.input.app, self.input.stage, id, &plan.role)?;
-            let failed = |source| Error::Render {
-                role: plan.role.clone(),
-                source,
+            let manifest = self.rendered(&plan.role, plan.render, &context)?;
+            let once = match plan.once {
+                Some(render) => Some(self.rendered(&once_role(&plan.role), render, &context)?),
+                None => None,
             };
-            let text = (plan.render)(&context).map_err(failed)?;
-            let problems = self.problems(&plan.role, &text, &context);
-            if !problems.is_empty() {
-                return Err(Error::BadManifest {
-                    role: plan.role.clone(),
-                    problems,
-                });
-            }
-            manifests.insert(plan.role.clone(), text);
+            manifests.insert(plan.role.clone(), Rendered { manifest, once });
         }
         Ok(manifests)
+    }
+
+    fn rendered(
+        &self,
+        role: &str,
+        render: &RenderManifest<'_>,
+        context: &RenderContext<'_>,
+    ) -> Result<String, Error> {
+        let failed = |source| Error::Render {
+            role: role.to_owned(),
+            source,
+        };
+        let text = render(context).map_err(failed)?;
+        let problems = self.problems(role, &text, context);
+        if problems.is_empty() {
+            Ok(text)
+        } else {
+            Err(Error::BadManifest {
+                role: role.to_owned(),
+                problems,
+            })
+        }
     }
 
     /// What a manifest says that is not so for this release. Whether it makes sense is for the manifest crate.

@@ -7,9 +7,12 @@ mod check;
 mod held;
 mod upload;
 
+pub(crate) use check::LARGEST_RECORD;
+
 use shipit_artifact::Artifact;
 
 use crate::error::BoxError;
+use crate::lock::PublishLock;
 use crate::{Error, Event, PromotedFrom, Release, ReleaseId, RoleRelease, Store, layout};
 
 /// How many seconds are tried for a free release id, and how far ahead of the clock one may be for it.
@@ -37,6 +40,8 @@ pub struct RolePlan<'a> {
     pub role: String,
     /// Makes its manifest.
     pub render: &'a RenderManifest<'a>,
+    /// Makes the manifest of its `once` commands, which names the role `<role>.once`; none when it has none.
+    pub once: Option<&'a RenderManifest<'a>>,
 }
 
 /// What is published, to where.
@@ -59,6 +64,8 @@ pub struct PublishInput<'a> {
     pub shared: bool,
     /// Where it comes from.
     pub origin: Origin<'a>,
+    /// What keeps a prune from deleting what is found in the store here. Without it, nobody may prune meanwhile.
+    pub lock: Option<&'a PublishLock>,
 }
 
 /// Where a release comes from, beside what its artifact's record says.
@@ -89,9 +96,19 @@ pub struct Published {
     pub skipped: u64,
 }
 
-/// Publishes a release. What happens is told to the store's events. Dropping the future cancels it.
+/// Publishes a release. What happens is told to the store's events. Dropping the future cancels it, and so does the loss of
+/// the lock: there is no release then.
 pub async fn publish(input: PublishInput<'_>) -> Result<Published, Error> {
-    let mut run = Run::new(&input)?;
+    // Boxed: it would be twice in the future else.
+    let work = Box::pin(unlocked(&input));
+    match input.lock {
+        Some(lock) => lock.during(work).await,
+        None => work.await,
+    }
+}
+
+async fn unlocked(input: &PublishInput<'_>) -> Result<Published, Error> {
+    let mut run = Run::new(input)?;
     let mut id = ReleaseId::new(input.time, &input.artifact.record.revision)?;
     let first = id.clone();
     // First everything that can fail here, then what can fail over there.
@@ -124,6 +141,13 @@ pub async fn publish(input: PublishInput<'_>) -> Result<Published, Error> {
         from: first.to_string(),
         tried: MOST_SECONDS,
     })
+}
+
+/// The manifests of one role, as text.
+#[derive(Clone, Debug)]
+struct Rendered {
+    manifest: String,
+    once: Option<String>,
 }
 
 /// The record that manifests bind: its digest alone matters to them.

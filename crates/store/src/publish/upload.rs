@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Bound, Run};
+use super::{Bound, Rendered, Run};
+use crate::lock::PublishLock;
 use crate::release::{ReleaseArtifact, VERSION};
-use crate::{Body, Error, PutOptions, PutOutcome, Release, ReleaseId, RoleRelease, layout};
+use crate::{Body, Error, PutOptions, PutOutcome, Release, ReleaseId, RoleOnce, RoleRelease, layout};
 
 impl Run<'_> {
     pub(super) async fn put(
@@ -84,30 +85,35 @@ impl Run<'_> {
         &mut self,
         id: &ReleaseId,
         bound: &Bound,
-        manifests: &BTreeMap<String, String>,
+        manifests: &BTreeMap<String, Rendered>,
     ) -> Result<Option<Release>, Error> {
         let mut roles = BTreeMap::new();
-        for (role, text) in manifests {
-            let key = layout::manifest_key(self.input.app, self.input.stage, id, role)?;
-            let options = PutOptions {
-                content_type: Some("application/yaml".into()),
-                sha256: None,
+        let (app, stage) = (self.input.app, self.input.stage);
+        for (role, texts) in manifests {
+            let once = match &texts.once {
+                None => None,
+                Some(text) => {
+                    let key = layout::once_manifest_key(app, stage, id, role)?;
+                    let Some(sha256) = self.put_manifest(&key, text).await? else {
+                        return Ok(None);
+                    };
+                    let manifest = key;
+                    Some(RoleOnce { manifest, sha256 })
+                }
             };
-            let body = Body::from(text.clone());
-            match self.put(&key, body, text.len() as u64, options).await {
-                Ok(_) => {}
-                Err(Error::Different { .. }) => return Ok(None),
-                Err(error) => return Err(error),
-            }
-            let sha256 = shipit_artifact::sha256(text.as_bytes()).to_string();
-            roles.insert(
-                role.clone(),
-                RoleRelease {
-                    manifest: key,
-                    sha256,
-                },
-            );
+            let manifest = layout::manifest_key(app, stage, id, role)?;
+            let Some(sha256) = self.put_manifest(&manifest, &texts.manifest).await? else {
+                return Ok(None);
+            };
+            let told = RoleRelease {
+                manifest,
+                sha256,
+                once,
+            };
+            roles.insert(role.clone(), told);
         }
+        // From here on it would be a release.
+        self.input.lock.map_or(Ok(()), PublishLock::check)?;
         let release = self.release(id, bound, roles);
         let key = layout::release_key(self.input.app, self.input.stage, id)?;
         let bytes = release.to_bytes();
@@ -118,6 +124,20 @@ impl Run<'_> {
         let size = bytes.len() as u64;
         match self.put(&key, bytes.into(), size, options).await {
             Ok(_) => Ok(Some(release)),
+            Err(Error::Different { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A manifest's SHA-256 once it is there; nothing when another one stands under its key.
+    async fn put_manifest(&mut self, key: &str, text: &str) -> Result<Option<String>, Error> {
+        let options = PutOptions {
+            content_type: Some("application/yaml".into()),
+            sha256: None,
+        };
+        let body = Body::from(text.to_owned());
+        match self.put(key, body, text.len() as u64, options).await {
+            Ok(_) => Ok(Some(shipit_artifact::sha256(text.as_bytes()).to_string())),
             Err(Error::Different { .. }) => Ok(None),
             Err(error) => Err(error),
         }
