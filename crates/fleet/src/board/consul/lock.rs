@@ -1,6 +1,6 @@
 //! The lock: taken, renewed and turned into a manual one by transactions, so that nobody's lock is overrun.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ConsulBoard, TTL};
 use crate::board::{Attempt, Error, Grip, Held, Holder};
@@ -45,18 +45,28 @@ impl ConsulBoard {
     }
 
     pub(super) async fn try_to_lock(&self, holder: &Holder) -> Result<Attempt, Error> {
-        // Whoever waits asks often: a session is made only when it looks as if the lock were free.
-        if let Some((held, _)) = self.look().await? {
-            return Ok(Attempt::Held(Box::new(held)));
+        for _ in 0..TRIES {
+            let begin = Instant::now();
+            // Whoever waits asks often: a session is made only when it looks as if the lock were free.
+            if let Some((held, _)) = self.look().await? {
+                return Ok(Attempt::Held(Box::new(held)));
+            }
+            let name = format!("shipit {} {}", self.app, self.stage);
+            let session = self.client.session_create(&name, TTL).await?;
+            let attempt = self.take(holder, &session).await;
+            // Its holder counts its time from when it asked: a lock that took the length of an election is taken anew.
+            let late = begin.elapsed() > TTL / 2;
+            match attempt {
+                Ok(Attempt::Taken(grip)) if !late => return Ok(Attempt::Taken(grip)),
+                Ok(Attempt::Taken(grip)) => self.end_session(&grip.token).await?,
+                // It holds nothing, and ends by itself when this fails.
+                other => {
+                    let _ = self.end_session(&session).await;
+                    return other;
+                }
+            }
         }
-        let name = format!("shipit {} {}", self.app, self.stage);
-        let session = self.client.session_create(&name, TTL).await?;
-        let attempt = self.take(holder, &session).await;
-        if !matches!(attempt, Ok(Attempt::Taken(_))) {
-            // It holds nothing, and ends by itself when this fails.
-            let _ = self.end_session(&session).await;
-        }
-        attempt
+        Err(Error::Changed { what: self.what() })
     }
 
     /// Takes the lock for a session, in one transaction that fails when the key is there: a manual lock has no session, and
@@ -149,13 +159,8 @@ impl ConsulBoard {
         };
         let doing = format!("turning the lock of {} into a manual one", self.what());
         if let Txn::Failed(_) = self.client.txn(&doing, &[op]).await? {
-            match self.look().await? {
-                Some((held, None)) if held.holder.id == holder.id => {}
-                now => {
-                    let now = now.map(|(held, _)| held.holder);
-                    return Err(self.lost("somebody ended it, or it was not renewed in time", now));
-                }
-            }
+            // It was lost, or the answer was; either way a manual lock is to stand here, if nobody else's does.
+            return self.put_manual(holder).await;
         }
         // The session holds nothing any more, and ends by itself when this fails.
         let _ = self.end_session(&grip.token).await;
