@@ -101,6 +101,7 @@ pub enum Command {
     Render(commands::render::RenderArgs),
     Publish(commands::publish::PublishArgs),
     Kick(commands::kick::KickArgs),
+    Policy(commands::policy::PolicyArgs),
     Apply(commands::apply::ApplyArgs),
     Cache(commands::cache::CacheArgs),
     Completions(commands::completions::CompletionsArgs),

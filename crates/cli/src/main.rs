@@ -9,6 +9,7 @@ mod environment;
 mod errors;
 mod interrupt;
 mod linked;
+mod notify;
 mod output;
 mod plain;
 mod report;

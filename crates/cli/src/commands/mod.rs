@@ -8,6 +8,7 @@ pub mod config;
 pub mod init;
 pub mod kick;
 pub mod man;
+pub mod policy;
 pub mod publish;
 pub mod render;
 
@@ -24,6 +25,7 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Render(args) => render::run(args, context),
         Command::Publish(args) => publish::run(args, context),
         Command::Kick(args) => kick::run(args, context),
+        Command::Policy(args) => policy::run(args, context),
         Command::Apply(args) => apply::run(args, context),
         Command::Cache(args) => cache::run(args, context),
         Command::Completions(args) => completions::run(args, context),

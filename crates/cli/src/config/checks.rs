@@ -100,6 +100,10 @@ pub fn name_of(kind: &str, text: &str) -> Checked {
         "variable" => variable(text),
         "stage" => stage_pattern(text),
         "header" => header(text),
+        "role" if text.ends_with(".once") => wrong(
+            "it ends with `.once`: under such a name hosts report the once commands of a role",
+            None,
+        ),
         _ => name(text),
     }
 }
@@ -131,6 +135,9 @@ pub fn name(text: &str) -> Checked {
 
 /// A stage's name, or a pattern in which `*` stands for any characters.
 fn stage_pattern(text: &str) -> Checked {
+    if text == "publish" {
+        return wrong("the stage's lock would be that of publishing", None);
+    }
     if text.contains('*') {
         let filled: String = text.replace('*', "x");
         if text.contains("**") {
@@ -414,8 +421,10 @@ mod tests {
         for right in ["production", "pr-*", "*", "*-eu"] {
             assert_eq!(name_of("stage", right), Ok(()), "{right}");
         }
-        for wrong in ["pr-?", "a**", "pr/*", ""] {
+        for wrong in ["pr-?", "a**", "pr/*", "", "publish"] {
             assert!(name_of("stage", wrong).is_err(), "{wrong}");
         }
+        assert_eq!(name_of("role", "web.onces"), Ok(()));
+        assert!(name_of("role", "web.once").is_err());
     }
 }

@@ -1,0 +1,146 @@
+//! Consul's ACL rules. The keys are those of shipit-fleet; a test has each rule tried against an agent that denies by default.
+
+use std::fmt::Write as _;
+
+use shipit_fleet::event;
+use shipit_fleet::report::{RoleKeys, lock_key};
+
+use super::{ANY_NODE, Subject, Who};
+use crate::config::ReportWith;
+use crate::errors::{CliError, Kind, Result};
+
+/// The rules as HCL; none for who asks nothing of Consul.
+pub fn rules(subject: &Subject<'_>) -> Result<Option<String>> {
+    let mut rules = Rules(String::new());
+    match subject.who {
+        Who::Host => host(subject, &mut rules)?,
+        Who::Kicker => kicker(subject, &mut rules)?,
+        Who::Pruner => pruner(subject, &mut rules),
+        Who::Publisher => return Ok(None),
+    }
+    Ok(Some(rules.0))
+}
+
+/// One rule a line, with the reason above it.
+struct Rules(String);
+
+impl Rules {
+    fn about(&mut self, text: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{gap}# {text}");
+    }
+
+    fn rule(&mut self, kind: &str, name: &str, policy: &str) {
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+        let _ = writeln!(self.0, "{kind} \"{name}\" {{ policy = \"{policy}\" }}");
+    }
+}
+
+fn host(subject: &Subject<'_>, rules: &mut Rules) -> Result<()> {
+    let node = subject.node.unwrap_or(ANY_NODE);
+    rules.about("Its own name is asked of the agent.");
+    rules.rule("agent", node, "read");
+    rules.about("The events that its watch waits for.");
+    for name in events(subject)? {
+        rules.rule("event", &name, "read");
+    }
+    rules.about("What a kick asks of it, and what it says of that: no other node's.");
+    for role in role_names(subject) {
+        let keys = keys(subject, &role);
+        rules.rule("key", &keys.ask(node), "read");
+        rules.rule("key_prefix", &keys.report(node, ""), "write");
+        rules.rule("key_prefix", &keys.log(node, ""), "write");
+    }
+    let report = &subject.config.report;
+    if let Some(category) = report
+        .dashboard
+        .as_ref()
+        .filter(|_| report.with != ReportWith::Off)
+    {
+        rules.about("Its key of consul-kv-dashboard.");
+        rules.rule("key", &format!("dashboard/{category}/{node}"), "write");
+    }
+    Ok(())
+}
+
+fn kicker(subject: &Subject<'_>, rules: &mut Rules) -> Result<()> {
+    rules.about("It fires these events.");
+    for name in events(subject)? {
+        rules.rule("event", &name, "write");
+    }
+    rules.about("It asks hosts, reads what they say, and says it for hosts that it runs commands for.");
+    for area in areas(subject) {
+        rules.rule("key_prefix", &area, "write");
+    }
+    rules.about("The stage's lock, and the session that holds it.");
+    rules.rule(
+        "key",
+        &lock_key(&subject.config.app, subject.config.stage()),
+        "write",
+    );
+    match subject.node {
+        Some(node) => rules.rule("session", node, "write"),
+        None => rules.rule("session_prefix", "", "write"),
+    }
+    rules.about("The hosts of a role, which of them are alive, and the checks of its service.");
+    rules.rule("node_prefix", "", "read");
+    rules.rule("service_prefix", "", "read");
+    Ok(())
+}
+
+fn pruner(subject: &Subject<'_>, rules: &mut Rules) {
+    rules.about("Reports and logs of releases that are no more.");
+    for area in areas(subject) {
+        rules.rule("key_prefix", &area, "write");
+    }
+    rules.about("What a deploy that is under way needs is left alone.");
+    rules.rule("key_prefix", &lock_key(&subject.config.app, ""), "read");
+}
+
+/// The events' names of the roles.
+fn events(subject: &Subject<'_>) -> Result<Vec<String>> {
+    let config = subject.config;
+    let template = &config.consul.event_name;
+    let name = |role: &str| {
+        event::name(template, &config.app, role, config.stage())
+            .map_err(|error| CliError::from_source(Kind::Usage, error).hint("see consul.event_name"))
+    };
+    subject.roles.iter().map(|role| name(&role.name)).collect()
+}
+
+/// The roles under which hosts report: a role's `once` manifest does so under a name of its own.
+fn role_names(subject: &Subject<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    for role in &subject.roles {
+        names.push(role.name.clone());
+        if !role.once.is_empty() {
+            names.push(format!("{}.once", role.name));
+        }
+    }
+    names
+}
+
+/// The prefixes of asks, reports and logs: of the roles that were named, else of the whole stage.
+fn areas(subject: &Subject<'_>) -> Vec<String> {
+    if subject.some_roles {
+        let names = role_names(subject);
+        let areas = names.iter().flat_map(|role| {
+            let keys = keys(subject, role);
+            [keys.asks(), keys.reports(), keys.logs()]
+        });
+        return areas.collect();
+    }
+    let (app, stage) = (&subject.config.app, subject.config.stage());
+    ["asks", "reports", "logs"]
+        .map(|area| format!("shipit/{area}/{app}/{stage}/"))
+        .to_vec()
+}
+
+fn keys<'a>(subject: &'a Subject<'_>, role: &'a str) -> RoleKeys<'a> {
+    RoleKeys {
+        app: &subject.config.app,
+        stage: subject.config.stage(),
+        role,
+    }
+}
