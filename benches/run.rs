@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use shipit_testbed::{Testbed, git_env};
 
@@ -30,32 +30,43 @@ pub fn pipeline(script: &str, values: &[(&str, &OsStr)]) -> Command {
 /// Runs it to its end with its output thrown away.
 ///
 /// # Panics
-/// With what it said, when it fails.
+/// With the end of what it said, when it fails.
 pub fn run(mut command: Command) {
-    command.stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = command
-        .output()
-        .unwrap_or_else(|err| panic!("cannot start {command:?}: {err}"));
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    command.stdout(Stdio::null());
+    ended_well(&mut command);
 }
 
 /// Runs it and returns what it printed, without the newline at the end.
+///
+/// # Panics
+/// With the end of what it said beside that, when it fails.
 pub fn printed(mut command: Command) -> String {
+    let printed = ended_well(command.stdout(Stdio::piped()));
+    String::from_utf8_lossy(&printed).trim_end().to_owned()
+}
+
+/// How many lines of what a failed program said are shown.
+const TAIL: usize = 30;
+
+/// Runs it and returns what it wrote to a piped standard output. What it says meanwhile is shown when it fails, after the command:
+/// a script may be longer than what went wrong in it.
+fn ended_well(command: &mut Command) -> Vec<u8> {
+    command.stderr(Stdio::piped());
     let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap_or_else(|err| panic!("cannot start {command:?}: {err}"));
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}",
-        output.status
+        .spawn()
+        .and_then(Child::wait_with_output)
+        .unwrap_or_else(|err| panic!("cannot run {command:?}: {err}"));
+    if output.status.success() {
+        return output.stdout;
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<_> = said.lines().collect();
+    let last = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+    panic!(
+        "{command:?}\nended with {}; the last that it said:\n{}",
+        output.status,
+        if last.is_empty() { "(nothing)" } else { &last }
     );
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// git in a bare repository.

@@ -4,6 +4,8 @@
 //! background is left alone when it ends by itself; that such a process holds the output open delays nothing.
 //! Not done here: timeouts, which stretcher has none of (a manifest's own commands use timeout(1)).
 
+mod shell;
+
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +23,7 @@ use crate::event::{Event, Phase, Stream};
 use crate::groups::Groups;
 use crate::log::Recorder;
 use crate::mask::Mask;
+use shell::shell;
 
 /// Between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -183,8 +186,9 @@ struct Running<'a> {
 impl<'a> Running<'a> {
     fn start(runner: &'a Runner<'a>, what: &Invocation<'_>, input: Option<Vec<u8>>) -> io::Result<Self> {
         // argv and environment of the manifest's commands: `sh` is looked up on the PATH that was handed in.
-        let mut command = Command::new("sh");
+        let mut command = Command::new(shell(runner.environment));
         command
+            .arg0("sh")
             .args(["-c", what.command])
             .env_clear()
             .envs(runner.environment.iter().map(|(name, value)| (name, value)))

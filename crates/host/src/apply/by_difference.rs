@@ -93,11 +93,11 @@ impl Host {
     ) -> Result<Ready, Lack> {
         let (request, shown) = (&self.request, self.shown(whole));
         let retry = retry(request);
-        let found = async { Ok(difference.find(fetcher, retry, request.limits).await) };
-        let bound = or_cancelled(&self.cancel, within(request.timeout, &shown, found)).await??;
+        let finding = async { Ok(difference.find(fetcher, retry, request.limits).await) };
+        let found = or_cancelled(&self.cancel, within(request.timeout, &shown, finding)).await??;
         let (host, of) = (self.clone(), difference.clone());
         let gathered = blocking(move || {
-            let gathered = of.gather(bound, host.request.jobs, &host.cancel, &host.recorder);
+            let gathered = of.gather(found, host.request.jobs, &host.cancel, &host.recorder);
             Ok(gathered)
         });
         let gathered = gathered.await??;

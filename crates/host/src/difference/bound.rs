@@ -2,6 +2,8 @@
 //! store; each compared with its digest.
 
 use std::fs;
+use std::num::NonZeroUsize;
+use std::thread;
 
 use shipit_artifact::{Digest, Index, LayerKind, Limits, Record, RecordLayer, sha256};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
@@ -59,8 +61,18 @@ pub(crate) struct Wanted<'a> {
     pub(crate) retry: FetchRetry,
 }
 
+/// The record and the indexes as stored: each has its digest, and the indexes are still to be read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    record: Record,
+    record_bytes: Vec<u8>,
+    layers: Vec<(RecordLayer, Vec<u8>)>,
+    limits: Limits,
+    fetched: u64,
+}
+
 /// Finds the record and all indexes.
-pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher) -> Result<Bound, Lack> {
+pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher) -> Result<Found, Lack> {
     let mut fetched = 0;
     let kept = fs::read(places.record(&places.release)).ok();
     let kept = kept.filter(|bytes| sha256(bytes).to_string() == wanted.record_sha256);
@@ -77,8 +89,7 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
     let mut layers = Vec::with_capacity(record.layers.len());
     for row in &record.layers {
         let kept = fs::read(places.layer(&row.index_sha256).join("index")).ok();
-        let kept = kept.filter(|bytes| sha256(bytes).to_string() == row.index_sha256);
-        let index_bytes = match kept {
+        let index_bytes = match kept.filter(|bytes| has_digest(row, bytes)) {
             Some(bytes) => bytes,
             None => {
                 let url = wanted.url.index(&row.index_sha256);
@@ -86,23 +97,63 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
                     .ok_or_else(|| Lack::whole(format!("the index of the layer {} has no URL", row.name)))?;
                 let bytes = read(fetcher, &url, LARGEST_INDEX, wanted.retry).await?;
                 fetched += bytes.len() as u64;
-                bytes
+                bound_by(row, bytes)?
             }
         };
-        let index = index(row, &record, &index_bytes)?;
-        layers.push(BoundLayer {
-            row: row.clone(),
-            index,
-            index_bytes,
-        });
+        layers.push((row.clone(), index_bytes));
     }
-    within_limits(&layers, wanted.limits)?;
-    Ok(Bound {
+    Ok(Found {
         record,
         record_bytes,
         layers,
+        limits: wanted.limits,
         fetched,
     })
+}
+
+impl Found {
+    /// Reads the indexes. As soon as that of the code is read, `work` gets it; with more than one job the others, which may be
+    /// many times as large, are read meanwhile.
+    pub(crate) fn read<T>(
+        mut self,
+        jobs: NonZeroUsize,
+        work: impl FnOnce(&Record, &BoundLayer) -> Result<T, Lack>,
+    ) -> Result<(Bound, T), Lack> {
+        let code = self.layers.pop_if(|(row, _)| row.kind == LayerKind::Code);
+        let code = code.ok_or_else(|| Lack::whole("the record names no code"))?;
+        let (record, limits) = (&self.record, self.limits);
+        let others = self.layers;
+        let read = |layers: Vec<_>| -> Result<Vec<_>, Lack> {
+            layers.into_iter().map(|layer| index(layer, record)).collect()
+        };
+        let (others, code, done) = thread::scope(|scope| {
+            let beside = if jobs.get() > 1 && !others.is_empty() {
+                Ok(scope.spawn(move || read(others)))
+            } else {
+                Err(others)
+            };
+            let code = index(code, record)?;
+            within_limits(&[&code], limits)?;
+            let done = work(record, &code)?;
+            let others = match beside {
+                Ok(reading) => reading
+                    .join()
+                    .map_err(|_| Lack::whole("the thread that read the indexes ended"))?,
+                Err(others) => read(others),
+            };
+            Ok::<_, Lack>((others?, code, done))
+        })?;
+        let mut layers = others;
+        layers.push(code);
+        within_limits(&layers.iter().collect::<Vec<_>>(), limits)?;
+        let bound = Bound {
+            layers,
+            record: self.record,
+            record_bytes: self.record_bytes,
+            fetched: self.fetched,
+        };
+        Ok((bound, done))
+    }
 }
 
 /// The indexes that the host kept of a record that it kept.
@@ -111,12 +162,7 @@ pub(crate) fn kept(places: &Places, record: Record, record_bytes: Vec<u8>) -> Re
     for row in &record.layers {
         let path = places.layer(&row.index_sha256).join("index");
         let index_bytes = fs::read(&path).map_err(|error| Error::disk("reading", &path, error))?;
-        let index = index(row, &record, &index_bytes)?;
-        layers.push(BoundLayer {
-            row: row.clone(),
-            index,
-            index_bytes,
-        });
+        layers.push(index((row.clone(), bound_by(row, index_bytes)?), &record)?);
     }
     Ok(Bound {
         record,
@@ -143,16 +189,27 @@ fn record(bytes: &[u8], wanted: &Wanted<'_>) -> Result<Record, Lack> {
     }
 }
 
-/// A layer's index, held against the record's row.
-fn index(row: &RecordLayer, record: &Record, bytes: &[u8]) -> Result<Index, Lack> {
-    let wrong = |why: String| Lack::whole(format!("the index of the layer {}: {why}", row.name));
+fn has_digest(row: &RecordLayer, bytes: &[u8]) -> bool {
     let named: Option<Digest> = row.index_sha256.parse().ok();
-    if named != Some(sha256(bytes)) {
-        return Err(wrong(
-            "its digest is not the one that the record binds".to_owned(),
-        ));
+    named == Some(sha256(bytes))
+}
+
+/// The stored index, when it has the digest that the record's row names.
+fn bound_by(row: &RecordLayer, bytes: Vec<u8>) -> Result<Vec<u8>, Lack> {
+    if has_digest(row, &bytes) {
+        Ok(bytes)
+    } else {
+        Err(wrong(row, "its digest is not the one that the record binds"))
     }
-    let index = Index::parse(bytes).map_err(|error| wrong(error.to_string()))?;
+}
+
+fn wrong(row: &RecordLayer, why: impl std::fmt::Display) -> Lack {
+    Lack::whole(format!("the index of the layer {}: {why}", row.name))
+}
+
+/// Reads a layer's index, and holds it against the record's row, which names its digest.
+fn index((row, index_bytes): (RecordLayer, Vec<u8>), record: &Record) -> Result<BoundLayer, Lack> {
+    let index = Index::parse(&index_bytes).map_err(|error| wrong(&row, error))?;
     let says = (
         index.compression(),
         index.kind(),
@@ -161,15 +218,20 @@ fn index(row: &RecordLayer, record: &Record, bytes: &[u8]) -> Result<Index, Lack
     );
     let bound = (record.compression, row.kind, row.size, row.unpacked_size);
     if says == bound && index.entries().len() as u64 == row.entries {
-        Ok(index)
+        Ok(BoundLayer {
+            row,
+            index,
+            index_bytes,
+        })
     } else {
         Err(wrong(
-            "it is not that of the layer that the record binds to it".to_owned(),
+            &row,
+            "it is not that of the layer that the record binds to it",
         ))
     }
 }
 
-fn within_limits(layers: &[BoundLayer], limits: Limits) -> Result<(), Lack> {
+fn within_limits(layers: &[&BoundLayer], limits: Limits) -> Result<(), Lack> {
     let entries: u64 = layers
         .iter()
         .map(|layer| layer.index.entries().len() as u64)

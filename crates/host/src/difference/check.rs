@@ -7,12 +7,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::fs::{FileType, Stat, fstat};
+use rustix::fs::{FileType, OFlags, Stat, fstat};
 use shipit_artifact::{Index, IndexEntry, IndexKind};
 
-use super::hand::{DIRECTORY, groups, parallel, root};
+use super::hand::{groups, parallel, root};
 use super::take::{stat, untouched};
 use crate::error::Error;
+
+/// Nothing is read of a directory, and a handle for its path alone costs less.
+const LOOKED_AT: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
 
 /// How many entries of the layer in `files` are missing, or are not as they were put there. With `exact`, which a release needs
 /// that links to whole directories, a directory to which something was added, or from which it was removed, is one too: its time
@@ -35,7 +38,7 @@ pub(crate) fn damaged(
         &groups,
         || (),
         |(), group| {
-            let wrong = match root.open_at(group.dir.as_ref(), DIRECTORY) {
+            let wrong = match root.open_at(group.dir.as_ref(), LOOKED_AT) {
                 Ok(dir) => {
                     let own = group.own.filter(|_| exact).map(|own| &index.entries()[own]);
                     let touched = own.is_some_and(|own| {

@@ -28,13 +28,15 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use std::thread;
 
-use shipit_artifact::Limits;
+use shipit_artifact::{Limits, Record};
 use shipit_manifest::{Layout, Link, Manifest};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
-pub(crate) use bound::{Bound, kept as kept_bound};
+use bound::BoundLayer;
+pub(crate) use bound::{Bound, Found, kept as kept_bound};
 pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
@@ -160,7 +162,7 @@ impl Difference {
         fetcher: &Fetcher,
         retry: FetchRetry,
         limits: Limits,
-    ) -> Result<Bound, Lack> {
+    ) -> Result<Found, Lack> {
         let wanted = bound::Wanted {
             url: &self.url,
             artifact_sha256: &self.artifact_sha256,
@@ -174,7 +176,7 @@ impl Difference {
     /// Takes what the host has, and tells which frames it lacks. The caller holds dest's lock.
     pub(crate) fn gather(
         &self,
-        bound: Bound,
+        found: Found,
         jobs: NonZeroUsize,
         cancel: &AtomicBool,
         recorder: &Recorder,
@@ -187,16 +189,19 @@ impl Difference {
             recorder,
             reflink: take::can_reflink(&self.places.new_dir()),
         };
-        let releases = gather::releases(&self.places);
         let tree = self.places.tree();
         fs::create_dir(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
-        let code = self.gather_code(&bound, &releases, &setting)?;
+        let (bound, (code, taken)) = found.read(jobs, |record, layer| {
+            let releases = gather::releases(&self.places);
+            let code = self.gather_code(record, layer, &releases, &setting)?;
+            Ok((code, !releases.is_empty()))
+        })?;
         let layers = || self.gather_layers(&bound, &setting);
         // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile.
-        let mut layers = if releases.is_empty() {
-            layers()?
-        } else {
+        let mut layers = if taken {
             write_out::beside(&tree, layers)??
+        } else {
+            layers()?
         };
         for (number, layer) in bound
             .layers
@@ -220,17 +225,15 @@ impl Difference {
     /// Takes what releases have of the code into the tree, and tells which entries they lack.
     fn gather_code(
         &self,
-        bound: &Bound,
+        record: &Record,
+        layer: &BoundLayer,
         releases: &[gather::Source],
         setting: &Setting<'_>,
     ) -> Result<Vec<usize>, Lack> {
-        let Some(layer) = bound.layers.iter().find(|layer| layer.is_code()) else {
-            return Ok(Vec::new());
-        };
         let tree = self.places.tree();
         let kept = assemble::kept(&layer.index, &self.filter);
         let mut code = layer::take(&layer.index, &kept, releases, &tree, setting)?;
-        known::write(&layer.index, &bound.record.revision, &mut code, &tree)?;
+        known::write(&layer.index, &record.revision, &mut code, &tree)?;
         Ok(code)
     }
 
@@ -302,15 +305,18 @@ impl Difference {
         }
         fs::set_permissions(&tree, fs::Permissions::from_mode(self.dest_mode))
             .map_err(|error| Error::disk("setting the mode of", &tree, error))?;
-        Ok(Ready {
+        let ready = Ready {
             artifact_bytes: bound.record.size,
             total_bytes: bound.total(),
             fetched_bytes: bound.fetched + fetched.bytes,
             layers_new: gathered.layers_new,
             layers: bound.layers.len(),
             entries,
-            record_bytes: gathered.bound.record_bytes,
-        })
+            record_bytes: bound.record_bytes.clone(),
+        };
+        // To let go of a large index takes milliseconds, for which the switch need not wait; without a thread it does.
+        drop(thread::Builder::new().spawn(move || drop(gathered)));
+        Ok(ready)
     }
 
     /// Renames the tree to where the manifest's `post` takes it from, and keeps the record.

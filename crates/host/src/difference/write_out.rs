@@ -16,13 +16,11 @@ pub(crate) fn beside<T>(tree: &Path, work: impl FnOnce() -> T) -> Result<T, Erro
     thread::scope(|scope| {
         let writing = thread::Builder::new().spawn_scoped(scope, || rustix::fs::syncfs(&on));
         let done = work();
-        match writing {
-            Ok(writing) => match writing.join() {
-                Ok(written) => written.map_err(|error| failed(error.into()))?,
-                Err(_) => return Err(failed(io::Error::other("the thread that waits for it ended"))),
-            },
-            // Without a thread it is written later, that is all.
-            Err(_) => {}
+        // Without a thread it is written later, that is all.
+        if let Ok(writing) = writing {
+            let ended = |_| failed(io::Error::other("the thread that waits for it ended"));
+            let written = writing.join().map_err(ended)?;
+            written.map_err(|error| failed(error.into()))?;
         }
         Ok(done)
     })

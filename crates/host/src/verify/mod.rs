@@ -182,6 +182,8 @@ async fn find(
     };
     let filter = rules(Filter::default(), &manifest.excludes)?;
     let difference = Difference::of(manifest, &whole, places).map_err(lacking)?;
-    let bound = difference.find(fetcher, retry(request), request.limits).await;
-    Ok((difference.places, bound.map_err(lacking)?, filter))
+    let found = difference.find(fetcher, retry(request), request.limits).await;
+    let bound = found.and_then(|found| found.read(request.jobs, |_, _| Ok(())));
+    let (bound, ()) = bound.map_err(lacking)?;
+    Ok((difference.places, bound, filter))
 }
