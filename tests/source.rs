@@ -12,6 +12,8 @@
 
 #[path = "source/archive.rs"]
 mod archive;
+#[path = "source/between.rs"]
+mod between;
 #[path = "source/export.rs"]
 mod export;
 #[path = "source/faults.rs"]

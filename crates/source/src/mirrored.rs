@@ -254,6 +254,17 @@ impl<'a> Mirrored<'a> {
         )
     }
 
+    /// Fetches a commit's history, and the commit itself where it is missing.
+    pub(crate) fn deepen(&mut self, remote: &Remote, id: Oid) -> Result<(), Failure> {
+        if !self.wire.mirror.is_full() || !self.has(id) {
+            self.fetch_all(remote)?;
+        }
+        if !self.fetch_commit(remote, id, None)? {
+            return Err(Failure::Absent(format!("it has no commit {id}")));
+        }
+        self.fetch_history(remote, id)
+    }
+
     /// Whether the mirror has the commit without its parents.
     fn is_root(&self, id: Oid) -> bool {
         let list = std::fs::read_to_string(self.wire.mirror.path.join("shallow")).unwrap_or_default();

@@ -1,10 +1,12 @@
 //! The entry: opening a source, resolving a revision, taking the tree of its commit.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use crate::commit::Commit;
 use crate::error::Error;
 use crate::event::Event;
+use crate::history::Between;
 use crate::object;
 use crate::options::{SourceOptions, TreeOptions};
 use crate::remote::Remote;
@@ -60,6 +62,27 @@ impl Source {
         on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<Commit, Error> {
         crate::resolve::resolve(&self.options, revision, cancel, on_event)
+    }
+
+    /// The commits that lie between two revisions (full ids), at most `limit` of each side. They are read where they are at
+    /// hand: in a repository on this machine, or in the mirror, whose history is fetched when it has single commits alone.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], and what goes wrong on this machine. That the commits are not to be had is
+    /// [`Between::Unknown`].
+    pub fn between(
+        &self,
+        (from, to): (&str, &str),
+        limit: usize,
+        cancel: &AtomicBool,
+        on_event: &(dyn Fn(Event) + Sync),
+    ) -> Result<Between, Error> {
+        crate::history::between(&self.options, (from, to), limit, cancel, on_event)
+    }
+
+    /// The subjects of those of the revisions (full ids) that are at hand. Nothing is fetched, nobody is asked.
+    pub fn subjects(&self, revisions: &[String]) -> BTreeMap<String, String> {
+        crate::history::subjects(&self.options, revisions)
     }
 
     /// The commit's files, with the meaning of `git archive`. Submodules and LFS files are fetched here, if they are on.
