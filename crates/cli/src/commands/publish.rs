@@ -7,8 +7,11 @@ use clap::Args;
 use serde::Serialize;
 use shipit_artifact::Artifact;
 use shipit_steps::{CacheEntry, CacheEntryLayer, LayerCache};
+use shipit_store::lock::PublishLock;
 use shipit_store::shared::{KnownLayer, OfferLayers, Offered, offer};
-use shipit_store::{OnEvent, Origin, PublishInput, Published, RenderContext, RenderManifest, RolePlan, Store, publish};
+use shipit_store::{
+    OnEvent, Origin, PublishInput, Published, RenderContext, RenderManifest, RolePlan, Store, publish,
+};
 
 use crate::args::StageArg;
 use crate::config::{Role, Settled, Span, StageChoice};
@@ -133,7 +136,7 @@ fn locked(
     reporter: &report::Store,
     context: &Context,
 ) -> Result<(Published, Offered)> {
-    let (store, artifact) = (input.store, input.artifact);
+    let (store, artifact, lock) = (input.store, input.artifact, input.lock);
     reporter.begin("publishing");
     let published = context.block_on(async { Ok(publish(input).await?) });
     reporter.finish();
@@ -147,14 +150,20 @@ fn locked(
     if !config.cache.shared {
         return Ok((published, Offered::default()));
     }
-    let offered = offered(config, artifact, store, context)?;
+    let offered = offered(config, artifact, store, lock, context)?;
     reporter.finish();
     Ok((published, offered))
 }
 
 /// Puts the artifact's dependency layers where other builders look for them. The release is complete by then, so what goes wrong
 /// is a warning.
-fn offered(config: &Settled, artifact: &Artifact, store: &Store, context: &Context) -> Result<Offered> {
+fn offered(
+    config: &Settled,
+    artifact: &Artifact,
+    store: &Store,
+    lock: Option<&PublishLock>,
+    context: &Context,
+) -> Result<Offered> {
     let request = OfferLayers {
         store,
         app: &config.app,
@@ -162,7 +171,13 @@ fn offered(config: &Settled, artifact: &Artifact, store: &Store, context: &Conte
         known: &known(context),
         now: jiff::Timestamp::now().as_second(),
     };
-    let done = context.block_on(async { Ok(offer(request).await.map_err(CliError::from)) });
+    let done = context.block_on(async {
+        let offered = match lock {
+            Some(lock) => lock.during(offer(request)).await,
+            None => offer(request).await,
+        };
+        Ok(offered.map_err(CliError::from))
+    });
     match done {
         Ok(Ok(offered)) => Ok(offered),
         Ok(Err(error)) => {

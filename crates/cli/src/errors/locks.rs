@@ -1,9 +1,9 @@
 //! Locks as errors: who has one, since when, why, and what to do.
 
-use jiff::Timestamp;
 use shipit_store::Holder;
 
 use super::{CliError, Kind};
+use crate::times;
 
 /// Somebody has the lock of `what` (`shop in production`, `publishing shop`).
 pub fn locked(what: &str, holder: &Holder) -> CliError {
@@ -25,11 +25,7 @@ pub fn lost(what: &str, why: &str) -> CliError {
 
 /// `deploy@ci since 2026-11-21 13:45:15Z: kick web, revision 3074f46, "db migration" (https://ci.example.com/job/shop/7/)`.
 pub fn held_by(holder: &Holder) -> String {
-    let since = Timestamp::from_second(holder.time).map_or_else(
-        |_| holder.time.to_string(),
-        |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
-    );
-    let mut text = format!("{} since {since}: {}", holder.who, holder.doing);
+    let mut text = format!("{} since {}: {}", holder.who, times::utc(holder.time), holder.doing);
     if let Some(revision) = &holder.revision {
         let short: String = revision.chars().take(7).collect();
         text.push_str(&format!(", revision {short}"));

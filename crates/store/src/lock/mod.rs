@@ -9,6 +9,7 @@
 //! that by its own clock, or has seen that by the holder's clock it expired and that no renewal comes.
 
 mod clock;
+mod document;
 mod keep;
 mod place;
 mod publish;
@@ -20,8 +21,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use clock::Moment;
+pub use document::{LockAttempt, LockGrip, LockHeld};
 pub use keep::{Keeper, Renew, Trouble};
-pub use place::{LockAttempt, LockGrip, LockHeld, LockPlace};
+pub use place::LockPlace;
 pub use publish::PublishLock;
 pub use take::{Waited, wait_for};
 

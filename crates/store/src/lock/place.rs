@@ -1,12 +1,12 @@
-//! One lock's object: `{holder, expires, ttl_seconds, renewals}`. A manual lock does not expire.
+//! One lock's object: taking it, renewing it, giving it back, all by conditional writes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
 use super::clock::unix_now;
+use super::document::{Document, LockAttempt, LockGrip, LockHeld};
 use super::{Holder, LOCK_TTL, Moment};
 use crate::{Error, ErrorKind, Event, Store, layout};
 
@@ -21,66 +21,6 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Clocks differ by less: S3 refuses requests of a clock that is 15 minutes off.
 const CLOCKS_DIFFER: i64 = 45 * 60;
-
-/// No holder is believed to have a longer TTL.
-const LONGEST_TTL: u64 = 3600;
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Document {
-    holder: Holder,
-    /// In unix seconds of the holder's clock; none of a manual lock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires: Option<i64>,
-    /// How long it stands after a renewal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ttl_seconds: Option<u64>,
-    /// No two renewals are the same bytes, not even in one second: etags are made of bytes.
-    #[serde(default)]
-    renewals: u64,
-}
-
-impl Document {
-    fn ttl(&self) -> Duration {
-        let seconds = self.ttl_seconds.unwrap_or(LOCK_TTL.as_secs());
-        Duration::from_secs(seconds.clamp(1, LONGEST_TTL))
-    }
-
-    /// Whether, by our clock, its holder cannot believe in it any more, with half a TTL for clocks that differ.
-    fn stale(&self, now: i64) -> bool {
-        let half = i64::try_from(self.ttl().as_secs() / 2).unwrap_or_default();
-        self.expires
-            .is_some_and(|expires| expires.saturating_add(half) <= now)
-    }
-}
-
-/// A lock that somebody holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LockHeld {
-    /// Who, and what for.
-    pub holder: Holder,
-    /// The object's etag when it was looked at.
-    pub etag: String,
-}
-
-/// The right to renew and to give back a lock that was taken.
-#[derive(Debug)]
-pub struct LockGrip {
-    /// Who holds it.
-    pub holder: Holder,
-    /// The object's etag as it was last written.
-    pub etag: String,
-    /// How often it was renewed.
-    pub renewals: u64,
-}
-
-/// What came of one attempt to take a lock.
-#[derive(Debug)]
-pub enum LockAttempt {
-    /// It is ours.
-    Taken(LockGrip),
-    /// Somebody has it.
-    Held(Box<LockHeld>),
-}
 
 /// Where one lock lies. It remembers for how long it has seen the lock unchanged: who waits uses one place.
 #[derive(Debug)]
@@ -370,13 +310,7 @@ impl LockPlace {
         renewals: u64,
         etag: Option<&str>,
     ) -> Result<String, Error> {
-        let seconds = expires.map(|ttl| ttl.as_secs());
-        let document = Document {
-            holder: holder.clone(),
-            expires: seconds.map(|seconds| unix_now().saturating_add_unsigned(seconds)),
-            ttl_seconds: seconds,
-            renewals,
-        };
+        let document = Document::new(holder, expires, renewals);
         let mut bytes =
             serde_json::to_vec_pretty(&document).map_err(|error| self.corrupt(&error.to_string()))?;
         bytes.push(b'\n');

@@ -1,0 +1,116 @@
+//! Where a stage's lock and its hosts' reports stand, by the config; and taking locks, with what is said meanwhile.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shipit_fleet::board::{Board, ConsulBoard, Holder, StoreBoard};
+use shipit_fleet::consul::Client;
+use shipit_fleet::lock::{Lock, LockEvent, OnLockEvent, TakeError};
+use shipit_store::Store;
+use shipit_store::lock::PublishLock;
+
+use crate::config::Settled;
+use crate::context::Context;
+use crate::errors::{Result, held_by, locked};
+use crate::output::Output;
+use crate::settle;
+
+/// The stage's board: in Consul when the config uses it, else in the store.
+pub fn board(config: &Settled, context: &Context, store: &Store) -> Result<Arc<dyn Board>> {
+    if config.uses_consul() {
+        let client = Client::new(&settle::consul::options(config, context)?)?;
+        return Ok(Arc::new(ConsulBoard::new(client, &config.app, config.stage())));
+    }
+    Ok(Arc::new(StoreBoard::new(store, &config.app, config.stage())?))
+}
+
+/// `shop in production`: what a stage's lock locks, for people.
+pub fn stage_name(config: &Settled) -> String {
+    format!("{} in {}", config.app, config.stage())
+}
+
+/// Takes the stage's lock, and waits for it as long as `wait` says, which is said; ends early when the process is asked to
+/// stop. Who has it gives it back by `release`.
+pub fn stage_lock(
+    config: &Settled,
+    context: &Context,
+    board: Arc<dyn Board>,
+    holder: Holder,
+    wait: Duration,
+) -> Result<Lock> {
+    let what = stage_name(config);
+    let on_event = on_event(&context.output, what.clone());
+    // To the end: what an attempt took at the last moment has to be given back.
+    context.block_on_to_the_end(async {
+        Lock::take(board, holder, wait, on_event, context.interrupt.asked())
+            .await
+            .map_err(|error| match error {
+                TakeError::Held(held) => locked(&what, &held.holder),
+                TakeError::Board(error) => error.into(),
+                _ => context.stopped(),
+            })
+    })
+}
+
+/// Takes the lock of publishing and pruning, likewise.
+pub fn publish_lock(
+    config: &Settled,
+    context: &Context,
+    store: &Store,
+    holder: &Holder,
+    wait: Duration,
+) -> Result<PublishLock> {
+    let on_event = on_event(&context.output, format!("publishing {}", config.app));
+    let stop = context.interrupt.asked();
+    let taken = context.block_on_to_the_end(async {
+        Ok(PublishLock::take(store, &config.app, holder, wait, on_event, stop).await?)
+    })?;
+    taken.ok_or_else(|| context.stopped())
+}
+
+/// How long giving back a lock may take; it frees itself else.
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
+/// Gives a lock back, whatever came of the work under it. That it did not work is a warning.
+pub fn give_back<E>(context: &Context, what: &str, release: impl Future<Output = std::result::Result<(), E>>)
+where
+    crate::errors::CliError: From<E>,
+{
+    let released = context.block_on_to_the_end(async {
+        match tokio::time::timeout(GIVE_BACK, release).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(crate::errors::CliError::new(
+                crate::errors::Kind::Internal,
+                format!("no answer in {} s", GIVE_BACK.as_secs()),
+            )),
+        }
+    });
+    if let Err(error) = released {
+        context.output.warn(format!(
+            "could not give back the lock of {what}: {}; it frees itself in about a minute",
+            error.chain().join(": ")
+        ));
+    }
+}
+
+fn on_event(output: &Output, what: String) -> OnLockEvent {
+    let output = output.clone();
+    Arc::new(move |event| match event {
+        LockEvent::Waiting { holder, left } => output.say(format!(
+            "waiting up to {} for the lock of {what}: {}",
+            span(left),
+            held_by(&holder)
+        )),
+        LockEvent::NotRenewed { why, left } => output.warn(format!(
+            "the lock of {what} could not be renewed ({why}); it is lost in {}",
+            span(left)
+        )),
+        _ => {}
+    })
+}
+
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs_f64().ceil() as u64;
+    crate::config::Span::seconds(seconds).to_string()
+}
