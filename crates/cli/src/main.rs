@@ -15,6 +15,7 @@ mod plain;
 mod report;
 mod settle;
 mod state;
+mod times;
 
 use std::process::ExitCode;
 
