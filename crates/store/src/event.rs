@@ -181,6 +181,18 @@ pub enum Event {
         /// Why not.
         why: String,
     },
+    /// An object was removed.
+    Removed {
+        /// Its key.
+        key: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A release that was to be removed was kicked, or became live, meanwhile: it stays.
+    ReleaseKept {
+        /// Its id.
+        release: String,
+    },
     /// The release is complete.
     Published {
         /// Its id.

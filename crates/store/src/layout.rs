@@ -66,6 +66,30 @@ pub fn shared_frames_key(app: &str, layer: &str, sha256: &str) -> Result<String,
     layer_key(app, layer, &format!("{}.frames", digest(sha256)?))
 }
 
+/// `artifacts/<app>/`: the prefix of all artifacts and their records.
+pub fn artifacts_prefix(app: &str) -> Result<String, Error> {
+    Ok(format!("artifacts/{}/", name("the app", app)?))
+}
+
+/// `indexes/<app>/`: the prefix of all layers' indexes.
+pub fn indexes_prefix(app: &str) -> Result<String, Error> {
+    Ok(format!("indexes/{}/", name("the app", app)?))
+}
+
+/// `layers/<app>/`: the prefix of all shared layers.
+pub fn layers_prefix(app: &str) -> Result<String, Error> {
+    Ok(format!("layers/{}/", name("the app", app)?))
+}
+
+/// `live/<app>/<stage>/`: the prefix of what is live in a stage.
+pub fn live_prefix(app: &str, stage: &str) -> Result<String, Error> {
+    Ok(format!(
+        "live/{}/{}/",
+        name("the app", app)?,
+        name("the stage", stage)?
+    ))
+}
+
 /// `releases/<app>/`: the prefix of all stages' releases.
 pub fn stages_prefix(app: &str) -> Result<String, Error> {
     Ok(format!("releases/{}/", name("the app", app)?))

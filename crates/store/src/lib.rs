@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod artifact_url;
+pub mod compare;
 mod copy_plan;
 mod directory;
 mod download;
@@ -20,6 +21,8 @@ pub mod live;
 mod location;
 pub mod lock;
 mod objects;
+pub mod promote;
+pub mod prune;
 mod publish;
 mod release;
 mod release_id;
@@ -39,7 +42,9 @@ pub use location::{StoreUrl, redacted};
 pub use lock::Holder;
 pub use objects::{Body, Content, Meta, Objects, Put, PutOptions, PutOutcome};
 pub use publish::{Origin, PublishInput, Published, RenderContext, RenderManifest, RolePlan, publish};
-pub use release::{PromotedFrom, Release, ReleaseArtifact, ReleaseRef, RoleOnce, RoleRelease, release, releases};
+pub use release::{
+    PromotedFrom, Release, ReleaseArtifact, ReleaseRef, RoleOnce, RoleRelease, release, releases,
+};
 pub use release_id::ReleaseId;
 pub use retry::RetryPolicy;
 pub use s3::{S3Options, Sse};

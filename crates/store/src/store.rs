@@ -38,6 +38,8 @@ pub struct Store {
     url: StoreUrl,
     public_url: Option<String>,
     objects: Arc<dyn Objects>,
+    /// The same objects, of a bucket: what copies between two buckets needs.
+    bucket: Option<S3>,
     on_event: OnEvent,
     at_once: NonZeroUsize,
 }
@@ -61,19 +63,23 @@ impl Store {
         let public_url = public_url.map(|url| check_public_url(&url)).transpose()?;
         // Of a disk nothing is gained by asking for many small files at once.
         let at_once = s3.as_ref().map_or(NonZeroUsize::MIN, |s3| s3.parallel);
+        let mut opened = None;
         let objects: Arc<dyn Objects> = match url {
             StoreUrl::Directory { root } => Arc::new(Directory::new(root.clone(), on_event.clone())),
             StoreUrl::S3 { bucket, prefix } => {
                 let options = s3.ok_or_else(|| Error::BadOptions {
                     why: format!("{url} needs the settings of S3, and none were given"),
                 })?;
-                Arc::new(S3::open(bucket, prefix, options, on_event.clone())?)
+                let s3 = S3::open(bucket, prefix, options, on_event.clone())?;
+                opened = Some(s3.clone());
+                Arc::new(s3)
             }
         };
         Ok(Self {
             url: url.clone(),
             public_url,
             objects,
+            bucket: opened,
             on_event,
             at_once,
         })
@@ -95,6 +101,20 @@ impl Store {
     /// How many small objects are asked for at once: as many as parts are sent.
     pub fn at_once(&self) -> usize {
         self.at_once.get()
+    }
+
+    /// Whether both are one place: what is in one is in the other.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let server = match (&self.bucket, &other.bucket) {
+            (Some(a), Some(b)) => a.is_beside(b),
+            _ => true,
+        };
+        self.url == other.url && server
+    }
+
+    /// Its bucket, when it is one.
+    pub(crate) fn bucket(&self) -> Option<&S3> {
+        self.bucket.as_ref()
     }
 
     pub(crate) fn on_event(&self) -> &OnEvent {

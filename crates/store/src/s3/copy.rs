@@ -1,4 +1,5 @@
-//! Copying within the bucket, on the server's side: in one request, or in parts what is too large for that.
+//! Copying on the server's side, within the bucket or from another one of the same server: in one request, or in parts what is
+//! too large for that.
 
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::S3;
 use super::checksum::Sums;
-use super::failure::Failure;
+use super::failure::{Doing, Failure};
 use super::multipart::{Completed, Whole, joined, part_size};
 use super::read::{Stat, range_header};
 use crate::{Error, Event, Objects, PutOutcome, key};
@@ -20,23 +21,40 @@ const ROUNDS: u32 = 3;
 
 impl S3 {
     pub(super) async fn copy_new(&self, from: &str, to: &str) -> Result<PutOutcome, Error> {
-        let source = self.stat(from).await?.ok_or_else(|| Error::NotFound {
-            url: self.url_of(from),
-        })?;
+        self.copy_from(self, from, None, to).await
+    }
+
+    /// Whether an object of the other bucket can be named to this one's server.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        self.inner.options.endpoint() == other.inner.options.endpoint()
+    }
+
+    /// Copies an object of another bucket of the same server, if it has that etag still, where one is given.
+    pub(crate) async fn copy_from(
+        &self,
+        other: &Self,
+        from: &str,
+        etag: Option<&str>,
+        to: &str,
+    ) -> Result<PutOutcome, Error> {
+        let source = other.source(from).await?;
+        if etag.is_some_and(|etag| etag != source.stat.etag) {
+            return Err(Error::Changed { url: source.url });
+        }
         for _ in 0..ROUNDS {
             if let Some(target) = self.stat(to).await? {
-                return self.compare_objects(from, &source, to, &target).await;
+                return self.compare_objects(other, &source, to, &target).await;
             }
-            let created = if source.size <= self.inner.options.largest_copy {
-                self.copy_whole(from, to).await?
+            let created = if source.stat.size <= self.inner.options.largest_copy {
+                self.copy_whole(&source, to).await?
             } else {
-                self.copy_parts(from, &source, to).await?
+                self.copy_parts(&source, to).await?
             };
             if created {
-                self.check_copy(&source, to).await?;
+                self.check_copy(&source.stat, to).await?;
                 self.emit(Event::Stored {
                     key: to.to_owned(),
-                    bytes: source.size,
+                    bytes: source.stat.size,
                 });
                 return Ok(PutOutcome::Created);
             }
@@ -44,8 +62,20 @@ impl S3 {
         Err(Error::Changed { url: self.url_of(to) })
     }
 
+    /// An object of this bucket, to be copied from.
+    async fn source(&self, key: &str) -> Result<Source, Error> {
+        let url = self.url_of(key);
+        let stat = self.stat(key).await?;
+        Ok(Source {
+            key: key.to_owned(),
+            header: self.copy_source(key)?,
+            stat: stat.ok_or_else(|| Error::NotFound { url: url.clone() })?,
+            url,
+        })
+    }
+
     /// As the header wants it: the bucket and the key, escaped.
-    fn copy_source(&self, from: &str) -> Result<String, Error> {
+    pub(super) fn copy_source(&self, from: &str) -> Result<String, Error> {
         Ok(format!(
             "{}/{}",
             self.inner.bucket,
@@ -53,8 +83,8 @@ impl S3 {
         ))
     }
 
-    async fn copy_whole(&self, from: &str, to: &str) -> Result<bool, Error> {
-        let (source, full) = (self.copy_source(from)?, self.full_key(to)?);
+    async fn copy_whole(&self, source: &Source, to: &str) -> Result<bool, Error> {
+        let full = self.full_key(to)?;
         let doing = self.doing("s3:PutObject", "copying to", to);
         let (sse, kms_key) = self.encryption();
         let client = &self.inner.client;
@@ -63,7 +93,8 @@ impl S3 {
                 .copy_object()
                 .bucket(&self.inner.bucket)
                 .key(&full)
-                .copy_source(&source)
+                .copy_source(&source.header)
+                .copy_source_if_match(&source.stat.etag)
                 .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
                 .set_server_side_encryption(sse.clone())
                 .set_ssekms_key_id(kms_key.clone())
@@ -72,19 +103,20 @@ impl S3 {
         });
         match copied.await {
             Ok(_) => Ok(true),
+            // The target is there by now, or the source is another one: the next round tells.
             Err(failure) if failure.is(412) => Ok(false),
             Err(failure) => Err(failure.into()),
         }
     }
 
-    async fn copy_parts(&self, from: &str, source: &Stat, to: &str) -> Result<bool, Error> {
+    async fn copy_parts(&self, source: &Source, to: &str) -> Result<bool, Error> {
         // No checksum is asked for: versitygw takes the whole source's for each part's, and refuses the sum. Both sides'
         // own checksums are compared at the end.
         let mut upload = self.begin(to, None, false).await?;
-        let done = match self.copy_all(from, source, &upload.full, &upload.id).await {
+        let done = match self.copy_all(source, &upload.full, &upload.id).await {
             Ok(parts) => {
                 let whole = Whole {
-                    size: source.size,
+                    size: source.stat.size,
                     crc: None,
                     summed: false,
                 };
@@ -106,27 +138,23 @@ impl S3 {
         }
     }
 
-    async fn copy_all(
-        &self,
-        from: &str,
-        source: &Stat,
-        full: &str,
-        id: &str,
-    ) -> Result<Vec<CompletedPart>, Error> {
-        let size = part_size(source.size, PART.min(self.inner.options.largest_copy));
+    async fn copy_all(&self, source: &Source, full: &str, id: &str) -> Result<Vec<CompletedPart>, Error> {
+        let whole = source.stat.size;
+        let size = part_size(whole, PART.min(self.inner.options.largest_copy));
         let mut running = JoinSet::new();
         let mut parts = Vec::new();
         let mut start = 0;
         let mut number = 0;
-        while start < source.size {
+        while start < whole {
             while running.len() >= self.inner.options.parallel.get() {
                 parts.extend(joined(running.join_next().await)?);
             }
-            let end = source.size.min(start + size);
+            let end = whole.min(start + size);
             number += 1;
             let part = Part {
-                from: from.to_owned(),
-                etag: source.etag.clone(),
+                source: source.header.clone(),
+                url: source.url.clone(),
+                etag: source.stat.etag.clone(),
                 full: full.to_owned(),
                 id: id.to_owned(),
                 number,
@@ -145,8 +173,11 @@ impl S3 {
 
     /// Copies some bytes of an object into a part, if the object is still the one that was looked at.
     pub(super) async fn copy_part(&self, part: Part) -> Result<CopiedPart, Failure> {
-        let doing = self.doing("s3:GetObject", "copying a part of", &part.from);
-        let source = self.copy_source(&part.from).map_err(Failure::lasting)?;
+        let doing = Doing {
+            action: "s3:GetObject",
+            verb: "copying a part of",
+            url: part.url,
+        };
         let client = &self.inner.client;
         let copied = self
             .call(&doing, || {
@@ -156,7 +187,7 @@ impl S3 {
                     .key(&part.full)
                     .upload_id(&part.id)
                     .part_number(part.number)
-                    .copy_source(&source)
+                    .copy_source(&part.source)
                     .copy_source_if_match(&part.etag)
                     .copy_source_range(range_header(&part.range))
                     .send()
@@ -190,21 +221,21 @@ impl S3 {
 
     async fn compare_objects(
         &self,
-        from: &str,
-        source: &Stat,
+        other: &Self,
+        source: &Source,
         to: &str,
         target: &Stat,
     ) -> Result<PutOutcome, Error> {
-        let equal = source.size == target.size
-            && match (&source.crc, &target.crc) {
+        let equal = source.stat.size == target.size
+            && match (&source.stat.crc, &target.crc) {
                 (Some(a), Some(b)) => a == b,
                 _ => {
-                    let from = self.read_whole(from, Sums::of_download).await?;
+                    let from = other.read_whole(&source.key, Sums::of_download).await?;
                     from == self.read_whole(to, Sums::of_download).await?
                 }
             };
         if !equal {
-            let detail = format!("{} bytes there, {} to copy", target.size, source.size);
+            let detail = format!("{} bytes there, {} to copy", target.size, source.stat.size);
             return Err(Error::Different {
                 url: self.url_of(to),
                 detail,
@@ -218,11 +249,22 @@ impl S3 {
     }
 }
 
+/// An object that is copied.
+struct Source {
+    key: String,
+    /// As the header of a copy names it.
+    header: String,
+    url: String,
+    stat: Stat,
+}
+
 /// A part that is to be copied.
 pub(super) struct Part {
-    /// The key that it is copied from.
-    pub(super) from: String,
-    /// The etag that this has to have still.
+    /// The object that it is copied from, as the header wants it.
+    pub(super) source: String,
+    /// That object's URL.
+    pub(super) url: String,
+    /// The etag that it has to have still.
     pub(super) etag: String,
     /// The new object's key in the bucket.
     pub(super) full: String,

@@ -34,12 +34,12 @@ pub(crate) struct SharedLayer {
     /// Bytes of its frames.
     pub(crate) size: u64,
     /// SHA-256 of its index, which lies where every index does.
-    index_sha256: String,
+    pub(crate) index_sha256: String,
     entries: u64,
     unpacked_size: u64,
     /// How many packages it holds, where the step could tell.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    packages: Option<u64>,
+    pub(crate) packages: Option<u64>,
     /// When its step ran, in unix seconds.
     made: i64,
 }

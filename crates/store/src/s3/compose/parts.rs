@@ -108,7 +108,8 @@ impl S3 {
             url: self.url_of(&held.key),
         })?;
         Ok(copy::Part {
-            from: held.key.clone(),
+            source: self.copy_source(&held.key)?,
+            url: self.url_of(&held.key),
             etag: source.etag.clone(),
             full: upload.full.clone(),
             id: upload.id.clone(),

@@ -1,0 +1,128 @@
+//! What lies in the store: every stage's releases, what is live, the history of kicks, and the bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::PruneInput;
+use crate::kick::{self, Kick};
+use crate::{Error, ErrorKind, Meta, Release, ReleaseId, Store, layout, live, release, retry};
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Every stage of the app in this store, by name.
+    pub stages: BTreeMap<String, SeenStage>,
+    /// What lies under `artifacts/<app>/`.
+    pub artifacts: Vec<Meta>,
+    /// What lies under `indexes/<app>/`.
+    pub indexes: Vec<Meta>,
+    /// What lies under `layers/<app>/`.
+    pub layers: Vec<Meta>,
+    /// Releases that cannot be read, and so may refer to anything: why.
+    pub unreadable: Vec<String>,
+}
+
+/// What was found of a stage.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SeenStage {
+    /// Its releases, newest first.
+    pub releases: Vec<Release>,
+    /// Each release.json as it is stored, to be put back.
+    pub documents: BTreeMap<ReleaseId, Bytes>,
+    /// What lies under `releases/<app>/<stage>/`; of a stage that is pruned alone.
+    pub objects: Vec<Meta>,
+    /// The release that is live, by role; likewise.
+    pub live: BTreeMap<String, String>,
+    /// Its kicks, newest first; likewise.
+    pub kicks: Vec<Kick>,
+    /// What lies under `kicks/<app>/<stage>/`; likewise.
+    pub kick_objects: Vec<Meta>,
+}
+
+/// Reads it all.
+pub(super) async fn look(input: &PruneInput<'_>) -> Result<Seen, Error> {
+    let (store, app) = (input.store, input.app);
+    let there = store.list_children(&layout::stages_prefix(app)?).await?;
+    let names: BTreeSet<String> = there.into_iter().chain(input.stages.keys().cloned()).collect();
+    let mut seen = Seen::default();
+    for name in names {
+        // What no stage can be called is none of ours.
+        let Ok(prefix) = layout::releases_prefix(app, &name) else {
+            continue;
+        };
+        let mut stage = SeenStage::default();
+        seen.unreadable
+            .extend(stage.releases_of(store, app, &name).await?);
+        if input.stages.contains_key(&name) {
+            stage.objects = store.list(&prefix).await?;
+            stage.kick_objects = store.list(&layout::kicks_prefix(app, &name)?).await?;
+            stage.moving(store, app, &name).await?;
+        }
+        seen.stages.insert(name, stage);
+    }
+    seen.artifacts = store.list(&layout::artifacts_prefix(app)?).await?;
+    seen.indexes = store.list(&layout::indexes_prefix(app)?).await?;
+    seen.layers = store.list(&layout::layers_prefix(app)?).await?;
+    Ok(seen)
+}
+
+impl Seen {
+    /// Looks again at what a kick changes.
+    pub(super) async fn again(&mut self, input: &PruneInput<'_>) -> Result<(), Error> {
+        for name in input.stages.keys() {
+            if let Some(stage) = self.stages.get_mut(name) {
+                stage.moving(input.store, input.app, name).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SeenStage {
+    /// Reads the releases, and gives why some cannot be.
+    async fn releases_of(&mut self, store: &Store, app: &str, stage: &str) -> Result<Vec<String>, Error> {
+        let mut unreadable = Vec::new();
+        let ids = release::ids(store, app, stage).await?;
+        for some in ids.chunks(store.at_once()) {
+            let mut reading = JoinSet::new();
+            for id in some {
+                let (store, app, stage, id) = (store.clone(), app.to_owned(), stage.to_owned(), id.clone());
+                reading.spawn(async move { release::read_with_bytes(&store, &app, &stage, &id).await });
+            }
+            while let Some(read) = reading.join_next().await {
+                match read.map_err(|source| Error::Task { source })? {
+                    Ok(Some((release, bytes))) => {
+                        self.documents.insert(release.id.clone(), bytes);
+                        self.releases.push(release);
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        unreadable.push(retry::reason(&error));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.releases.sort_by(|a, b| b.id.cmp(&a.id));
+        Ok(unreadable)
+    }
+
+    /// Reads what is live, and the kicks.
+    async fn moving(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
+        let prefix = layout::live_prefix(app, stage)?;
+        self.live.clear();
+        for meta in store.list(&prefix).await? {
+            let name = meta.key.strip_prefix(&prefix);
+            let Some(role) = name.and_then(|name| name.strip_suffix(".yml")) else {
+                continue;
+            };
+            if let Some(live) = live::read(store, app, stage, role).await? {
+                self.live.insert(role.to_owned(), live.release);
+            }
+        }
+        self.kicks = kick::list(store, app, stage, None, None).await?;
+        Ok(())
+    }
+}
