@@ -101,6 +101,8 @@ pub enum Command {
     Render(commands::render::RenderArgs),
     Publish(commands::publish::PublishArgs),
     Kick(commands::kick::KickArgs),
+    Repair(commands::repair::RepairArgs),
+    Rollback(commands::rollback::RollbackArgs),
     Policy(commands::policy::PolicyArgs),
     Apply(commands::apply::ApplyArgs),
     Cache(commands::cache::CacheArgs),

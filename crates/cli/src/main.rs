@@ -8,6 +8,7 @@ mod context;
 mod environment;
 mod errors;
 mod interrupt;
+mod kick;
 mod linked;
 mod notify;
 mod output;

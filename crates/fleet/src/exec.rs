@@ -84,6 +84,8 @@ pub enum HostResult {
     TimedOut,
     /// It was ended because the whole run was to stop.
     Interrupted,
+    /// It was not its turn when the whole run was to stop.
+    NotBegun,
     /// It could not be started here, or not be watched.
     NotStarted {
         /// Why not.
@@ -178,9 +180,7 @@ async fn one(
     if stop.clone().now_or_never().is_some() {
         return HostOutcome {
             host: host.to_owned(),
-            result: HostResult::NotStarted {
-                reason: "the kick was stopped before".to_owned(),
-            },
+            result: HostResult::NotBegun,
             output_tail: String::new(),
             seconds: 0.0,
         };

@@ -6,7 +6,6 @@
 //! [`follow`] waits for the reports of the hosts that a kick told.
 //!
 //! [`hosts`] finds the hosts that a role has, [`filters`] makes the events that reach some of them alone.
-//!
 //! [`notify`] tells others how a deploy ended.
 //!
 //! Not here: following the manifest (shipit-host), where it is stored, and the history of kicks (shipit-store).
@@ -16,13 +15,13 @@
 pub mod board;
 pub mod consul;
 pub mod event;
-
 pub mod exec;
 pub mod filters;
 pub mod follow;
 pub mod hosts;
 pub mod lock;
 pub mod notify;
+pub mod probe;
 pub mod report;
 mod secret;
 

@@ -11,6 +11,8 @@ pub mod man;
 pub mod policy;
 pub mod publish;
 pub mod render;
+pub mod repair;
+pub mod rollback;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -25,6 +27,8 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Render(args) => render::run(args, context),
         Command::Publish(args) => publish::run(args, context),
         Command::Kick(args) => kick::run(args, context),
+        Command::Repair(args) => repair::run(args, context),
+        Command::Rollback(args) => rollback::run(args, context),
         Command::Policy(args) => policy::run(args, context),
         Command::Apply(args) => apply::run(args, context),
         Command::Cache(args) => cache::run(args, context),

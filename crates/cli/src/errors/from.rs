@@ -151,6 +151,22 @@ impl From<shipit_fleet::board::Error> for CliError {
     }
 }
 
+impl From<shipit_fleet::hosts::Error> for CliError {
+    fn from(error: shipit_fleet::hosts::Error) -> Self {
+        use shipit_fleet::hosts::{Error, ErrorKind};
+        let error = match error {
+            Error::Consul(error) => return error.into(),
+            other => other,
+        };
+        let kind = match error.kind() {
+            ErrorKind::Usage => Kind::Usage,
+            _ => Kind::Consul,
+        };
+        let hint = error.hint();
+        CliError::from_source(kind, error).maybe_hint(hint)
+    }
+}
+
 impl From<shipit_fleet::exec::Error> for CliError {
     fn from(error: shipit_fleet::exec::Error) -> Self {
         let hint = error.hint();

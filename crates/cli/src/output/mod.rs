@@ -1,5 +1,6 @@
 //! stdout carries data, stderr everything else. Nothing else in the project prints.
 
+mod hosts;
 mod progress;
 #[cfg(test)]
 mod screen;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
+pub use hosts::Hosts;
 pub use progress::Meter;
 pub use table::Column;
 pub use wait::Wait;
@@ -195,6 +197,11 @@ impl Output {
     /// Something that is waited for until the result is dropped: on a terminal it is shown, elsewhere a line now and then.
     pub fn waiting(&self, label: impl Into<String>) -> Wait {
         Wait::new(self, self.inner.bars.as_ref(), self.inner.quiet, label.into())
+    }
+
+    /// Hosts that are waited for until the result is dropped, so many of them.
+    pub fn hosts(&self, label: &str, total: usize) -> Hosts {
+        Hosts::new(self, self.inner.bars.as_ref(), label, total)
     }
 
     /// One write a line: stderr has no buffer, and steps can print a million lines.

@@ -47,6 +47,7 @@ pub fn result(result: &HostResult) -> String {
         HostResult::Failed { .. } => "failed".to_owned(),
         HostResult::TimedOut => "ran out of time".to_owned(),
         HostResult::Interrupted => "was interrupted".to_owned(),
+        HostResult::NotBegun => "was not told: the kick was stopped before".to_owned(),
         HostResult::NotStarted { reason } => format!("was not started: {reason}"),
     }
 }

@@ -4,6 +4,7 @@
 mod artifact;
 mod exec;
 mod host;
+mod kick;
 mod source;
 mod steps;
 mod store;
@@ -11,6 +12,7 @@ mod store;
 pub use artifact::Artifact;
 pub use exec::{Exec, result};
 pub use host::Host;
+pub use kick::{Kick, last_lines};
 pub use source::Source;
 pub use steps::{Steps, step_failed};
 pub use store::Store;

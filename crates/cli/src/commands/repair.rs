@@ -1,0 +1,78 @@
+//! `shipit repair`.
+
+use clap::Args;
+use shipit_store::{Action, ReleaseId};
+
+use crate::args::StageArg;
+use crate::context::Context;
+use crate::errors::Result;
+use crate::kick::{self, HostFlags, Request, Stage, WaveFlags, Wish};
+
+/// Kick again only the hosts that did not report, failed, or lag behind.
+///
+/// A host is left alone when its newest report says that it has the release in service. The live release stays as it is.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// The roles, in order; the next one is repaired only when the one before went well
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<String>,
+    #[command(flatten)]
+    stage: StageArg,
+    /// The release that the hosts are to have [default: that of the role's last kick]
+    #[arg(long, value_name = "ID", value_parser = release_id)]
+    release: Option<ReleaseId>,
+    #[command(flatten)]
+    hosts: HostFlags,
+    #[command(flatten)]
+    waves: WaveFlags,
+}
+
+fn release_id(text: &str) -> std::result::Result<ReleaseId, String> {
+    ReleaseId::parse(text).map_err(|error| error.to_string())
+}
+
+pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
+    let config = kick::config(
+        context,
+        args.stage.name(&context.environment).as_deref(),
+        &args.waves,
+    )?;
+    let roles = kick::roles(&args.roles, &config)?;
+    let stage = Stage::open(&config, context)?;
+    let plan = |stage: &Stage<'_>| {
+        let mut wishes = Vec::new();
+        for role in roles.iter().copied() {
+            let release = match &args.release {
+                Some(id) => kick::find(stage, id)?,
+                None => kick::of_repair(stage, &role.name)?,
+            };
+            let lagging = kick::lagging(stage, role, &release, &args.waves, &args.hosts)?;
+            if lagging.is_empty() {
+                stage.say(format!(
+                    "{}: each host says that it has {}",
+                    role.name, release.id
+                ));
+                continue;
+            }
+            wishes.push(Wish {
+                role,
+                action: Action::Repair,
+                release,
+                waves: &args.waves,
+                hosts: &args.hosts,
+                lagging: Some(lagging),
+                followed: true,
+                reason: args.waves.reason.clone(),
+            });
+        }
+        Ok(wishes)
+    };
+    kick::run(
+        &stage,
+        &Request {
+            flags: &args.waves,
+            plan: &plan,
+            keep_lock: None,
+        },
+    )
+}

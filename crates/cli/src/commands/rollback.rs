@@ -1,0 +1,80 @@
+//! `shipit rollback`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use shipit_store::{Action, Release, ReleaseId};
+
+use crate::args::StageArg;
+use crate::config::Role;
+use crate::context::Context;
+use crate::errors::Result;
+use crate::kick::{self, HostFlags, Request, Stage, WaveFlags, Wish};
+
+/// Bring roles back to their last good release.
+///
+/// That is the live release when the last kick of the role failed, else the one that was live before it. Nothing is built: hosts
+/// that still have the release switch back to it. The rollback is a kick of its own in the history, and its release is live then.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The roles, in order; the next one is rolled back only when the one before went well
+    #[arg(required = true, value_name = "ROLE")]
+    roles: Vec<String>,
+    #[command(flatten)]
+    stage: StageArg,
+    /// The release to go to [default: the last good one]
+    #[arg(long = "to", value_name = "ID", value_parser = release_id)]
+    release: Option<ReleaseId>,
+    /// Keep the stage locked afterwards, for this reason, until `shipit unlock`
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    lock: Option<String>,
+    #[command(flatten)]
+    waves: WaveFlags,
+}
+
+fn release_id(text: &str) -> std::result::Result<ReleaseId, String> {
+    ReleaseId::parse(text).map_err(|error| error.to_string())
+}
+
+pub fn run(args: &RollbackArgs, context: &Context) -> Result<()> {
+    let config = kick::config(
+        context,
+        args.stage.name(&context.environment).as_deref(),
+        &args.waves,
+    )?;
+    let roles = kick::roles(&args.roles, &config)?;
+    let stage = Stage::open(&config, context)?;
+    let all = HostFlags::default();
+    let reason = args.waves.reason.as_ref().or(args.lock.as_ref());
+    let plan = |stage: &Stage<'_>| {
+        let mut wishes = Vec::new();
+        for role in roles.iter().copied() {
+            wishes.push(Wish {
+                role,
+                action: Action::Rollback,
+                release: target(stage, role, args)?,
+                waves: &args.waves,
+                hosts: &all,
+                lagging: None,
+                followed: true,
+                reason: reason.cloned(),
+            });
+        }
+        Ok(wishes)
+    };
+    kick::run(
+        &stage,
+        &Request {
+            flags: &args.waves,
+            plan: &plan,
+            keep_lock: args.lock.as_deref(),
+        },
+    )
+}
+
+/// The release that a role goes to.
+fn target(stage: &Stage<'_>, role: &Role, args: &RollbackArgs) -> Result<Release> {
+    match &args.release {
+        Some(id) => kick::find(stage, id),
+        None => kick::of_rollback(stage, &role.name),
+    }
+}

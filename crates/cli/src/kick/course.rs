@@ -1,0 +1,334 @@
+//! One role's kick under the lock, from `started.json` to `ended.json`: the once commands, the waves, the live pointer, hosts that
+//! joined. Each way out passes through the end, signals included.
+
+use std::time::Instant;
+
+use shipit_fleet::lock::Lock;
+use shipit_store::live::Live;
+use shipit_store::{Action, Ended, HostState, KICK_VERSION, KickId, KickResult, Started, kick};
+
+use super::outcome::{Progress, Stop};
+use super::plan::Plan;
+use super::stage::Stage;
+use super::wave::{self, Telling};
+use super::{check, live, once};
+use crate::config::Transport;
+use crate::errors::{CliError, Result};
+use crate::notify::{self, Counts, Summary};
+use crate::settle;
+
+/// What came of it.
+pub struct Kicked {
+    /// The kick.
+    pub id: KickId,
+    /// How it ended.
+    pub result: KickResult,
+    /// Why, when it did not succeed.
+    pub reason: Option<String>,
+    /// Where each host stands.
+    pub progress: Progress,
+    /// Why it stopped before its time.
+    pub stop: Option<Stop>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Kicks one role. An error means that nothing was told to anybody, and nothing is in the history.
+pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
+    let begin = Instant::now();
+    let before = live::read(stage, plan.name())?;
+    let started = started(stage, plan, before.as_ref())?;
+    // Not dropped on a signal: what is written may be there already, and then it needs its end.
+    stage.last_words(async { Ok(kick::start(&stage.store, &started).await?) })?;
+    say_start(stage, plan, &started);
+    let mut progress = Progress::default();
+    let stop = go(stage, plan, lock, &started.kick, before.as_ref(), &mut progress).err();
+    let result = match &stop {
+        Some(stop) => stop.result(),
+        None if plan.followed => KickResult::Succeeded,
+        None => KickResult::NotFollowed,
+    };
+    let reason = stop.as_ref().map(|stop| stop.reason(&progress, stage.context));
+    let seconds = begin.elapsed().as_secs_f64();
+    let kicked = Kicked {
+        id: started.kick.clone(),
+        result,
+        reason,
+        progress,
+        stop,
+        seconds,
+    };
+    write_end(stage, &kicked);
+    say_end(stage, plan, &kicked);
+    notify::send(
+        stage.config,
+        &summary(stage, plan, &started, &kicked),
+        stage.context,
+    );
+    Ok(kicked)
+}
+
+fn go(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    lock: &Lock,
+    kick: &KickId,
+    before: Option<&Live>,
+    progress: &mut Progress,
+) -> std::result::Result<(), Stop> {
+    held(stage, lock)?;
+    once::run(stage, plan, kick, progress)?;
+    waves(stage, plan, lock, kick, progress)?;
+    if !plan.hosts.whole || plan.action == Action::Repair {
+        return Ok(());
+    }
+    held(stage, lock)?;
+    live::move_to(stage, plan, before)?;
+    progress.moved_live = true;
+    if plan.followed {
+        live::joined(stage, plan, kick, progress)?;
+    }
+    if plan.course.transport == Transport::Exec {
+        replay(stage, plan, progress);
+    }
+    Ok(())
+}
+
+/// One wave after the other, as long as all is well.
+fn waves(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    lock: &Lock,
+    kick: &KickId,
+    progress: &mut Progress,
+) -> std::result::Result<(), Stop> {
+    let count = plan.waves.len();
+    for (at, wave) in plan.waves.iter().enumerate() {
+        if at > 0 {
+            between(stage, plan, lock, at)?;
+        }
+        held(stage, lock)?;
+        let label = match count {
+            1 => plan.name().to_owned(),
+            _ => format!("{}, wave {} of {count}", plan.name(), at + 1),
+        };
+        let telling = Telling {
+            kick,
+            label,
+            board_role: plan.name().to_owned(),
+            url: &plan.url,
+            switches: true,
+            may_fail: plan.course.may_fail.saturating_sub(progress.bad()),
+        };
+        if plan.followed {
+            wave::run(stage, plan, wave, &telling, progress)?;
+        } else {
+            wave::tell(stage, wave, &telling, &plan.release.id.to_string(), progress)?;
+        }
+        progress.waves += 1;
+        if count > 1 {
+            stage.say(format!("{}: {}", telling.label, progress.summary()));
+        }
+    }
+    Ok(())
+}
+
+/// The check and the pause between two waves.
+fn between(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, wave: usize) -> std::result::Result<(), Stop> {
+    if let Some(check) = &plan.course.check {
+        check::run(stage, plan, check, wave)?;
+    }
+    let pause = plan.course.pause;
+    if pause.get().is_zero() {
+        return Ok(());
+    }
+    stage.say(format!("waiting {pause} before the next wave"));
+    let pause = async {
+        Ok(tokio::select! {
+            () = tokio::time::sleep(pause.get()) => None,
+            why = lock.wait_lost() => Some(why),
+        })
+    };
+    match stage.wait(pause)? {
+        Some(why) => Err(Stop::Lost(why)),
+        None => Ok(()),
+    }
+}
+
+/// Whether this kick may go on: the lock is ours, and nobody asked to stop.
+fn held(stage: &Stage<'_>, lock: &Lock) -> std::result::Result<(), Stop> {
+    if stage.is_stopped() {
+        return Err(Stop::Signal);
+    }
+    match lock.lost() {
+        Some(why) => Err(Stop::Lost(why)),
+        None => Ok(()),
+    }
+}
+
+/// After a kick by exec, the role's event too: a watch that restarts replays the newest event, which must not be an older
+/// release. Nothing depends on it now.
+fn replay(stage: &Stage<'_>, plan: &Plan<'_>, progress: &mut Progress) {
+    let (Some(client), Some(event)) = (&stage.consul, &plan.event) else {
+        return;
+    };
+    match wave::fire(stage, client, event) {
+        Ok(fired) => progress.events.push(fired),
+        Err(error) => stage.warn(format!(
+            "the event {} was not fired after the hosts were told by exec: {}; a watch that restarts may go back to the release of an \
+             older event, until the next kick",
+            event.name,
+            error.chain().join(": ")
+        )),
+    }
+}
+
+fn started(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Result<Started> {
+    let time = jiff::Timestamp::now().as_second();
+    let mut hosts = plan.hosts.names();
+    hosts.sort();
+    Ok(Started {
+        version: KICK_VERSION,
+        kick: new_id(stage, time)?,
+        app: stage.config.app.clone(),
+        stage: stage.config.stage().to_owned(),
+        role: plan.name().to_owned(),
+        action: plan.action,
+        release: plan.release.id.to_string(),
+        revision: plan.release.revision.clone(),
+        live: before.map(|live| live.release.clone()),
+        transport: transport(plan).to_owned(),
+        whole: plan.hosts.whole && plan.action != Action::Repair,
+        followed: plan.followed,
+        hosts,
+        expected: plan.hosts.count,
+        who: settle::who(stage.context),
+        reason: plan.reason.clone(),
+        time,
+    })
+}
+
+/// An id that sorts after all others: the history is read in this order, and two kicks may be of one second, or of two clocks.
+fn new_id(stage: &Stage<'_>, now: i64) -> Result<KickId> {
+    let (app, name) = (&stage.config.app, stage.config.stage());
+    let ids = stage.wait(async { Ok(kick::ids(&stage.store, app, name).await?) })?;
+    let after = ids.first().map_or(now, |newest| now.max(newest.time() + 1));
+    Ok(KickId::new(after)?)
+}
+
+/// The transport's name.
+pub fn transport(plan: &Plan<'_>) -> &'static str {
+    match plan.course.transport {
+        Transport::Consul => "consul",
+        Transport::Exec => "exec",
+    }
+}
+
+fn write_end(stage: &Stage<'_>, kicked: &Kicked) {
+    let ended = Ended {
+        version: KICK_VERSION,
+        kick: kicked.id.clone(),
+        result: kicked.result,
+        reason: kicked.reason.clone(),
+        moved_live: kicked.progress.moved_live,
+        once: kicked.progress.once,
+        hosts: kicked.progress.ends(),
+        time: jiff::Timestamp::now().as_second(),
+        seconds: kicked.seconds,
+    };
+    let (app, name) = (&stage.config.app, stage.config.stage());
+    let written = stage.last_words(async { Ok(kick::end(&stage.store, app, name, &ended).await?) });
+    if let Err(error) = written {
+        stage.warn(format!(
+            "the history does not know how the kick {} ended, and will call it interrupted: {}",
+            kicked.id,
+            error.chain().join(": ")
+        ));
+    }
+}
+
+fn say_start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
+    let doing = match plan.action {
+        Action::Kick => "kicking",
+        Action::Repair => "repairing",
+        Action::Rollback => "rolling back",
+    };
+    stage.say(format!(
+        "{doing} {} of {} in {}: {} (kick {})",
+        plan.name(),
+        started.app,
+        started.stage,
+        started.release,
+        started.kick
+    ));
+    if plan.mute {
+        stage.warn(format!(
+            "the manifest of {} in {} has no commands that report, so its hosts will count as silent; publish again, with a \
+             template that reports, or kick with --no-wait",
+            plan.name(),
+            started.release
+        ));
+    }
+    for told in &plan.hosts.told {
+        if let Some(dead) = &told.dead {
+            stage.warn(format!("{} is told and not waited for: {dead}", told.name));
+        }
+    }
+}
+
+fn say_end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
+    for (host, log) in &kicked.progress.logs {
+        crate::report::last_lines(&stage.context.output, host, log);
+    }
+    if plan.followed {
+        stage.say(format!(
+            "{}: {} in {:.1} s",
+            plan.name(),
+            kicked.progress.summary(),
+            kicked.seconds
+        ));
+    }
+    let bad = kicked.progress.bad_hosts();
+    if kicked.stop.is_none() && !bad.is_empty() {
+        stage.warn(format!(
+            "{}: no more failed than may, but these did: {}",
+            plan.name(),
+            bad.join(", ")
+        ));
+    }
+}
+
+fn summary(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started, kicked: &Kicked) -> Summary {
+    let progress = &kicked.progress;
+    let silent = [HostState::Silent, HostState::Started, HostState::Asked];
+    let bad = progress.hosts.iter().filter(|(_, now)| now.is_bad());
+    Summary {
+        kick: kicked.id.to_string(),
+        app: started.app.clone(),
+        stage: started.stage.clone(),
+        role: started.role.clone(),
+        action: started.action,
+        release: started.release.clone(),
+        revision: started.revision.clone(),
+        who: started.who.clone(),
+        result: kicked.result,
+        reason: kicked.reason.clone(),
+        seconds: kicked.seconds,
+        hosts: Counts {
+            expected: plan.hosts.number(),
+            succeeded: progress.count(HostState::Succeeded),
+            failed: progress.count(HostState::Failed),
+            silent: silent.map(|state| progress.count(state)).iter().sum::<usize>() + progress.missing,
+        },
+        failed: bad.map(|(host, _)| host.clone()).collect(),
+        build: stage.context.environment.text("BUILD_URL"),
+    }
+}
+
+impl Kicked {
+    /// The error that it ends with.
+    pub fn into_error(self, stage: &Stage<'_>, plan: &Plan<'_>) -> Option<CliError> {
+        let Kicked { stop, progress, .. } = self;
+        stop.map(|stop| stop.into_error(plan, &progress, stage.context))
+    }
+}

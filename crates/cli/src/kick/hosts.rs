@@ -1,0 +1,343 @@
+//! Which hosts a kick tells, and in which waves.
+
+use shipit_fleet::consul::{EventRequest, exact, preflight};
+use shipit_fleet::event;
+use shipit_fleet::filters;
+use shipit_fleet::follow::Told;
+use shipit_fleet::hosts::{self, Expected, Wanted};
+
+use super::flags::{Course, HostFlags};
+use super::stage::Stage;
+use crate::config::{Batch, Exec, Hosts, Role, Settled, Transport};
+use crate::errors::{CliError, Kind, Result};
+
+/// The hosts of one role's kick.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Each by its name; none when only their number is known.
+    pub told: Vec<Told>,
+    /// How many, when they are not known by their names.
+    pub count: Option<usize>,
+    /// Whether these are all of the role's hosts.
+    pub whole: bool,
+}
+
+impl Listed {
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.told.iter().map(|told| told.name.clone()).collect()
+    }
+
+    /// How many are expected to report.
+    pub fn number(&self) -> usize {
+        self.count.unwrap_or(self.told.len())
+    }
+
+    /// These alone, which are no longer all.
+    pub fn only(mut self, names: &[String]) -> Self {
+        self.told.retain(|told| names.contains(&told.name));
+        self.count = None;
+        self.whole = false;
+        self
+    }
+}
+
+/// One wave: who is told, and by which events.
+#[derive(Debug, Clone)]
+pub struct Wave {
+    /// The hosts.
+    pub told: Vec<Told>,
+    /// How many, when they are not known by their names.
+    pub count: Option<usize>,
+    /// The events that tell them; none with the transport exec.
+    pub events: Vec<EventRequest>,
+}
+
+/// The hosts that a role's kick is to tell.
+pub fn listed(
+    stage: &Stage<'_>,
+    role: &Role,
+    course: &Course,
+    flags: &HostFlags,
+    followed: bool,
+) -> Result<Listed> {
+    match course.transport {
+        Transport::Exec => by_exec(role, flags),
+        Transport::Consul => by_consul(stage, role, flags, followed),
+    }
+}
+
+/// The role's table of the transport exec.
+pub fn exec_of(role: &Role) -> Result<&Exec> {
+    role.exec.as_ref().ok_or_else(|| {
+        CliError::new(
+            Kind::Usage,
+            format!("the role {} has no [role.{}.exec] table", role.name, role.name),
+        )
+        .hint("it names the hosts and the command: hosts = [\"web1\"], command = \"ssh {{ host }} shipit apply\"")
+    })
+}
+
+fn by_exec(role: &Role, flags: &HostFlags) -> Result<Listed> {
+    if flags.service.is_some() || flags.tag.is_some() {
+        return Err(CliError::new(
+            Kind::Usage,
+            "--service and --tag are for the transport consul",
+        ));
+    }
+    let exec = exec_of(role)?;
+    let unknown: Vec<&str> = flags
+        .only
+        .iter()
+        .filter(|name| !exec.hosts.contains(name))
+        .map(String::as_str)
+        .collect();
+    if !unknown.is_empty() {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!(
+                "role {}: {} is not among its hosts",
+                role.name,
+                unknown.join(", ")
+            ),
+        )
+        .hint(format!("[role.{}.exec] has {}", role.name, exec.hosts.join(", "))));
+    }
+    let wanted = |host: &&String| flags.only.is_empty() || flags.only.contains(host);
+    let told = exec.hosts.iter().filter(wanted).map(|host| Told {
+        name: host.clone(),
+        dead: None,
+    });
+    Ok(Listed {
+        told: told.collect(),
+        count: None,
+        whole: flags.only.is_empty(),
+    })
+}
+
+fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: bool) -> Result<Listed> {
+    let wanted = wanted(role, flags);
+    let client = stage.consul()?;
+    let unknown =
+        wanted.named.is_none() && wanted.count.is_none() && wanted.service.is_none() && wanted.node.is_none();
+    // Who does not follow need not know whom.
+    if unknown && !followed {
+        return Ok(Listed {
+            told: Vec::new(),
+            count: None,
+            whole: true,
+        });
+    }
+    let find = async {
+        let found = hosts::expected(client, &wanted).await?;
+        Ok(
+            match flags.only.is_empty() || wanted.named.as_ref() == Some(&flags.only) {
+                true => found,
+                false => found.only(&wanted.what, &flags.only)?,
+            },
+        )
+    };
+    let found: Expected = stage.wait(find)?;
+    Ok(Listed {
+        told: found.hosts.into_iter().map(told).collect(),
+        count: found.count,
+        whole: !flags.narrows(),
+    })
+}
+
+/// What is asked of Consul's catalog.
+pub fn wanted(role: &Role, flags: &HostFlags) -> Wanted {
+    let (named, count) = match &role.hosts {
+        None => (None, None),
+        Some(Hosts::Named(names)) => (Some(names.clone()), None),
+        Some(Hosts::Count(count)) => (None, Some(*count)),
+    };
+    let filter = &role.filter;
+    let by_flags = flags.service.is_some() || flags.tag.is_some();
+    let unfiltered = filter.service.is_none() && filter.node.is_none() && !by_flags;
+    let named = match &named {
+        _ if by_flags => None,
+        // The list says which of them there are.
+        Some(_) => named,
+        None if !flags.only.is_empty() && (unfiltered || count.is_some()) => Some(flags.only.clone()),
+        None => None,
+    };
+    Wanted {
+        what: format!("role {}", role.name),
+        count: if by_flags || named.is_some() { None } else { count },
+        named,
+        service: flags.service.clone().or_else(|| filter.service.clone()),
+        tag: flags.tag.clone().or_else(|| filter.tag.clone()),
+        node: filter.node.clone(),
+    }
+}
+
+fn told(host: hosts::Host) -> Told {
+    let why = host.why.unwrap_or_else(|| "its node is dead".to_owned());
+    Told {
+        name: host.name,
+        dead: (!host.alive).then_some(why),
+    }
+}
+
+/// The event that reaches all of a role's hosts.
+pub fn event(config: &Settled, role: &Role, flags: &HostFlags, url: &str) -> Result<EventRequest> {
+    let template = &config.consul.event_name;
+    let name = event::name(template, &config.app, &role.name, config.stage()).map_err(|error| {
+        CliError::from_source(Kind::Usage, error).hint("see consul.event_name in the config")
+    })?;
+    let filter = &role.filter;
+    let event = EventRequest {
+        name,
+        payload: url.to_owned(),
+        node: filter.node.as_deref().map(filters::pattern),
+        service: flags.service.as_deref().or(filter.service.as_deref()).map(exact),
+        tag: flags.tag.as_deref().or(filter.tag.as_deref()).map(exact),
+        datacenter: None,
+    };
+    if event.tag.is_some() && event.service.is_none() {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!(
+                "role {}: a tag is a tag of a service, and none is named",
+                role.name
+            ),
+        )
+        .hint(format!(
+            "add --service, or service under [role.{}.filter]",
+            role.name
+        )));
+    }
+    preflight(&event).map_err(too_long)?;
+    Ok(event)
+}
+
+/// Events for these nodes and no others: the nodes were matched against the role's filter already.
+pub fn events_for(event: &EventRequest, nodes: &[String]) -> Result<Vec<EventRequest>> {
+    let plain = EventRequest {
+        node: None,
+        service: None,
+        tag: None,
+        ..event.clone()
+    };
+    filters::events(&plain, nodes).map_err(too_long)
+}
+
+fn too_long(error: shipit_fleet::consul::TooLong) -> CliError {
+    let hint = error.hint();
+    CliError::from_source(Kind::Consul, error).hint(hint)
+}
+
+/// The waves: hosts in their order, those that are alive first counted; dead ones are told with the last wave.
+pub fn waves(
+    role: &Role,
+    listed: &Listed,
+    batch: Option<Batch>,
+    event: Option<&EventRequest>,
+) -> Result<Vec<Wave>> {
+    if batch.is_some() && listed.told.is_empty() {
+        return Err(unnamed(role, "waves need", "or kick without --batch"));
+    }
+    cut(listed, batch, event)
+}
+
+/// Something cannot be done with hosts that are not known by their names.
+pub fn unnamed(role: &Role, what: &str, or: &str) -> CliError {
+    CliError::new(
+        Kind::Usage,
+        format!("role {}: {what} hosts that are known by their names", role.name),
+    )
+    .hint(format!(
+        "name them by role.{0}.hosts = [\"web1\", …], or by [role.{0}.filter]; {or}",
+        role.name
+    ))
+}
+
+fn cut(listed: &Listed, batch: Option<Batch>, event: Option<&EventRequest>) -> Result<Vec<Wave>> {
+    let alive: Vec<Told> = listed
+        .told
+        .iter()
+        .filter(|told| told.dead.is_none())
+        .cloned()
+        .collect();
+    let dead = listed.told.iter().filter(|told| told.dead.is_some()).cloned();
+    let size = batch.map_or(alive.len(), |batch| batch.of(alive.len()));
+    let mut waves: Vec<Vec<Told>> = alive.chunks(size.max(1)).map(<[Told]>::to_vec).collect();
+    match waves.last_mut() {
+        Some(last) => last.extend(dead),
+        None => waves.push(dead.collect()),
+    }
+    let all_at_once = waves.len() == 1 && listed.whole;
+    let events = |told: &[Told]| match event {
+        None => Ok(Vec::new()),
+        // The role's own filter reaches them, and whoever joins in this moment.
+        Some(event) if all_at_once => Ok(vec![event.clone()]),
+        Some(event) => events_for(
+            event,
+            &told.iter().map(|told| told.name.clone()).collect::<Vec<_>>(),
+        ),
+    };
+    waves
+        .into_iter()
+        .map(|told| {
+            Ok(Wave {
+                events: events(&told)?,
+                count: listed.count,
+                told,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Batch;
+
+    fn told(name: &str, dead: bool) -> Told {
+        Told {
+            name: name.to_owned(),
+            dead: dead.then(|| "gone".to_owned()),
+        }
+    }
+
+    fn names(waves: &[Wave]) -> Vec<Vec<&str>> {
+        waves
+            .iter()
+            .map(|wave| wave.told.iter().map(|told| told.name.as_str()).collect())
+            .collect()
+    }
+
+    fn split(hosts: &[(&str, bool)], batch: Option<&str>) -> Vec<Wave> {
+        let listed = Listed {
+            told: hosts.iter().map(|(name, dead)| told(name, *dead)).collect(),
+            count: None,
+            whole: true,
+        };
+        let batch = batch.map(|batch| Batch::parse(batch).unwrap());
+        let event = EventRequest {
+            name: "e".to_owned(),
+            payload: "p".to_owned(),
+            service: Some("^shop$".to_owned()),
+            ..EventRequest::default()
+        };
+        cut(&listed, batch, Some(&event)).unwrap()
+    }
+
+    #[test]
+    fn a_batch_counts_the_living_and_the_dead_come_last() {
+        let hosts = [("a", false), ("b", true), ("c", false), ("d", false)];
+        assert_eq!(names(&split(&hosts, Some("2"))), [vec!["a", "c"], vec!["d", "b"]]);
+        assert_eq!(
+            names(&split(&hosts, Some("34%"))),
+            [vec!["a", "c"], vec!["d", "b"]]
+        );
+        assert_eq!(names(&split(&[("b", true)], Some("1"))), [vec!["b"]]);
+        let one = split(&hosts, None);
+        assert_eq!(names(&one), [vec!["a", "c", "d", "b"]]);
+        assert_eq!(one[0].events[0].service.as_deref(), Some("^shop$"));
+        let two = split(&hosts, Some("2"));
+        assert_eq!(two[0].events[0].node.as_deref(), Some("^[ac]$"));
+        assert_eq!(two[0].events[0].service, None);
+    }
+}

@@ -1,0 +1,258 @@
+//! All that one role's kick needs, found and checked before the first host hears of anything.
+
+use shipit_fleet::consul::{EventRequest, preflight};
+use shipit_store::{Action, Release};
+
+use super::flags::{Course, HostFlags, WaveFlags};
+use super::hosts::{self, Listed, Wave};
+use super::stage::Stage;
+use crate::config::{ReportWith, Role, Transport};
+use crate::errors::{CliError, Kind, Result};
+
+/// What says in a manifest that its hosts report.
+const REPORTS: &str = "# shipit: report";
+
+/// No manifest is larger.
+const LARGEST_MANIFEST: u64 = 1 << 20;
+
+/// What is wanted of one role.
+pub struct Wish<'a> {
+    /// The role.
+    pub role: &'a Role,
+    /// Why its hosts are told.
+    pub action: Action,
+    /// The release.
+    pub release: Release,
+    /// How.
+    pub waves: &'a WaveFlags,
+    /// Which of its hosts.
+    pub hosts: &'a HostFlags,
+    /// These alone, in a repair.
+    pub lagging: Option<Vec<String>>,
+    /// Whether it is followed to its end.
+    pub followed: bool,
+    /// Why, in the words of who does it.
+    pub reason: Option<String>,
+}
+
+/// One role's kick, ready.
+pub struct Plan<'a> {
+    /// The role.
+    pub role: &'a Role,
+    /// Why its hosts are told.
+    pub action: Action,
+    /// The release.
+    pub release: Release,
+    /// The manifest's text, checked against the release.
+    pub manifest: String,
+    /// Its URL, as hosts read it.
+    pub url: String,
+    /// How it goes.
+    pub course: Course,
+    /// Which hosts were asked for.
+    pub flags: &'a HostFlags,
+    /// The hosts.
+    pub hosts: Listed,
+    /// The event that reaches all of the role's hosts, where Consul can fire one.
+    pub event: Option<EventRequest>,
+    /// The waves.
+    pub waves: Vec<Wave>,
+    /// The `once` manifest's URL, where the kick has to run it.
+    pub once: Option<String>,
+    /// Whether its hosts will be silent, for the manifest has no commands that report.
+    pub mute: bool,
+    /// The flags that it was planned with.
+    pub wave_flags: &'a WaveFlags,
+    /// Whether it is followed to its end.
+    pub followed: bool,
+    /// Why, in the words of who does it.
+    pub reason: Option<String>,
+}
+
+impl Plan<'_> {
+    /// The role's name.
+    pub fn name(&self) -> &str {
+        &self.role.name
+    }
+}
+
+/// An action's name.
+pub fn action(action: Action) -> &'static str {
+    match action {
+        Action::Kick => "kick",
+        Action::Repair => "repair",
+        Action::Rollback => "rollback",
+    }
+}
+
+/// Plans one role's kick.
+pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
+    let role = wish.role;
+    let course = Course::new(wish.waves, stage.config, role);
+    refuse_what_cannot_be(stage, &wish, &course)?;
+    let (manifest, url) = manifest(stage, &wish.release, role)?;
+    let once = once(stage, &wish)?;
+    let mut hosts = hosts::listed(stage, role, &course, wish.hosts, wish.followed)?;
+    if let Some(lagging) = &wish.lagging {
+        hosts = match hosts.count {
+            Some(_) => Listed {
+                told: lagging
+                    .iter()
+                    .map(|name| shipit_fleet::follow::Told {
+                        name: name.clone(),
+                        dead: None,
+                    })
+                    .collect(),
+                count: None,
+                whole: false,
+            },
+            None => hosts.only(lagging),
+        };
+    }
+    let event = event(stage, &wish, &course, &url)?;
+    let told_by = event.as_ref().filter(|_| course.transport == Transport::Consul);
+    let batch = if wish.followed { course.batch } else { None };
+    let waves = hosts::waves(role, &hosts, batch, told_by)?;
+    if let (Some(url), Some(event)) = (&once, told_by) {
+        check_once(role, &hosts, event, url)?;
+    }
+    let by_consul = course.transport == Transport::Consul;
+    let reports = manifest.contains(REPORTS);
+    Ok(Plan {
+        role,
+        action: wish.action,
+        release: wish.release,
+        manifest,
+        url,
+        course,
+        flags: wish.hosts,
+        hosts,
+        event,
+        waves,
+        once,
+        mute: by_consul && wish.followed && !reports,
+        wave_flags: wish.waves,
+        followed: wish.followed,
+        reason: wish.reason,
+    })
+}
+
+fn refuse_what_cannot_be(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<()> {
+    let role = &wish.role.name;
+    match course.transport {
+        Transport::Exec => {
+            hosts::exec_of(wish.role)?;
+            if !wish.followed {
+                return Err(CliError::new(
+                    Kind::Usage,
+                    format!(
+                        "role {role}: --no-wait is for the transport consul; exec waits for its commands anyway"
+                    ),
+                ));
+            }
+        }
+        Transport::Consul => {
+            stage.consul()?;
+            if wish.followed && stage.config.report.with == ReportWith::Off {
+                return Err(CliError::new(
+                    Kind::Usage,
+                    format!("role {role}: its hosts do not report (report.with = \"off\"), so nothing can be followed"),
+                )
+                .hint("set report.with to \"curl\" or \"consul\" and publish again, or kick with --no-wait"));
+            }
+            if wish.role.health && wish.role.filter.service.is_none() {
+                return Err(CliError::new(
+                    Kind::Usage,
+                    format!("role {role}: health waits for the checks of a service, and none is named"),
+                )
+                .hint(format!("add service under [role.{role}.filter]")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The manifest's text and URL, once its bytes in the store are those that the release names.
+fn manifest(stage: &Stage<'_>, release: &Release, role: &Role) -> Result<(String, String)> {
+    let missing = || {
+        let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
+        CliError::new(
+            Kind::Store,
+            format!(
+                "the release {} has no manifest for the role {}",
+                release.id, role.name
+            ),
+        )
+        .hint(format!(
+            "it was published for {}; publish again for all roles",
+            has.join(", ")
+        ))
+    };
+    let text = stage
+        .wait(async { Ok(release.manifest(&stage.store, &role.name).await?) })?
+        .ok_or_else(missing)?;
+    let url = release
+        .manifest_url(&stage.store, &role.name)
+        .ok_or_else(missing)?;
+    Ok((text, url))
+}
+
+/// The event of a role; with the transport exec for the replay that keeps watches from going back, where Consul is used.
+fn event(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, url: &str) -> Result<Option<EventRequest>> {
+    if stage.consul.is_none() {
+        return Ok(None);
+    }
+    match hosts::event(stage.config, wish.role, wish.hosts, url) {
+        Ok(event) => Ok(Some(event)),
+        Err(error) if course.transport == Transport::Consul => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The URL of the `once` manifest, checked; none where this kick is not to run it.
+fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<String>> {
+    if wish.action != Action::Kick || wish.hosts.narrows() {
+        return Ok(None);
+    }
+    let role = wish.release.roles.get(&wish.role.name);
+    let Some(once) = role.and_then(|role| role.once.as_ref()) else {
+        return Ok(None);
+    };
+    let content = stage.wait(async { Ok(stage.store.get_bytes(&once.manifest, LARGEST_MANIFEST).await?) })?;
+    if shipit_artifact::sha256(&content.bytes).to_string() != once.sha256 {
+        return Err(CliError::new(
+            Kind::Store,
+            format!(
+                "{} is not the manifest that the release {} names",
+                stage.store.url_of(&once.manifest),
+                wish.release.id
+            ),
+        )
+        .hint("somebody overwrote it; publish again"));
+    }
+    Ok(wish.release.once_url(&stage.store, &wish.role.name))
+}
+
+/// That the first wave's event fits does not say that the one for a single host with another URL does.
+fn check_once(role: &Role, hosts: &Listed, event: &EventRequest, url: &str) -> Result<()> {
+    if hosts.told.is_empty() {
+        return Err(hosts::unnamed(
+            role,
+            "its once commands need",
+            "or publish without them",
+        ));
+    }
+    let event = EventRequest {
+        payload: url.to_owned(),
+        ..event.clone()
+    };
+    for told in &hosts.told {
+        for event in hosts::events_for(&event, std::slice::from_ref(&told.name))? {
+            preflight(&event).map_err(|error| {
+                let hint = error.hint();
+                CliError::from_source(Kind::Consul, error).hint(hint)
+            })?;
+        }
+    }
+    Ok(())
+}

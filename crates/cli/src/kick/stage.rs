@@ -1,0 +1,106 @@
+//! What a kick works with: the stage's config, its store, its board, and Consul where the stage has one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shipit_fleet::board::Board;
+use shipit_fleet::consul::Client;
+use shipit_store::{Event, OnEvent, Store};
+
+use crate::config::{Settled, StageChoice};
+use crate::context::Context;
+use crate::errors::{CliError, Kind, Result};
+use crate::{report, settle};
+
+/// How long the last words of a kick may take: the lock's release, the history. A server that hangs must not keep Jenkins.
+const LAST_WORDS: Duration = Duration::from_secs(15);
+
+/// A stage, opened.
+pub struct Stage<'a> {
+    /// The config, settled for the stage.
+    pub config: &'a Settled,
+    /// This run.
+    pub context: &'a Context,
+    /// Where releases, live and the history are.
+    pub store: Store,
+    /// Where the lock and the reports are.
+    pub board: Arc<dyn Board>,
+    /// Consul, where the stage uses it.
+    pub consul: Option<Client>,
+}
+
+impl<'a> Stage<'a> {
+    /// Loads the config for a stage.
+    pub fn config(context: &Context, stage: Option<&str>) -> Result<Settled> {
+        settle::config(context, StageChoice::Of(stage))
+    }
+
+    /// Opens the stage of a config.
+    pub fn open(config: &'a Settled, context: &'a Context) -> Result<Self> {
+        let reporter = Arc::new(report::Store::new(&context.output));
+        let on_event = OnEvent::new(move |event| match event {
+            // The history's documents and exec's reports are no news.
+            Event::Stored { .. } | Event::Present { .. } => {}
+            other => reporter.event(&other),
+        });
+        let store = settle::store::open(config, context, on_event)?;
+        let board = settle::board::board(config, context, &store)?;
+        let consul = match config.uses_consul() {
+            true => Some(Client::new(&settle::consul::options(config, context)?)?),
+            false => None,
+        };
+        Ok(Stage {
+            config,
+            context,
+            store,
+            board,
+            consul,
+        })
+    }
+
+    /// Consul, for what cannot be done without it.
+    pub fn consul(&self) -> Result<&Client> {
+        self.consul.as_ref().ok_or_else(|| {
+            CliError::new(
+                Kind::Usage,
+                "the config names no Consul, so its hosts cannot be told by it",
+            )
+            .hint("add a [consul] table with its address, or kick by the transport exec")
+        })
+    }
+
+    /// Waits for network work; a signal ends it.
+    pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.context.block_on(work)
+    }
+
+    /// Waits for what is to be done on each way out, signals or not; nothing when it takes too long.
+    pub fn last_words<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let limited = async {
+            match tokio::time::timeout(LAST_WORDS, work).await {
+                Ok(result) => result,
+                Err(_) => Err(CliError::new(
+                    Kind::Internal,
+                    format!("no answer in {} s", LAST_WORDS.as_secs()),
+                )),
+            }
+        };
+        self.context.block_on_to_the_end(limited)
+    }
+
+    /// Whether this run was asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.context.interrupt.signal().is_some()
+    }
+
+    /// News on stderr.
+    pub fn say(&self, message: impl AsRef<str>) {
+        self.context.output.say(message);
+    }
+
+    /// A warning on stderr.
+    pub fn warn(&self, message: impl AsRef<str>) {
+        self.context.output.warn(message);
+    }
+}

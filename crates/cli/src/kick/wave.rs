@@ -1,0 +1,182 @@
+//! One wave: its hosts are asked, told and followed to their end.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use shipit_fleet::board;
+use shipit_fleet::consul::{Client, EventRequest};
+use shipit_fleet::follow::{self, Checks, End, Event, Following, Told, Tracker, Wanted, follow};
+use shipit_fleet::hosts;
+use shipit_fleet::report::Asked;
+use shipit_store::KickId;
+
+use super::exec;
+use super::hosts::Wave;
+use super::outcome::{Fired, Progress, Stop};
+use super::plan::Plan;
+use super::stage::Stage;
+use crate::config::Transport;
+use crate::errors::CliError;
+use crate::report;
+
+/// What is told to whom.
+pub struct Telling<'a> {
+    /// The kick.
+    pub kick: &'a KickId,
+    /// What it is called: `wave 1 of 3`.
+    pub label: String,
+    /// The role on the board: `web`, or `web.once`.
+    pub board_role: String,
+    /// The manifest's URL.
+    pub url: &'a str,
+    /// Whether its success means that the release is in service.
+    pub switches: bool,
+    /// How many hosts may fail.
+    pub may_fail: usize,
+}
+
+/// Tells a wave's hosts, and follows them; `progress` has each of them, whatever comes of it.
+pub fn run(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    wave: &Wave,
+    telling: &Telling<'_>,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    match plan.course.transport {
+        Transport::Consul => by_event(stage, plan, wave, telling, progress),
+        Transport::Exec => exec::run(stage, plan, wave, telling, progress),
+    }
+}
+
+/// Asks the hosts of a wave and fires its events; for who does not follow, that is all.
+pub fn tell(
+    stage: &Stage<'_>,
+    wave: &Wave,
+    telling: &Telling<'_>,
+    release: &str,
+    progress: &mut Progress,
+) -> Result<board::Cursor, Stop> {
+    let since = ask(stage, &wave.told, telling, release)?;
+    for told in &wave.told {
+        let now = follow::HostNow::asked(told.dead.clone());
+        progress.hosts.insert(told.name.clone(), now);
+    }
+    let client = stage.consul()?;
+    for event in &wave.events {
+        let fired = fire(stage, client, event)?;
+        progress.events.push(fired);
+    }
+    Ok(since)
+}
+
+/// Notes on the board what is asked of hosts.
+pub fn ask(
+    stage: &Stage<'_>,
+    hosts: &[Told],
+    telling: &Telling<'_>,
+    release: &str,
+) -> Result<board::Cursor, Stop> {
+    let asked = Asked {
+        kick: telling.kick.to_string(),
+        release: release.to_owned(),
+    };
+    let nodes: Vec<String> = hosts.iter().map(|told| told.name.clone()).collect();
+    let ask = async { Ok(stage.board.ask(&telling.board_role, &asked, &nodes).await?) };
+    Ok(stage.wait(ask)?)
+}
+
+/// Fires one event.
+pub fn fire(stage: &Stage<'_>, client: &Client, event: &EventRequest) -> Result<Fired, CliError> {
+    let id = stage.wait(async { Ok(client.fire(event).await?) })?;
+    Ok(Fired {
+        event: event.name.clone(),
+        id: id.0,
+    })
+}
+
+fn by_event(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    wave: &Wave,
+    telling: &Telling<'_>,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    let release = plan.release.id.to_string();
+    let since = tell(stage, wave, telling, &release, progress)?;
+    let service = service(stage, plan)?.filter(|_| telling.switches);
+    let wanted = Wanted {
+        kick: telling.kick.to_string(),
+        release: release.clone(),
+        hosts: wave.told.clone(),
+        count: wave.count,
+        switches: telling.switches,
+        may_fail: telling.may_fail,
+        checked: service.is_some(),
+    };
+    let following = Following {
+        board: stage.board.as_ref(),
+        role: &telling.board_role,
+        since,
+        limit: plan.course.timeout.get(),
+        checks: service.as_ref().map(|service| service as &dyn Checks),
+    };
+    let mut tracker = Tracker::new(wanted, since);
+    let reporter = report::Kick::new(&stage.context.output, &telling.label, &wave.told, wave.count);
+    let stop = stage.context.interrupt.asked();
+    let on_event = |event: Event| reporter.event(&event);
+    let work = async {
+        let end = follow(&following, &mut tracker, stop, &on_event).await;
+        let logs = follow::logs(following.board, following.role, &release, tracker.hosts()).await;
+        Ok((end, logs))
+    };
+    let (end, logs) = stage.context.block_on_to_the_end(Box::pin(work))?;
+    drop(reporter);
+    let (bad, missing) = (tracker.bad() + tracker.missing(), tracker.missing());
+    progress.hosts.extend(tracker.into_hosts());
+    progress.logs.extend(logs);
+    match end {
+        End::Stopped => Err(Stop::Signal),
+        End::Error(error) => Err(Stop::from(CliError::from(error))),
+        End::TooMany => Err(Stop::Hosts),
+        End::Done => Ok(()),
+        End::Deadline => {
+            progress.missing += missing;
+            match bad > telling.may_fail {
+                true => Err(Stop::Hosts),
+                false => Ok(()),
+            }
+        }
+    }
+}
+
+/// The service whose checks must pass, where the role wants that.
+fn service(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<Service>, CliError> {
+    let filter = &plan.role.filter;
+    let Some(name) = filter.service.clone().filter(|_| plan.role.health) else {
+        return Ok(None);
+    };
+    Ok(Some(Service {
+        client: stage.consul()?.clone(),
+        name,
+        tag: filter.tag.clone(),
+    }))
+}
+
+/// The checks of a role's service, as Consul has them.
+struct Service {
+    client: Client,
+    name: String,
+    tag: Option<String>,
+}
+
+#[async_trait]
+impl Checks for Service {
+    fn service(&self) -> &str {
+        &self.name
+    }
+
+    async fn failing(&self, nodes: &[String]) -> Result<BTreeMap<String, Vec<String>>, board::Error> {
+        Ok(hosts::health(&self.client, &self.name, self.tag.as_deref(), nodes).await?)
+    }
+}
