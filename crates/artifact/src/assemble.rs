@@ -14,7 +14,7 @@ use crate::format::FORMAT_VERSION;
 use crate::hash::{Sha256Writer, sha256};
 use crate::layer::{LayerKind, LayerPlan, PackOptions, SealedLayer};
 use crate::pack::{Packed, Packing, pack};
-use crate::partial::{Partial, sync_directory, write_whole};
+use crate::partial::{Partial, sync_directory, written};
 use crate::path::EntryPath;
 use crate::record::{Record, RecordDraft, RecordLayer};
 use crate::reuse::Older;
@@ -184,28 +184,30 @@ fn finish(
 ) -> Result<Artifact, Error> {
     let path = out_dir.join(record.file_name());
     let there = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() == record.size);
-    let index_paths = place_all(indexes)?;
-    // Renamed even over the same artifact: the bytes are the same, and a damaged file is mended. The record's sync makes
-    // this name last, too.
-    partial.place(&path)?;
     let record_path = record_path(out_dir, &record.sha256);
     let kept = kept_record(&record_path, &record);
     let reused = there && kept.is_some();
-    let (record, record_bytes) = match kept {
-        Some(kept) => {
-            sync_directory(out_dir)?;
-            kept
-        }
+    let (record, record_bytes, staged) = match kept {
+        Some((record, bytes)) => (record, bytes, None),
         None => {
             let failed = |source| Error::Record {
                 path: record_path.clone(),
                 source,
             };
             let bytes = record.to_bytes().map_err(failed)?;
-            write_whole(&record_path, &bytes)?;
-            (record, bytes)
+            let mut staged = written(&record_path, &bytes)?;
+            // The disk takes all of them at once.
+            staged.begin_sync()?;
+            (record, bytes, Some(staged))
         }
     };
+    let index_paths = place_all(indexes)?;
+    // Renamed even over the same artifact: the bytes are the same, and a damaged file is mended.
+    partial.place(&path)?;
+    if let Some(staged) = staged {
+        staged.place(&record_path)?;
+    }
+    sync_directory(out_dir)?;
     let (sha256_of_artifact, size) = (record.sha256.clone(), record.size);
     (options.on_event)(Event::ArtifactWritten {
         sha256: sha256_of_artifact,

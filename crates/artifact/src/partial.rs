@@ -16,7 +16,7 @@ use crate::error::Error;
 
 const PREFIX: &str = ".partial-";
 
-/// A file on its way. Removed when it is dropped before [`Partial::finish`].
+/// A file on its way. Removed when it is dropped before [`Partial::place`].
 pub(crate) struct Partial {
     file: NamedTempFile,
     /// A thread that brings what was written to the disk.
@@ -109,12 +109,6 @@ impl Partial {
         self.finish_unsynced(target)
     }
 
-    /// Brings it and its name to the disk.
-    pub(crate) fn finish(self, target: &Path) -> Result<(), Error> {
-        self.place(target)?;
-        sync_directory(target.parent().unwrap_or(Path::new(".")))
-    }
-
     /// Gives it its name; when the power fails soon after, it may be found short. For what is checked at each use and can
     /// be made again.
     pub(crate) fn finish_unsynced(self, target: &Path) -> Result<(), Error> {
@@ -137,12 +131,7 @@ impl Write for Partial {
     }
 }
 
-/// Writes `bytes` to `target` at once.
-pub(crate) fn write_whole(target: &Path, bytes: &[u8]) -> Result<(), Error> {
-    written(target, bytes)?.finish(target)
-}
-
-/// The same, without waiting for the disk: see [`Partial::finish_unsynced`].
+/// Writes `bytes` to `target`, without waiting for the disk: see [`Partial::finish_unsynced`].
 pub(crate) fn write_unsynced(target: &Path, bytes: &[u8]) -> Result<(), Error> {
     written(target, bytes)?.finish_unsynced(target)
 }
@@ -214,7 +203,8 @@ mod tests {
         dropped.write_all(b"half").unwrap();
         drop(dropped);
         assert!(names(dir.path()).is_empty());
-        write_whole(&dir.path().join("sub/file"), b"whole").unwrap();
+        let file = dir.path().join("sub/file");
+        written(&file, b"whole").unwrap().place(&file).unwrap();
         assert_eq!(fs::read(dir.path().join("sub/file")).unwrap(), b"whole");
         assert_eq!(names(&dir.path().join("sub")), ["file"]);
     }

@@ -85,16 +85,24 @@ fn says(stored: &[u8], layer: &SealedLayer) -> Result<Says, IndexError> {
         size += u64::from(table.frame()?.size);
     }
     let is = (table.kind, table.compression, size, table.entries as u64);
-    let mut paths = Vec::with_capacity(table.entries);
-    for _ in 0..table.entries {
-        paths.push(table.entry()?.path);
+    let mut ended = None;
+    let paths = (0..table.entries).map_while(|_| match table.entry() {
+        Ok(row) => Some(row.path),
+        Err(error) => {
+            ended = Some(error);
+            None
+        }
+    });
+    let topmost = topmost_by(paths, |path| path);
+    if let Some(error) = ended {
+        return Err(error);
     }
     table.end()?;
     if is != (layer.kind, layer.compression, layer.size, layer.entries) {
         return Ok(Says::AnotherLayer);
     }
     let claimed = layer.paths_claimed.iter().map(EntryPath::as_bytes);
-    if topmost_by(paths.into_iter(), |path| path).into_iter().eq(claimed) {
+    if topmost.into_iter().eq(claimed) {
         Ok(Says::ThisLayer)
     } else {
         Ok(Says::OtherPaths)
