@@ -2,8 +2,8 @@
 //! the digests that the layers were sealed with.
 //!
 //! On a file system with reflinks the first layer is not copied: the artifact shares its blocks. Else the layers go past
-//! the page cache, where the file system knows a way: that costs half, they stand in the cache as the layers' own files,
-//! and whoever publishes the artifact seldom needs more of it than the code.
+//! the page cache, where the file system knows a way: the artifact has to come to the disk before it is done, and neither
+//! a copy in the cache nor the wait for its end is paid for. Whoever reads that part next has it from the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
