@@ -3,7 +3,7 @@
 use std::fs;
 
 use shipit_fleet::consul::{Error, EventRequest, any_of, exact, preflight};
-use shipit_fleet::event::{HandlerInput, parse_handler_input};
+use shipit_fleet::event::{HandlerInput, Heard, parse_handler_input};
 use shipit_testbed::{Cmd, ConsulAgent, ConsulCluster, FaultProxy, Tmp, until};
 
 use crate::agents::{READY, block_on, client, event, fire};
@@ -38,7 +38,11 @@ fn a_watch_hands_the_payload_to_its_handler() {
         let id = fire(&client(&agent.url()), &event(NAME, &url)).unwrap();
         assert_eq!(id.to_string().len(), 36);
         until("the event at the watch", READY, || inputs().len() == number + 2);
-        assert_eq!(inputs().last(), Some(&HandlerInput::Url(url)));
+        let heard = Heard {
+            name: NAME.to_owned(),
+            id: id.to_string(),
+        };
+        assert_eq!(inputs().last(), Some(&HandlerInput::Event { url, heard }));
     }
 }
 

@@ -94,6 +94,8 @@ impl Sandbox {
             retry: 0,
             retry_wait: Duration::from_millis(200),
             timeout: None,
+            event: None,
+            consul: None,
             random_delay: Duration::ZERO,
             max_bandwidth: None,
             verbose: false,

@@ -25,15 +25,21 @@ impl Host {
     }
 
     fn once(&self, input: &RenderInput) -> Ran {
-        let text = render_once(input).unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
-        let path = self.tmp.write(format!("store/{}/{}.once.yml", input.release, input.role), text);
+        let text = render_once(input)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+        let path = self
+            .tmp
+            .write(format!("store/{}/{}.once.yml", input.release, input.role), text);
         self.handler(&format!("file://{}", path.display())).run()
     }
 
     /// What `once` leaves behind beside its mark.
     fn unpacked(&self, dir: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.tmp.join(dir));
-        entries.map_or_else(|_| Vec::new(), |entries| entries.map(|entry| entry.unwrap().path()).collect())
+        entries.map_or_else(
+            |_| Vec::new(),
+            |entries| entries.map(|entry| entry.unwrap().path()).collect(),
+        )
     }
 }
 
@@ -42,7 +48,10 @@ impl Host {
 fn once_runs_in_the_release_and_switches_nothing() {
     let host = Host::new();
     host.deploy(&host.release("r1")).ok();
-    let two = host.with_once("r2", "grep -q r1 config/database.yml && test -L config/database.yml && test -d lib");
+    let two = host.with_once(
+        "r2",
+        "grep -q r1 config/database.yml && test -L config/database.yml && test -d lib",
+    );
     host.once(&two).ok();
     assert_eq!(host.current().as_deref(), Some("r1"));
     assert_eq!(host.events().last().unwrap(), "once r2");
@@ -60,14 +69,23 @@ fn once_runs_in_the_release_and_switches_nothing() {
 #[ignore = "needs the testbed; run make test"]
 fn a_replay_runs_nothing_again_whether_it_was_done_or_not_and_a_new_kick_does() {
     let (host, agent) = (Host::new(), ConsulAgent::dev());
-    host.env.borrow_mut().push(("CONSUL_HTTP_ADDR".to_owned(), agent.http_addr()));
+    host.env
+        .borrow_mut()
+        .push(("CONSUL_HTTP_ADDR".to_owned(), agent.http_addr()));
     let broken = host.tmp.write("broken", "");
     let one = RenderInput {
         report: Some(ReportInput {
             with: ReportWith::Curl,
             dashboard: None,
         }),
-        ..host.with_once("r1", &format!("echo tried >>'{}'; test ! -e '{}'", host.tmp.join("events").display(), broken.display()))
+        ..host.with_once(
+            "r1",
+            &format!(
+                "echo tried >>'{}'; test ! -e '{}'",
+                host.tmp.join("events").display(),
+                broken.display()
+            ),
+        )
     };
     let ask = |kick: &str| {
         let key = format!("shipit/asks/shop/test/web.once/{}", agent.node());
@@ -90,10 +108,16 @@ fn a_replay_runs_nothing_again_whether_it_was_done_or_not_and_a_new_kick_does() 
     ask(SECOND);
     host.once(&one).ok();
     assert_eq!(host.events(), ["tried", "tried", "once r1"]);
-    assert!(said().contains("succeeded") && said().contains(SECOND), "{}", said());
+    assert!(
+        said().contains("succeeded") && said().contains(SECOND),
+        "{}",
+        said()
+    );
     host.once(&one).ok().says("done before");
     // The agent is gone, and with it what the kick was: what was done is done.
-    host.env.borrow_mut().retain(|(name, _)| name != "CONSUL_HTTP_ADDR");
+    host.env
+        .borrow_mut()
+        .retain(|(name, _)| name != "CONSUL_HTTP_ADDR");
     host.once(&one).ok().says("done before");
     assert_eq!(host.events().len(), 3);
 }

@@ -23,7 +23,8 @@ fn report_of(agent: &ConsulAgent, key: &str) -> Value {
         .kv_get(key)
         .unwrap_or_else(|| panic!("there is no {key}, but {:?}", agent.kv_keys("shipit")));
     assert!(value.len() <= 1024, "{} bytes", value.len());
-    serde_json::from_slice(&value).unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&value)))
+    serde_json::from_slice(&value)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&value)))
 }
 
 impl Host {
@@ -49,7 +50,11 @@ impl Host {
     fn spy(&self, program: &str) -> std::path::PathBuf {
         let real = Testbed::get().program(program);
         let said = self.tmp.join(format!("{program}.argv"));
-        let script = format!("#!/bin/sh\necho \"$*\" >>{}\nexec {} \"$@\"\n", said.display(), real.display());
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{}\nexec {} \"$@\"\n",
+            said.display(),
+            real.display()
+        );
         let path = self.tmp.write(format!("bin/{program}"), script);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let usual = Testbed::get().path().to_string_lossy().into_owned();
@@ -72,13 +77,32 @@ fn a_host_tells_its_agent_how_a_release_went() {
     // The name is the agent's, which is not the machine's.
     assert_ne!(agent.node(), Cmd::new("hostname").run().ok().line());
     let said = report_of(&agent, &key("reports", agent.node(), "r1"));
-    assert_eq!((&said["state"], &said["kick"], &said["current"]), (&"succeeded".into(), &KICK.into(), &"r1".into()));
-    assert_eq!((&said["handler"], &said["message"]), (&"stretcher".into(), &"Deploy manifest succeeded.".into()), "{ran}");
-    let now = Cmd::new("date").arg("+%s").run().ok().line().parse::<i64>().unwrap();
-    assert!((now - 60..=now).contains(&said["time"].as_i64().unwrap()), "{said}");
+    assert_eq!(
+        (&said["state"], &said["kick"], &said["current"]),
+        (&"succeeded".into(), &KICK.into(), &"r1".into())
+    );
+    assert_eq!(
+        (&said["handler"], &said["message"]),
+        (&"stretcher".into(), &"Deploy manifest succeeded.".into()),
+        "{ran}"
+    );
+    let now = Cmd::new("date")
+        .arg("+%s")
+        .run()
+        .ok()
+        .line()
+        .parse::<i64>()
+        .unwrap();
+    assert!(
+        (now - 60..=now).contains(&said["time"].as_i64().unwrap()),
+        "{said}"
+    );
     let log = agent.kv_get(&key("logs", agent.node(), "r1")).unwrap();
     let log = String::from_utf8(log).unwrap();
-    assert!(log.contains("Deploy manifest succeeded.") && log.len() <= 16 * 1024, "{log}");
+    assert!(
+        log.contains("Deploy manifest succeeded.") && log.len() <= 16 * 1024,
+        "{log}"
+    );
     // As consul-kv-dashboard reads it: seconds and status in one number.
     let shown = agent.api("GET", &format!("/v1/kv/dashboard/deploys/{}", agent.node()), b"");
     let shown: Value = serde_json::from_slice(&shown.body).unwrap();
@@ -101,11 +125,17 @@ fn what_fails_is_told_with_why_and_the_logs_end() {
     bad.hooks.before_switch = vec![r#"printf 'no "room"\\ \377 here {{ x }} \303\251\n'; exit 9"#.to_owned()];
     assert_ne!(host.deploy(&bad).code(), Some(0));
     let said = report_of(&agent, &key("reports", agent.node(), "r2"));
-    assert_eq!((&said["state"], &said["current"]), (&"failed".into(), &"r1".into()));
+    assert_eq!(
+        (&said["state"], &said["current"]),
+        (&"failed".into(), &"r1".into())
+    );
     assert_eq!(said["message"], "before_switch.1 of r2: exit code 9");
     let log = agent.kv_get(&key("logs", agent.node(), "r2")).unwrap();
     let log = String::from_utf8_lossy(&log).into_owned();
-    assert!(log.contains("no \"room\"\\") && log.contains("here {{ x }} é"), "{log}");
+    assert!(
+        log.contains("no \"room\"\\") && log.contains("here {{ x }} é"),
+        "{log}"
+    );
     // The source is gone: no command but those of failure ran.
     let gone = host.reporting("r3", &agent.http_addr());
     let url = host.publish(&gone);
@@ -127,7 +157,10 @@ fn a_log_of_megabytes_of_any_bytes_leaves_its_end_and_a_message_in_json() {
     assert_ne!(host.deploy(&input).code(), Some(0));
     let said = report_of(&agent, &key("reports", agent.node(), "r1"));
     let message = said["message"].as_str().unwrap();
-    assert!(message.contains("'quoted'") && message.contains('猫'), "{message}");
+    assert!(
+        message.contains("'quoted'") && message.contains('猫'),
+        "{message}"
+    );
     assert!(message.chars().all(|each| !each.is_control()), "{message}");
     let log = agent.kv_get(&key("logs", agent.node(), "r1")).unwrap();
     // NULs are left out of the last 16 KiB.
@@ -145,7 +178,10 @@ fn a_token_comes_from_a_file_and_stands_in_no_argument() {
          key_prefix \"shipit/reports/shop/test/web/{node}/\" {{ policy = \"write\" }}\n\
          key_prefix \"shipit/logs/shop/test/web/{node}/\" {{ policy = \"write\" }}\n"
     ));
-    agent.kv_put(&format!("shipit/asks/shop/test/web/{node}"), format!("{KICK} r1").as_bytes());
+    agent.kv_put(
+        &format!("shipit/asks/shop/test/web/{node}"),
+        format!("{KICK} r1").as_bytes(),
+    );
     let said = host.spy("curl");
     let file = host.tmp.write("token", format!("{token}\n"));
     let mut one = host.reporting("r1", &agent.http_addr());
@@ -157,13 +193,21 @@ fn a_token_comes_from_a_file_and_stands_in_no_argument() {
     host.set("CONSUL_HTTP_TOKEN_FILE", &file.display().to_string());
     let ran = host.deploy(&one).ok();
     let report = report_of(&agent, &key("reports", node, "r1"));
-    assert_eq!((&report["state"], &report["kick"]), (&"succeeded".into(), &KICK.into()));
+    assert_eq!(
+        (&report["state"], &report["kick"]),
+        (&"succeeded".into(), &KICK.into())
+    );
     let words = fs::read_to_string(said).unwrap();
-    assert!(words.contains("/v1/kv/shipit/reports/") && !words.contains(&token), "{words}");
+    assert!(
+        words.contains("/v1/kv/shipit/reports/") && !words.contains(&token),
+        "{words}"
+    );
     assert!(!ran.err().contains(&token));
     // A token that may not write fails no deploy, and the log says what is denied.
     host.set("CONSUL_HTTP_TOKEN_FILE", "");
-    host.deploy(&host.reporting("r2", &agent.http_addr())).ok().says("403");
+    host.deploy(&host.reporting("r2", &agent.http_addr()))
+        .ok()
+        .says("403");
 }
 
 #[test]
@@ -184,8 +228,9 @@ fn no_agent_no_curl_and_an_agent_that_hangs_fail_no_deploy() {
     // curl is not there.
     let bin = host.tmp.mkdir("few");
     for program in [
-        "sh", "tar", "zstd", "rsync", "flock", "mkdir", "readlink", "rm", "mv", "ls", "ln", "cp", "dirname", "realpath",
-        "chown", "find", "timeout", "tail", "tr", "sed", "awk", "head", "date", "cat", "sync", "test", "grep", "sleep",
+        "sh", "tar", "zstd", "rsync", "flock", "mkdir", "readlink", "rm", "mv", "ls", "ln", "cp", "dirname",
+        "realpath", "chown", "find", "timeout", "tail", "tr", "sed", "awk", "head", "date", "cat", "sync",
+        "test", "grep", "sleep",
     ] {
         std::os::unix::fs::symlink(Testbed::get().program(program), bin.join(program)).unwrap();
     }
@@ -210,7 +255,10 @@ fn consuls_own_client_reports_where_there_is_no_curl() {
     if let Some(report) = &mut one.report {
         report.with = ReportWith::Consul;
     }
-    agent.kv_put("shipit/asks/shop/test/web/web-7", format!("{KICK} r1\n").as_bytes());
+    agent.kv_put(
+        "shipit/asks/shop/test/web/web-7",
+        format!("{KICK} r1\n").as_bytes(),
+    );
     // The name is known once the agents have measured their ways.
     shipit_testbed::until("the network's coordinates", Duration::from_secs(90), || {
         let known = agent.api("GET", "/v1/coordinate/nodes", b"");
@@ -218,7 +266,10 @@ fn consuls_own_client_reports_where_there_is_no_curl() {
     });
     host.deploy(&one).ok();
     let said = report_of(agent, &key("reports", "web-7", "r1"));
-    assert_eq!((&said["state"], &said["kick"]), (&"succeeded".into(), &KICK.into()));
+    assert_eq!(
+        (&said["state"], &said["kick"]),
+        (&"succeeded".into(), &KICK.into())
+    );
     assert!(agent.kv_get(&key("logs", "web-7", "r1")).is_some());
     assert!(agent.kv_get("dashboard/deploys/web-7").is_some());
 }

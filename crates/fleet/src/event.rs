@@ -56,11 +56,27 @@ pub fn name(template: &str, app: &str, role: &str, stage: &str) -> Result<String
     Ok(name)
 }
 
+/// One event, told from every other one. Consul gives each an id of its own; its LTime begins anew with a new cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The event's name.
+    pub name: String,
+    /// The event's id; empty when Consul gave none.
+    pub id: String,
+}
+
 /// What a handler was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerInput {
     /// Follow the manifest at this URL.
     Url(String),
+    /// Follow the manifest at the URL that an event brought.
+    Event {
+        /// The URL.
+        url: String,
+        /// Which event it was.
+        heard: Heard,
+    },
     /// Nothing: `consul watch` calls its handler with an empty list at its start.
     Nothing,
 }
@@ -124,7 +140,7 @@ pub fn parse_handler_input(input: &[u8]) -> Result<HandlerInput, InputError> {
     }
     if text[0] != b'[' && text != b"null" {
         let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        return url(line);
+        return url(line).map(HandlerInput::Url);
     }
     let events: Option<Vec<ConsulEvent>> = serde_json::from_slice(text).map_err(InputError::Json)?;
     let Some(event) = events.and_then(|mut events| events.pop()) else {
@@ -137,14 +153,20 @@ pub fn parse_handler_input(input: &[u8]) -> Result<HandlerInput, InputError> {
         });
     };
     let payload = STANDARD.decode(payload);
-    url(&payload.map_err(|source| InputError::Base64 {
-        name: event.name,
-        id: event.id,
+    let (name, id) = (event.name, event.id);
+    let payload = payload.map_err(|source| InputError::Base64 {
+        name: name.clone(),
+        id: id.clone(),
         source,
-    })?)
+    })?;
+    let heard = Heard { name, id };
+    Ok(HandlerInput::Event {
+        url: url(&payload)?,
+        heard,
+    })
 }
 
-fn url(bytes: &[u8]) -> Result<HandlerInput, InputError> {
+fn url(bytes: &[u8]) -> Result<String, InputError> {
     let shown = || InputError::NotAUrl {
         text: String::from_utf8_lossy(bytes).chars().take(100).collect(),
     };
@@ -164,7 +186,7 @@ fn url(bytes: &[u8]) -> Result<HandlerInput, InputError> {
     {
         return Err(shown());
     }
-    Ok(HandlerInput::Url(text.to_owned()))
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
@@ -207,7 +229,17 @@ mod tests {
         let event = |payload: &str| format!(r#"{{"ID":"i","Name":"n","Payload":{payload},"LTime":3}}"#);
         let first = event(&format!("\"{}\"", STANDARD.encode("s3://b/old.yml")));
         let last = event(&format!("\"{}\"", STANDARD.encode("s3://b/web.yml\n")));
-        assert_eq!(reads(&format!("\n [{first},{last}]\n")), url());
+        let heard = Heard {
+            name: "n".to_owned(),
+            id: "i".to_owned(),
+        };
+        let HandlerInput::Url(url) = url() else {
+            unreachable!()
+        };
+        assert_eq!(
+            reads(&format!("\n [{first},{last}]\n")),
+            HandlerInput::Event { url, heard }
+        );
         assert_eq!(reads("[]\n"), HandlerInput::Nothing);
         assert_eq!(reads("null"), HandlerInput::Nothing);
     }

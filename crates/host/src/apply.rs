@@ -3,31 +3,40 @@
 //! The network is waited for asynchronously; all that touches the disk or runs commands is one blocking piece at a time.
 
 mod by_difference;
+mod cancel;
+mod loading;
+mod told;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use shipit_manifest::Manifest;
-use shipit_store::{FetchRetry, Fetcher, redacted};
+use shipit_store::{Fetcher, redacted};
 
 use crate::command::Runner;
-use crate::download::{DownloadRequest, Downloaded, download, within};
+use crate::download::{DownloadRequest, Downloaded, download};
 use crate::error::Error;
 use crate::event::{Event, Phase, Synced};
 use crate::filter::Filter;
 use crate::lock::{DestLock, LockRequest};
 use crate::log::{OnEvent, Recorder};
-use crate::mask::{Environment, Mask};
+use crate::mask::Mask;
 use crate::plan::{Plan, Strategy, Whole, bad_rule, guarded, rules};
+use crate::report::Reporter;
 use crate::request::{Applied, ApplyRequest, LayersNew};
 use crate::stage::{Stage, remove_leftovers};
 use crate::sync::{SyncRequest, mv, survey, sync};
 use crate::{archive, lock};
 
-/// The most that a manifest may have, in bytes.
-const MANIFEST_LIMIT: u64 = 1 << 20;
+use cancel::{CancelOnDrop, delay};
+use loading::say_loaded;
+
+pub(crate) use cancel::or_cancelled;
+pub use loading::manifest_sha256;
+pub(crate) use loading::{Loaded, load, retry};
 
 /// What all parts of one apply share.
 struct Host {
@@ -36,6 +45,10 @@ struct Host {
     cancel: Arc<AtomicBool>,
     mask: Mask,
     manifest: Manifest,
+    /// Tells Consul how it goes, when the manifest asks for that.
+    reporter: Option<Reporter>,
+    /// What commands get beyond the request's environment, once it is known.
+    environment: OnceLock<Vec<(OsString, OsString)>>,
     /// Here, so that it outlives the blocking pieces of an apply that was dropped.
     lock: OnceLock<DestLock>,
 }
@@ -55,10 +68,7 @@ pub async fn apply(
     cancel: Arc<AtomicBool>,
     on_event: OnEvent,
 ) -> Result<Applied, Error> {
-    let guard = CancelOnDrop {
-        cancel: cancel.clone(),
-        armed: true,
-    };
+    let guard = CancelOnDrop::new(cancel.clone());
     let result = unless_cancelled_inside(request, fetcher, cancel, on_event).await;
     guard.disarm();
     result
@@ -73,7 +83,13 @@ async fn unless_cancelled_inside(
     let start = Instant::now();
     let recorder = Recorder::new(on_event);
     delay(request.random_delay, &cancel, &recorder).await?;
-    let (manifest, mask) = or_cancelled(&cancel, load(&request, fetcher, &recorder)).await?;
+    let loaded = or_cancelled(&cancel, load(&request, fetcher, &recorder)).await?;
+    let Loaded {
+        mut manifest,
+        mask,
+        sha256,
+    } = loaded;
+    let reporter = Reporter::of(&request, &mut manifest);
     say_loaded(&manifest, &mask, &recorder);
     let host = Arc::new(Host {
         request,
@@ -81,33 +97,44 @@ async fn unless_cancelled_inside(
         cancel,
         mask,
         manifest,
+        reporter,
+        environment: OnceLock::new(),
         lock: OnceLock::new(),
     });
-    host.clone().take_lock().await?;
-    let outcome = host.clone().deploy(fetcher).await;
-    let done = match outcome {
-        Ok(done) => done,
-        Err(Error::Cancelled) => return Err(Error::Cancelled),
-        Err(error) => return Err(host.failed(error).await),
-    };
-    host.recorder.say(Event::Succeeded);
-    let success_failure = host.clone().handle(Phase::Success).await?;
-    host.clone().prune().await?;
+    let followed = host.clone().follow(fetcher).await;
+    if let Err(error) = &followed {
+        host.tell_end(Some(error)).await;
+    }
+    let followed = followed?;
     let binding = host.manifest.shipit.as_ref();
     Ok(Applied {
+        manifest_sha256: sha256,
         release: binding.map(|binding| binding.release.clone()),
         app: binding.map(|binding| binding.app.clone()),
         role: binding.map(|binding| binding.role.clone()),
         stage: binding.map(|binding| binding.stage.clone()),
-        dest: done.synced.and(host.manifest.dest.as_ref()).map(PathBuf::from),
-        fetched_bytes: done.fetched_bytes,
-        artifact_bytes: done.artifact_bytes,
-        total_bytes: done.total_bytes,
-        layers: done.layers,
-        synced: done.synced,
-        success_failure,
+        dest: followed
+            .done
+            .synced
+            .and(host.manifest.dest.as_ref())
+            .map(PathBuf::from),
+        fetched_bytes: followed.done.fetched_bytes,
+        artifact_bytes: followed.done.artifact_bytes,
+        total_bytes: followed.done.total_bytes,
+        layers: followed.done.layers,
+        synced: followed.done.synced,
+        replay: followed.replay,
+        success_failure: followed.success_failure,
         seconds: start.elapsed().as_secs_f64(),
     })
+}
+
+/// What came of a manifest.
+#[derive(Debug, Default)]
+struct Followed {
+    done: Done,
+    replay: Option<String>,
+    success_failure: Option<String>,
 }
 
 /// What came of a manifest up to its `post`.
@@ -118,104 +145,6 @@ struct Done {
     total_bytes: Option<u64>,
     layers: Option<LayersNew>,
     synced: Option<Synced>,
-}
-
-/// Sets the flag when an apply is dropped before its end.
-struct CancelOnDrop {
-    cancel: Arc<AtomicBool>,
-    armed: bool,
-}
-
-impl CancelOnDrop {
-    fn disarm(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if self.armed {
-            self.cancel.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Does the work, or gives it up when the flag is set.
-pub(crate) async fn or_cancelled<T>(
-    cancel: &AtomicBool,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let cancelled = async {
-        while !cancel.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::select! {
-        biased;
-        () = cancelled => Err(Error::Cancelled),
-        done = work => done,
-    }
-}
-
-async fn delay(below: Duration, cancel: &AtomicBool, recorder: &Recorder) -> Result<(), Error> {
-    if below.is_zero() {
-        return Ok(());
-    }
-    let wait = below.mul_f64(fastrand::f64());
-    recorder.say(Event::Delayed {
-        seconds: wait.as_secs_f64(),
-    });
-    or_cancelled(cancel, async {
-        tokio::time::sleep(wait).await;
-        Ok(())
-    })
-    .await
-}
-
-pub(crate) async fn load(
-    request: &ApplyRequest,
-    fetcher: &Fetcher,
-    recorder: &Recorder,
-) -> Result<(Manifest, Mask), Error> {
-    let url = redacted(&request.manifest_url);
-    recorder.say(Event::ManifestLoading { url: url.clone() });
-    let failed = |cause| Error::ManifestFetch {
-        url: url.clone(),
-        cause: Box::new(cause),
-    };
-    let bytes = within(request.timeout, &url, async {
-        let body = fetcher
-            .open_with_retry(&request.manifest_url, None, retry(request))
-            .await
-            .map_err(failed)?;
-        body.into_bytes(MANIFEST_LIMIT).await.map_err(failed)
-    })
-    .await?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Error::NotText { url: url.clone() })?;
-    let environment = Environment::new(&request.environment);
-    let manifest = shipit_manifest::host_template(text, &|name| environment.get(name))
-        .and_then(|text| shipit_manifest::parse(&text))
-        .map_err(|cause| Error::Manifest {
-            url,
-            cause: Box::new(cause),
-        })?;
-    Ok((manifest, environment.into_mask()))
-}
-
-pub(crate) fn retry(request: &ApplyRequest) -> FetchRetry {
-    FetchRetry {
-        count: request.retry,
-        wait: request.retry_wait,
-    }
-}
-
-fn say_loaded(manifest: &Manifest, mask: &Mask, recorder: &Recorder) {
-    recorder.say(Event::ManifestLoaded {
-        src: manifest.src.as_deref().map(|src| mask.hide(&redacted(src))),
-        dest: manifest.dest.as_ref().map(|dest| PathBuf::from(mask.hide(dest))),
-        release: manifest.shipit.as_ref().map(|binding| binding.release.clone()),
-        commands: manifest.commands.lists().map(|(_, list)| list.len()),
-    });
 }
 
 /// Runs a blocking piece to its end.
@@ -229,6 +158,32 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 impl Host {
+    async fn follow(self: Arc<Self>, fetcher: &Fetcher) -> Result<Followed, Error> {
+        self.clone().take_lock().await?;
+        if let Some(replay) = self.clone().remember().await? {
+            return Ok(Followed {
+                replay: Some(replay),
+                ..Followed::default()
+            });
+        }
+        self.tell_begin().await;
+        let done = match self.clone().deploy(fetcher).await {
+            Ok(done) => done,
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => return Err(self.failed(error).await),
+        };
+        self.clone().remember_end().await?;
+        self.recorder.say(Event::Succeeded);
+        self.tell_end(None).await;
+        let success_failure = self.clone().handle(Phase::Success).await?;
+        self.prune().await?;
+        Ok(Followed {
+            done,
+            replay: None,
+            success_failure,
+        })
+    }
+
     async fn take_lock(self: Arc<Self>) -> Result<(), Error> {
         let dest = self.manifest.src.as_ref().and_then(|_| guarded(&self.manifest));
         let Some(dest) = dest else { return Ok(()) };
@@ -348,7 +303,7 @@ impl Host {
 
     fn runner(&self) -> Runner<'_> {
         Runner {
-            environment: &self.request.environment,
+            environment: self.environment.get().unwrap_or(&self.request.environment),
             working_dir: &self.request.working_dir,
             cancel: &self.cancel,
             recorder: &self.recorder,
@@ -361,6 +316,7 @@ impl Host {
         self.recorder.say(Event::Failed {
             error: self.mask.hide(&error.with_causes()),
         });
+        self.tell_end(Some(&error)).await;
         // What becomes of these commands changes nothing; it was said.
         match self.handle(Phase::Failure).await {
             Err(Error::Cancelled) => Error::Cancelled,

@@ -97,6 +97,23 @@ pub enum Event {
         /// Numbers of pre, post, success and failure commands.
         commands: [usize; 4],
     },
+    /// An event was handed over again that is not handled again.
+    Replayed {
+        /// The event's name.
+        name: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The host's memory of events could not be written: a replay may be handled again.
+    NotRemembered {
+        /// Why.
+        why: String,
+    },
+    /// Consul was not told how it goes. Said once.
+    NotReported {
+        /// Why.
+        why: String,
+    },
     /// Another handler works on the same dest: waiting for it.
     LockWaiting {
         /// What the lock guards.
@@ -291,6 +308,9 @@ impl Event {
                 format!("Executing manifest: {src} to {}", dest.display())
             }
             Self::ManifestLoaded { .. } => "Executing manifest: commands only".to_owned(),
+            Self::Replayed { name, why } => format!("Nothing to do for the event {name}: {why}"),
+            Self::NotRemembered { why } => format!("Could not note the event: {why}"),
+            Self::NotReported { why } => format!("Not reported to Consul: {why}"),
             Self::LockWaiting { dest, .. } => format!("Waiting for another handler on {}", dest.display()),
             Self::LockTaken { waited_seconds } => {
                 format!("The other handler ended after {waited_seconds:.1}s")

@@ -11,7 +11,7 @@
 //!
 //! The modules, in the order in which they come into play: `apply` (the order of things), `plan` (what the manifest
 //! asks for), `lock`, `difference` (what the host has is not fetched) or `download`, `stage` (temporary files), `command` with `groups`, `archive`, `sync` with `filter` and `pattern`;
-//! `log` carries every event.
+//! `log` carries every event, `report` tells Consul how it goes, `replay` remembers events.
 
 #![forbid(unsafe_code)]
 
@@ -31,12 +31,14 @@ mod log;
 mod mask;
 mod pattern;
 mod plan;
+mod replay;
+mod report;
 mod request;
 mod stage;
 mod sync;
 mod verify;
 
-pub use apply::apply;
+pub use apply::{apply, manifest_sha256};
 pub use bandwidth::{BandwidthError, parse_bandwidth};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, Method, Phase, Stream, Synced};

@@ -4,9 +4,10 @@
 //! [`TAIL`] bytes the middle is left out, and the place says so.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::event::{Event, Phase, Stream};
+use crate::report::{Phases, Step, phase_of};
 
 /// Bytes kept of the log's beginning.
 const HEAD: usize = 1 << 20;
@@ -52,6 +53,7 @@ impl Log {
 pub(crate) struct Recorder {
     on_event: OnEvent,
     log: Mutex<Log>,
+    phases: OnceLock<Phases>,
 }
 
 impl Recorder {
@@ -59,6 +61,25 @@ impl Recorder {
         Self {
             on_event,
             log: Mutex::default(),
+            phases: OnceLock::new(),
+        }
+    }
+
+    /// From now on sends how far it is there.
+    pub(crate) fn tell_phases(&self, to: Phases) {
+        // There is one reporter.
+        let _ = self.phases.set(to);
+    }
+
+    /// Ends who gets the phases.
+    pub(crate) fn end_phases(&self) {
+        self.send(Step::End);
+    }
+
+    fn send(&self, step: Step) {
+        if let Some(to) = self.phases.get() {
+            // Nobody waits for them any more when this fails.
+            let _ = to.send(step);
         }
     }
 
@@ -71,6 +92,9 @@ impl Recorder {
                 log.write(b"\n");
             }
             log.write(format!("{now} {line}\n").as_bytes());
+        }
+        if let Some(phase) = phase_of(&event) {
+            self.send(Step::Phase(phase));
         }
         (self.on_event)(event);
     }

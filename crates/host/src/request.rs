@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shipit_artifact::Limits;
+use shipit_fleet::consul::ConsulConfig;
+use shipit_fleet::event::Heard;
 
 use crate::event::Synced;
 
@@ -33,6 +35,10 @@ pub struct ApplyRequest {
     pub retry_wait: Duration,
     /// The time for fetching the source, repetitions included; `None` is no limit.
     pub timeout: Option<Duration>,
+    /// The event that brought the manifest's URL; none when it came in another way. What was handled before is not handled again.
+    pub event: Option<Heard>,
+    /// The host's own Consul agent, to which a manifest that asks for it is reported. Without it the manifest's own commands report.
+    pub consul: Option<ConsulConfig>,
     /// Sleep for a random time below this first.
     pub random_delay: Duration,
     /// The most bytes a second of the source's download; see [`crate::parse_bandwidth`].
@@ -58,6 +64,8 @@ pub struct LayersNew {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Applied {
+    /// SHA-256 of the manifest as it was read, lower-case hex.
+    pub manifest_sha256: String,
     /// The release, when the manifest is one of shipit's.
     pub release: Option<String>,
     /// The app, when the manifest is one of shipit's.
@@ -78,6 +86,8 @@ pub struct Applied {
     pub layers: Option<LayersNew>,
     /// What the sync did; none when the manifest has commands alone.
     pub synced: Option<Synced>,
+    /// Why nothing was done: an event was handed over again.
+    pub replay: Option<String>,
     /// Why a `success` command failed. As in stretcher the manifest counts as applied.
     pub success_failure: Option<String>,
     /// Seconds from the manifest's URL to the end.

@@ -24,7 +24,7 @@ pub use input::{Hooks, RenderInput, ReportInput, ReportWith};
 pub use model::{Binding, Commands, Layout, Link, Manifest, is_report_command};
 pub use parse::parse;
 pub use quote::{sh, yaml};
-pub use render::{Template, default_template, once_role, render, render_once};
+pub use render::{Template, default_template, is_once_role, once_role, render, render_once};
 
 #[cfg(test)]
 mod roundtrip;

@@ -129,8 +129,15 @@ pub fn render_once(input: &RenderInput) -> Result<String, Error> {
 
 /// The role under whose name the `once` commands of a role are reported.
 pub fn once_role(role: &str) -> String {
-    format!("{role}.once")
+    format!("{role}{ONCE_ROLE}")
 }
+
+/// Whether a role's name is one of these.
+pub fn is_once_role(role: &str) -> bool {
+    role.ends_with(ONCE_ROLE)
+}
+
+const ONCE_ROLE: &str = ".once";
 
 fn reserved(text: &str) -> Option<char> {
     text.chars()

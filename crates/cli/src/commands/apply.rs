@@ -6,8 +6,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::Args;
-use shipit_fleet::event::{HandlerInput, parse_handler_input};
-use shipit_host::{ApplyRequest, Limits, VerifyTarget, parse_bandwidth};
+use shipit_fleet::consul::ConsulConfig;
+use shipit_fleet::event::{HandlerInput, Heard, parse_handler_input};
+use shipit_host::{Applied, ApplyRequest, Limits, VerifyTarget, parse_bandwidth};
 use shipit_store::OnEvent;
 
 use crate::config::Span;
@@ -18,6 +19,8 @@ use crate::settle;
 
 /// No list of events that Consul hands over is larger: it keeps 256 of each name.
 const LARGEST_INPUT: u64 = 4 << 20;
+/// How often a live manifest is followed that is another one each time it was.
+const LIVE_ROUNDS: usize = 5;
 /// How often a wait for input looks whether it was interrupted.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -31,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct ApplyArgs {
     /// The manifest's URL (file, http, https, s3) [default: from standard input]
     manifest_url: Option<String>,
+    /// Follow the live manifest at this URL, and look when done whether it is still the same: for a host that boots
+    #[arg(long, value_name = "URL", conflicts_with_all = ["manifest_url", "verify"])]
+    live: Option<String>,
     /// The most that is downloaded in a second, for example 10MB
     #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
     max_bandwidth: Option<u64>,
@@ -79,13 +85,10 @@ pub fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
     if args.verify {
         return verify(args, context);
     }
-    let result = url(args, context).and_then(|url| match url {
-        Some(url) => apply(args, url, context),
-        None => {
-            context.output.say("no event yet: nothing to do");
-            context.output.json(&())
-        }
-    });
+    let result = match &args.live {
+        Some(url) => live(args, url, context),
+        None => told(args, context),
+    };
     let watched = context.environment.text("CONSUL_INDEX").is_some();
     match result {
         Err(error) if watched => {
@@ -103,9 +106,76 @@ pub fn run(args: &ApplyArgs, context: &Context) -> Result<()> {
     }
 }
 
-fn url(args: &ApplyArgs, context: &Context) -> Result<Option<String>> {
+/// A manifest's URL, and the event that brought it.
+struct Wanted {
+    url: String,
+    event: Option<Heard>,
+}
+
+impl Wanted {
+    fn by_hand(url: &str) -> Self {
+        Wanted {
+            url: url.to_owned(),
+            event: None,
+        }
+    }
+}
+
+/// What the argument or standard input names.
+fn told(args: &ApplyArgs, context: &Context) -> Result<()> {
+    let Some(wanted) = wanted(args, context)? else {
+        context.output.say("no event yet: nothing to do");
+        return context.output.json(&());
+    };
+    let applied = apply(args, wanted, context)?;
+    context.output.json(&applied)
+}
+
+/// A kick may move the pointer while the host is on its way, and does not wait for a host that it knows nothing of yet.
+fn live(args: &ApplyArgs, url: &str, context: &Context) -> Result<()> {
+    let mut round = 1;
+    loop {
+        let applied = apply(args, Wanted::by_hand(url), context)?;
+        let again = match live_sha256(args, url, context) {
+            Ok(now) => now != applied.manifest_sha256,
+            Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+            Err(error) => {
+                let why = error.chain().join(": ");
+                context.output.warn(format!(
+                    "cannot tell whether the live release is still the same: {why}"
+                ));
+                false
+            }
+        };
+        if !again {
+            return context.output.json(&applied);
+        }
+        if round == LIVE_ROUNDS {
+            context.output.warn(format!(
+                "the live release has changed {round} times meanwhile; what is applied may not be the newest"
+            ));
+            return context.output.json(&applied);
+        }
+        context
+            .output
+            .say("the live release has changed meanwhile: following it once more");
+        round += 1;
+    }
+}
+
+fn live_sha256(args: &ApplyArgs, url: &str, context: &Context) -> Result<String> {
+    let request = request(args, Wanted::by_hand(url), None, context)?;
+    let fetch_reporter = report::Store::new(&context.output);
+    let fetcher = settle::store::fetcher(OnEvent::new(move |event| fetch_reporter.event(&event)));
+    context.block_on_to_the_end(async {
+        let flag = context.interrupt.shared_flag();
+        Ok(shipit_host::manifest_sha256(&request, &fetcher, &flag).await?)
+    })
+}
+
+fn wanted(args: &ApplyArgs, context: &Context) -> Result<Option<Wanted>> {
     if let Some(url) = &args.manifest_url {
-        return Ok(Some(url.clone()));
+        return Ok(Some(Wanted::by_hand(url)));
     }
     if std::io::stdin().is_terminal() {
         return Err(CliError::new(
@@ -116,7 +186,11 @@ fn url(args: &ApplyArgs, context: &Context) -> Result<Option<String>> {
     }
     let input = input(context)?;
     match parse_handler_input(&input) {
-        Ok(HandlerInput::Url(url)) => Ok(Some(url)),
+        Ok(HandlerInput::Url(url)) => Ok(Some(Wanted::by_hand(&url))),
+        Ok(HandlerInput::Event { url, heard }) => Ok(Some(Wanted {
+            url,
+            event: Some(heard).filter(|heard| !heard.id.is_empty()),
+        })),
         Ok(HandlerInput::Nothing) => Ok(None),
         Err(error) => Err(CliError::from_source(Kind::Usage, error)),
     }
@@ -155,12 +229,12 @@ fn input(context: &Context) -> Result<Vec<u8>> {
     }
 }
 
-fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()> {
+fn apply(args: &ApplyArgs, wanted: Wanted, context: &Context) -> Result<Applied> {
     let reporter = Arc::new(report::Host::new(&context.output));
     let fetch_reporter = report::Store::new(&context.output);
     let on_fetch = OnEvent::new(move |event| fetch_reporter.event(&event));
     let fetcher = settle::store::fetcher(on_fetch);
-    let request = request(args, manifest_url, context)?;
+    let request = request(args, wanted, agent(context), context)?;
     let sink = Arc::clone(&reporter);
     // Not dropped when interrupted: it sees the flag, ends the command that runs and cleans up itself. The manifest's failure
     // commands are for failures, and are not run then.
@@ -174,23 +248,23 @@ fn apply(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<()
         .await?)
     })?;
     reporter.finish(&applied);
-    context.output.json(&applied)
+    Ok(applied)
 }
 
 fn verify(args: &ApplyArgs, context: &Context) -> Result<()> {
-    let (url, target) = match &args.dest {
-        Some(dest) => (String::new(), VerifyTarget::Dest(role_dest(dest, context)?)),
+    let (wanted, target) = match &args.dest {
+        Some(dest) => (Wanted::by_hand(""), VerifyTarget::Dest(role_dest(dest, context)?)),
         None => {
-            let url = url(args, context)?.ok_or_else(|| {
+            let wanted = wanted(args, context)?.ok_or_else(|| {
                 CliError::new(Kind::Usage, "there is no event, so no release to verify")
                     .hint("name the manifest's URL, or the role's dest by --dest")
             })?;
-            (url, VerifyTarget::Manifest)
+            (wanted, VerifyTarget::Manifest)
         }
     };
     let fetch_reporter = report::Store::new(&context.output);
     let fetcher = settle::store::fetcher(OnEvent::new(move |event| fetch_reporter.event(&event)));
-    let request = request(args, url, context)?;
+    let request = request(args, wanted, None, context)?;
     let reporter = report::Host::new(&context.output);
     let verified = context.block_on_to_the_end(async {
         let flag = context.interrupt.shared_flag();
@@ -229,7 +303,12 @@ fn role_dest(dest: &Path, context: &Context) -> Result<PathBuf> {
     ))
 }
 
-fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<ApplyRequest> {
+fn request(
+    args: &ApplyArgs,
+    wanted: Wanted,
+    consul: Option<ConsulConfig>,
+    context: &Context,
+) -> Result<ApplyRequest> {
     let temp_dir = match &args.temp_dir {
         Some(dir) => context.absolute(dir)?,
         None => context.environment.temporary_directory(),
@@ -239,7 +318,9 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
         None => default_lock_dir(context),
     };
     Ok(ApplyRequest {
-        manifest_url,
+        manifest_url: wanted.url,
+        event: wanted.event,
+        consul,
         environment: context.environment.all(),
         // The directory that a watch was started in may be gone; its commands then run in the root, as daemons do.
         working_dir: context
@@ -266,6 +347,20 @@ fn request(args: &ApplyArgs, manifest_url: String, context: &Context) -> Result<
         },
         jobs: context.jobs(),
     })
+}
+
+/// The host's own agent. Without it the manifest's own commands report, and say why they cannot either.
+fn agent(context: &Context) -> Option<ConsulConfig> {
+    match settle::agent::agent(context) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            let why = error.chain().join(": ");
+            context
+                .output
+                .warn(format!("Consul's agent cannot be told how it goes: {why}"));
+            None
+        }
+    }
 }
 
 /// One place for all handlers of one user, whatever TMPDIR each of them has.

@@ -49,6 +49,9 @@ impl Host {
     /// The last line.
     pub fn finish(&self, applied: &Applied) {
         self.set_meter(None);
+        if applied.replay.is_some() {
+            return self.output.say("nothing was done");
+        }
         let what = applied.release.as_deref().unwrap_or("the manifest");
         let fetched = match applied.total_bytes {
             Some(size) if applied.layers.is_some() => of(applied.fetched_bytes, size),
@@ -189,6 +192,17 @@ impl Host {
             Event::NotRemoved { path, reason } => {
                 self.output
                     .warn(format!("could not remove {}: {reason}", path.display()));
+            }
+            Event::Replayed { name, why } => {
+                self.output.say(format!("the event {name} came again: {why}"));
+            }
+            Event::NotReported { why } => self
+                .output
+                .warn(format!("Consul was not told how it goes: {why}")),
+            Event::NotRemembered { why } => {
+                self.output.warn(format!(
+                    "the event could not be noted, so it is handled again if it comes again: {why}"
+                ));
             }
             Event::HandlerFailed { phase, error } => {
                 self.output.warn(format!("a {phase} command failed: {error}"));

@@ -33,7 +33,8 @@ pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     Ok(options)
 }
 
-fn token_of(file: &Path) -> Result<Secret> {
+/// The token that a file holds.
+pub(super) fn token_of(file: &Path) -> Result<Secret> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         CliError::disk(format!("reading Consul's token from {}", file.display()), error)
             .hint("name a readable file by consul.token_file or CONSUL_HTTP_TOKEN_FILE")

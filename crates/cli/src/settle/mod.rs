@@ -1,5 +1,6 @@
 //! From the settled config and this machine to the inputs of each crate. Nothing is fetched, opened or run here.
 
+pub mod agent;
 pub mod board;
 pub mod consul;
 pub mod manifest;

@@ -151,6 +151,19 @@ impl Client {
         self.send(&call).await?.json(self, &call)
     }
 
+    /// Sets a key, and the number that Consul keeps beside its value.
+    ///
+    /// # Errors
+    /// As [`Client::kv_put`].
+    pub async fn kv_put_flags(&self, key: &str, value: &[u8], flags: u64) -> Result<bool, Error> {
+        let mut url = self.key(key)?;
+        url.query_pairs_mut().append_pair("flags", &flags.to_string());
+        let call = Call::new(Method::PUT, url, format!("writing the key {key}"))
+            .rule(rule("key", key, "write"))
+            .body(value.to_vec());
+        self.send(&call).await?.json(self, &call)
+    }
+
     /// Deletes a key. With `cas` only when its ModifyIndex is that one; whether it is gone.
     ///
     /// # Errors

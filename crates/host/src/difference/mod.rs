@@ -40,7 +40,7 @@ pub(crate) use bound::{Bound, Found, kept as kept_bound};
 pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
-pub(crate) use places::Places;
+pub(crate) use places::{Places, write_whole};
 pub(crate) use prune::prune;
 
 use crate::error::Error;
@@ -326,12 +326,12 @@ impl Difference {
         fs::create_dir_all(above).map_err(|error| Error::disk("making the directory", above, error))?;
         let release = &self.places.release;
         if !self.excludes.is_empty() {
-            places::write_whole(
+            write_whole(
                 &self.places.excludes(release),
                 self.excludes.join("\0").as_bytes(),
             )?;
         }
-        places::write_whole(&self.places.record(release), &ready.record_bytes)?;
+        write_whole(&self.places.record(release), &ready.record_bytes)?;
         fs::rename(self.places.tree(), dest).map_err(|error| Error::disk("renaming the tree to", dest, error))
     }
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use shipit_manifest::Manifest;
 use shipit_store::Fetcher;
 
-use crate::apply::{blocking, load, or_cancelled, retry};
+use crate::apply::{Loaded, blocking, load, or_cancelled, retry};
 use crate::difference::{Bound, Difference, Lack, Places, of_releases, places_of};
 use crate::error::Error;
 use crate::filter::Filter;
@@ -122,7 +122,7 @@ pub async fn verify(
     let (places, bound, filter) = match target {
         VerifyTarget::Dest(dest) => blocking(move || kept::find(dest)).await?,
         VerifyTarget::Manifest => {
-            let (manifest, _) = or_cancelled(&cancel, load(&request, fetcher, &recorder)).await?;
+            let Loaded { manifest, .. } = or_cancelled(&cancel, load(&request, fetcher, &recorder)).await?;
             let found = async { find(&manifest, &request, fetcher).await };
             or_cancelled(&cancel, found).await?
         }
