@@ -13,6 +13,8 @@ mod linked;
 mod notify;
 mod output;
 mod plain;
+mod prune;
+mod releases;
 mod report;
 mod settle;
 mod state;

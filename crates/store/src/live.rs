@@ -2,6 +2,8 @@
 //!
 //! It is a copy of the release's manifest, byte for byte, so that a host needs nothing but its URL. When it moves is for the caller.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::{Error, Store, layout, release};
@@ -46,6 +48,24 @@ pub async fn read(store: &Store, app: &str, stage: &str, role: &str) -> Result<O
         etag: content.etag,
         manifest: content.bytes,
     }))
+}
+
+/// What is live in a stage, by role.
+///
+/// # Errors
+/// As [`read`].
+pub async fn all(store: &Store, app: &str, stage: &str) -> Result<BTreeMap<String, Live>, Error> {
+    let prefix = layout::live_prefix(app, stage)?;
+    let mut all = BTreeMap::new();
+    for meta in store.list(&prefix).await? {
+        let name = meta.key.strip_prefix(&prefix);
+        if let Some(role) = name.and_then(|name| name.strip_suffix(".yml"))
+            && let Some(live) = read(store, app, stage, role).await?
+        {
+            all.insert(role.to_owned(), live);
+        }
+    }
+    Ok(all)
 }
 
 /// Makes a release's manifest the live one, if what is live is still what it was when it was read: the etag, or nothing.

@@ -5,11 +5,15 @@ pub mod build;
 pub mod cache;
 pub mod completions;
 pub mod config;
+pub mod diff;
 pub mod init;
 pub mod kick;
 pub mod man;
 pub mod policy;
+pub mod promote;
+pub mod prune;
 pub mod publish;
+pub mod releases;
 pub mod render;
 pub mod repair;
 pub mod rollback;
@@ -27,6 +31,10 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Render(args) => render::run(args, context),
         Command::Publish(args) => publish::run(args, context),
         Command::Kick(args) => kick::run(args, context),
+        Command::Releases(args) => releases::run(args, context),
+        Command::Diff(args) => diff::run(args, context),
+        Command::Promote(args) => promote::run(args, context),
+        Command::Prune(args) => prune::run(args, context),
         Command::Repair(args) => repair::run(args, context),
         Command::Rollback(args) => rollback::run(args, context),
         Command::Policy(args) => policy::run(args, context),

@@ -24,6 +24,9 @@ use crate::report;
 use crate::settle::{self, manifest::RoleManifest};
 use crate::state::{PublishState, StateDirectory, artifact_to_publish, subject_of};
 
+/// How long a publish waits by default for its lock.
+pub const PUBLISH_WAIT: &str = "10m";
+
 /// Publish the last artifact built here to a stage: artifact, record, and a manifest for each role.
 ///
 /// Prints a line for each role: the role, a tab, the manifest's URL. No host is told: that is `kick`. What is in the store
@@ -40,8 +43,11 @@ pub struct PublishArgs {
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// How long to wait while another publish or a prune of the app runs; 0s fails at once
-    #[arg(long, value_name = "TIME", value_parser = Span::parse, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = Span::parse, default_value = PUBLISH_WAIT)]
     lock_wait: Span,
+    /// Prune the stage's releases afterwards, as `shipit prune` does; what goes wrong with that is a warning
+    #[arg(long)]
+    prune: bool,
 }
 
 /// The document of `--output json`.
@@ -126,7 +132,11 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
     let what = format!("publishing {}", config.app);
     settle::board::give_back(context, &what, lock.release());
     let (published, offered) = done?;
-    told(&published, offered, &config, &artifact, context)
+    told(&published, offered, &config, &artifact, context)?;
+    if args.prune {
+        crate::prune::afterwards(config.stage(), context);
+    }
+    Ok(())
 }
 
 /// What is done under the lock: a prune must neither delete what is reused nor a layer that is just put there.
@@ -287,7 +297,8 @@ fn cost(published: &Published, offered: Offered) -> String {
     text
 }
 
-fn roles<'a>(config: &'a Settled, wanted: &[String]) -> Result<Vec<&'a Role>> {
+/// The roles that are published for.
+pub fn roles<'a>(config: &'a Settled, wanted: &[String]) -> Result<Vec<&'a Role>> {
     if wanted.is_empty() {
         if config.roles.is_empty() {
             return Err(

@@ -23,6 +23,12 @@ pub struct Chosen<'a> {
     pub table: Option<&'a Entry>,
 }
 
+/// The stages that have a table, in the file's order.
+pub fn stages(root: &Node) -> Vec<String> {
+    let tables = root.get("stage").map(Node::entries).unwrap_or_default();
+    tables.iter().map(|entry| entry.key.clone()).collect()
+}
+
 /// Chooses the stage.
 pub fn choose<'a>(
     root: &'a Node,

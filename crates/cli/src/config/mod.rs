@@ -39,8 +39,8 @@ pub use request::{ConfigRequest, StageChoice};
 pub use schema::published as json_schema;
 pub use setting::{Resolved, Setting};
 pub use settled::{
-    Compression, Exec, Fetch, Filter, Hosts, Kick, Layout, Link, Notify, NotifyTo, Outcome, Prune, Report,
-    ReportWith, Role, Settled, Step, Store, Tool, Transport, WaveCheck, Waves,
+    Compression, DEFAULT_STAGE, Exec, Fetch, Filter, Hosts, Kick, Layout, Link, Notify, NotifyTo, Outcome,
+    Prune, Report, ReportWith, Role, Settled, Step, Store, Tool, Transport, WaveCheck, Waves,
 };
 pub use shown::{as_json, as_toml};
 pub use size::Size;
@@ -120,6 +120,7 @@ fn settle_text(text: &str, path: &Path, request: &ConfigRequest<'_>) -> Result<S
         home: (request.env)("HOME").map(PathBuf::from),
     };
     let mut settled = settle::settle(&merged, &around).map_err(refused)?;
+    settled.stages = layers::stages(&root);
     settled.lints.extend(found.lints);
     settled.lints.sort_by_key(|lint| lint.line);
     Ok(settled)

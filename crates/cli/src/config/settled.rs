@@ -66,6 +66,9 @@ pub struct Settled {
     /// The directory that the config lies in, absolute: relative paths start here.
     #[serde(skip)]
     pub dir: PathBuf,
+    /// The stages that the config has tables for, in its order: names, and patterns with `*`.
+    #[serde(skip)]
+    pub stages: Vec<String>,
     /// What is not wrong but probably not meant; to be shown as warnings once.
     #[serde(skip)]
     pub lints: Vec<Lint>,

@@ -188,6 +188,9 @@ fn warning(event: &Event) -> Option<String> {
             format!("took over the lock of {lock} that {who} ({doing}) has left: it was killed, or cut off from the store")
         }
         Event::KickUnreadable { url, why } => format!("left out of the history: {url}: {why}"),
+        Event::ReleaseKept { release } => {
+            format!("{release} stays: it was kicked, or became live, while it was to be removed")
+        }
         Event::NewerRelease { release, newest } => format!(
             "{newest} exists already and is later than {release}: one of two clocks is wrong, and `latest` stays the other"
         ),

@@ -29,21 +29,14 @@ pub fn config_if_any(context: &Context, stage: StageChoice<'_>) -> Result<Option
     }
 }
 
+/// As `config`, for a further stage: the warnings of the file were shown already. The inner error says why there is no such
+/// stage, or that it is not to be had.
+pub fn further(context: &Context, stage: &str) -> Result<std::result::Result<Settled, ConfigError>> {
+    load_in_silence(context, StageChoice::Of(Some(stage)))
+}
+
 fn load(context: &Context, stage: StageChoice<'_>) -> Result<std::result::Result<Settled, ConfigError>> {
-    let cwd = context.working_directory()?;
-    let named = context
-        .global
-        .config
-        .clone()
-        .or_else(|| context.environment.path("SHIPIT_CONFIG"));
-    let path = named.map(|path| context.absolute(&path)).transpose()?;
-    let env = |name: &str| context.environment.text(name);
-    let settled = Config::load(&ConfigRequest {
-        path,
-        cwd,
-        stage,
-        env: &env,
-    });
+    let settled = load_in_silence(context, stage)?;
     if let Ok(settled) = &settled {
         for lint in &settled.lints {
             let file = settled.file.display();
@@ -53,4 +46,24 @@ fn load(context: &Context, stage: StageChoice<'_>) -> Result<std::result::Result
         }
     }
     Ok(settled)
+}
+
+fn load_in_silence(
+    context: &Context,
+    stage: StageChoice<'_>,
+) -> Result<std::result::Result<Settled, ConfigError>> {
+    let cwd = context.working_directory()?;
+    let named = context
+        .global
+        .config
+        .clone()
+        .or_else(|| context.environment.path("SHIPIT_CONFIG"));
+    let path = named.map(|path| context.absolute(&path)).transpose()?;
+    let env = |name: &str| context.environment.text(name);
+    Ok(Config::load(&ConfigRequest {
+        path,
+        cwd,
+        stage,
+        env: &env,
+    }))
 }

@@ -111,17 +111,8 @@ impl SeenStage {
 
     /// Reads what is live, and the kicks.
     async fn moving(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
-        let prefix = layout::live_prefix(app, stage)?;
-        self.live.clear();
-        for meta in store.list(&prefix).await? {
-            let name = meta.key.strip_prefix(&prefix);
-            let Some(role) = name.and_then(|name| name.strip_suffix(".yml")) else {
-                continue;
-            };
-            if let Some(live) = live::read(store, app, stage, role).await? {
-                self.live.insert(role.to_owned(), live.release);
-            }
-        }
+        let live = live::all(store, app, stage).await?;
+        self.live = live.into_iter().map(|(role, live)| (role, live.release)).collect();
         self.kicks = kick::list(store, app, stage, None, None).await?;
         Ok(())
     }

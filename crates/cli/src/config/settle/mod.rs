@@ -105,6 +105,7 @@ impl Settler<'_> {
             roles,
             file: self.around.file.to_owned(),
             dir: self.around.dir.to_owned(),
+            stages: Vec::new(),
             lints: std::mem::take(&mut self.lints),
             provenance,
         }
