@@ -18,6 +18,7 @@ mod releases;
 mod report;
 mod settle;
 mod state;
+mod status;
 mod times;
 
 use std::process::ExitCode;

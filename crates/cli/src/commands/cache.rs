@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::output::{Column, bytes};
 use crate::settle;
+use crate::times::minute;
 
 /// Look at the dependency layers that builds on this machine keep, check them, and make room.
 ///
@@ -269,8 +270,8 @@ fn row(entry: &CacheEntry) -> Vec<String> {
             .map_or_else(none, |packages| packages.to_string()),
         layer.map_or_else(none, |layer| layer.entries.to_string()),
         bytes(entry.size),
-        layer.map_or_else(none, |layer| time(layer.made)),
-        time(entry.used),
+        layer.map_or_else(none, |layer| minute(layer.made)),
+        minute(entry.used),
         state,
     ]
 }
@@ -283,9 +284,9 @@ fn gone(removed: &PrunedEntry) -> String {
         Why::Damaged => entry.damage.clone().unwrap_or_else(|| "damaged".to_owned()),
         Why::Age => format!(
             "made {}",
-            layer.map_or_else(String::new, |layer| time(layer.made))
+            layer.map_or_else(String::new, |layer| minute(layer.made))
         ),
-        Why::Size => format!("used {}", time(entry.used)),
+        Why::Size => format!("used {}", minute(entry.used)),
     };
     let (key, size) = (short(&entry.key), bytes(entry.size));
     format!("removed {what}(layer {key}, {size}): {why}")
@@ -303,14 +304,6 @@ fn says(damaged: &DamagedEntry) -> String {
 /// As builds name layers.
 fn short(key: &str) -> &str {
     key.get(..7).unwrap_or(key)
-}
-
-/// To the minute, in UTC.
-fn time(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(
-        |_| seconds.to_string(),
-        |time| time.strftime("%Y-%m-%dT%H:%MZ").to_string(),
-    )
 }
 
 fn layers(count: u64) -> String {

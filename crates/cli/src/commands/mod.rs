@@ -6,8 +6,11 @@ pub mod cache;
 pub mod completions;
 pub mod config;
 pub mod diff;
+pub mod history;
 pub mod init;
 pub mod kick;
+pub mod lock;
+pub mod logs;
 pub mod man;
 pub mod policy;
 pub mod promote;
@@ -17,6 +20,8 @@ pub mod releases;
 pub mod render;
 pub mod repair;
 pub mod rollback;
+pub mod status;
+pub mod unlock;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -31,12 +36,17 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Render(args) => render::run(args, context),
         Command::Publish(args) => publish::run(args, context),
         Command::Kick(args) => kick::run(args, context),
+        Command::Status(args) => status::run(args, context),
+        Command::Logs(args) => logs::run(args, context),
+        Command::Repair(args) => repair::run(args, context),
+        Command::Rollback(args) => rollback::run(args, context),
         Command::Releases(args) => releases::run(args, context),
         Command::Diff(args) => diff::run(args, context),
         Command::Promote(args) => promote::run(args, context),
         Command::Prune(args) => prune::run(args, context),
-        Command::Repair(args) => repair::run(args, context),
-        Command::Rollback(args) => rollback::run(args, context),
+        Command::History(args) => history::run(args, context),
+        Command::Lock(args) => lock::run(args, context),
+        Command::Unlock(args) => unlock::run(args, context),
         Command::Policy(args) => policy::run(args, context),
         Command::Apply(args) => apply::run(args, context),
         Command::Cache(args) => cache::run(args, context),

@@ -25,7 +25,12 @@ pub fn lost(what: &str, why: &str) -> CliError {
 
 /// `deploy@ci since 2026-11-21 13:45:15Z: kick web, revision 3074f46, "db migration" (https://ci.example.com/job/shop/7/)`.
 pub fn held_by(holder: &Holder) -> String {
-    let mut text = format!("{} since {}: {}", holder.who, times::utc(holder.time), holder.doing);
+    let mut text = format!(
+        "{} since {}: {}",
+        holder.who,
+        times::utc(holder.time),
+        holder.doing
+    );
     if let Some(revision) = &holder.revision {
         let short: String = revision.chars().take(7).collect();
         text.push_str(&format!(", revision {short}"));

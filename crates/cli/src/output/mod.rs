@@ -176,6 +176,28 @@ impl Output {
         write_stdout(&text)
     }
 
+    /// One document of several, on a line of its own. Nothing in text mode.
+    pub fn json_line(&self, document: &impl Serialize) -> Result<()> {
+        if !self.is_json() {
+            return Ok(());
+        }
+        let mut text = serde_json::to_vec(document).map_err(|error| {
+            CliError::from_source(Kind::Internal, error).context("writing a JSON document")
+        })?;
+        text.push(b'\n');
+        write_stdout(&text)
+    }
+
+    /// Whether what is shown again and again takes the place of what was shown before: text on a terminal.
+    pub fn redraws(&self) -> bool {
+        !self.is_json() && std::io::stdout().is_terminal() && self.inner.colors
+    }
+
+    /// Clears the terminal, for the next picture.
+    pub fn clear(&self) -> Result<()> {
+        write_stdout(b"\x1b[H\x1b[2J")
+    }
+
     /// Data that is the same in both modes: a manifest, a man page, a schema.
     pub fn raw(&self, bytes: &[u8]) -> Result<()> {
         write_stdout(bytes)

@@ -72,6 +72,8 @@ impl Store {
                     short(key)
                 ));
             }
+            // The history of kicks is kept, not deployed: nobody waits for it.
+            Event::Stored { key, .. } | Event::Present { key, .. } if key.starts_with("kicks/") => {}
             Event::Stored { key, bytes: size } => {
                 self.remove(key);
                 self.output.say(format!("stored {key} ({})", bytes(*size)));

@@ -1,0 +1,81 @@
+//! `shipit lock`.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde::Serialize;
+use shipit_fleet::board::Held;
+
+use crate::args::StageArg;
+use crate::context::Context;
+use crate::errors::{self, CliError, Kind, Result};
+use crate::kick::Stage;
+use crate::settle;
+
+/// Lock a stage by hand: nobody kicks, rolls back or repairs there until `unlock`.
+///
+/// Publishing goes on: it changes no host. With --status nothing is changed: it says who holds the lock, since when and why.
+#[derive(Debug, Args)]
+pub struct LockArgs {
+    #[command(flatten)]
+    stage: StageArg,
+    /// Why; everybody who is kept out is told
+    #[arg(
+        long,
+        short,
+        value_name = "TEXT",
+        required_unless_present = "status",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    message: Option<String>,
+    /// Only say who holds the lock
+    #[arg(long, conflicts_with = "message")]
+    status: bool,
+}
+
+/// The document of `--output json`.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    app: &'a str,
+    stage: &'a str,
+    locked: bool,
+    holder: Option<&'a Held>,
+}
+
+pub fn run(args: &LockArgs, context: &Context) -> Result<()> {
+    let config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let stage = Stage::open(&config, context)?;
+    let board = &stage.board;
+    if let Some(message) = &args.message {
+        let mut holder = settle::holder(context, "lock", None, Some(message));
+        holder.manual = true;
+        let held = stage.wait(async { Ok(board.lock_by_hand(&holder, None).await?) })?;
+        if let Some(held) = held {
+            return Err(errors::locked(&settle::board::stage_name(&config), &held.holder));
+        }
+        context.output.say(format!(
+            "{} in {} is locked: {message}",
+            config.app,
+            config.stage()
+        ));
+    }
+    let held = stage.wait(async { Ok(board.held().await?) })?;
+    if args.message.is_some() && held.is_none() {
+        return Err(CliError::new(Kind::Locked, "the lock was set, and is gone again")
+            .hint("somebody unlocked the stage in this moment; lock again if it is still needed"));
+    }
+    context.output.data(said(held.as_ref()))?;
+    context.output.json(&Report {
+        app: &config.app,
+        stage: config.stage(),
+        locked: held.is_some(),
+        holder: held.as_ref(),
+    })
+}
+
+/// Who has the lock, on one line.
+fn said(held: Option<&Held>) -> String {
+    match held {
+        None => "free".to_owned(),
+        Some(held) => format!("locked by {}", errors::held_by(&held.holder)),
+    }
+}

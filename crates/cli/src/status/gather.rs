@@ -1,0 +1,109 @@
+//! Fetching what is known of a role's hosts, once or again and again.
+//!
+//! Reports and asks are read whenever a report is newer; what changes seldom, such as the expected hosts, the live release and
+//! the ends of kicks, every [`REFRESH`] at most.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use shipit_fleet::board::Cursor;
+use shipit_fleet::hosts::{self, Error as HostsError, Expected};
+use shipit_store::{kick, live};
+
+use super::{HostStatus, Known};
+use crate::config::{Role, Transport};
+use crate::errors::Result;
+use crate::kick::{HostFlags, Stage, wanted};
+
+/// How old what changes seldom may become.
+const REFRESH: Duration = Duration::from_secs(5);
+/// How many of a role's kicks are looked at for how they ended.
+const KICKS: usize = 5;
+
+/// What is known of one role, kept up to date.
+pub struct RoleBoard<'a> {
+    stage: &'a Stage<'a>,
+    role: &'a Role,
+    known: Known,
+    seen: Option<Cursor>,
+    refreshed: Option<Instant>,
+}
+
+impl<'a> RoleBoard<'a> {
+    /// Of a role; nothing is read yet.
+    pub fn new(stage: &'a Stage<'a>, role: &'a Role) -> Self {
+        RoleBoard {
+            stage,
+            role,
+            known: Known {
+                role: role.name.clone(),
+                ..Known::default()
+            },
+            seen: None,
+            refreshed: None,
+        }
+    }
+
+    /// The role's name.
+    pub fn role(&self) -> &str {
+        &self.role.name
+    }
+
+    /// The live release.
+    pub fn live(&self) -> Option<&str> {
+        self.known.live.as_deref()
+    }
+
+    /// A line per host.
+    pub fn hosts(&self) -> Vec<HostStatus> {
+        super::hosts(&self.known)
+    }
+
+    /// Reads what is new; waits for a report no longer than `wait`, and not at all the first time.
+    pub async fn update(&mut self, wait: Duration) -> Result<()> {
+        if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
+            self.refresh().await?;
+        }
+        let board = &self.stage.board;
+        let (reports, cursor) = board.reports(&self.role.name, self.seen, wait).await?;
+        if self.seen != Some(cursor) {
+            self.known.reports = reports;
+            self.known.asked = board.asked(&self.role.name).await?;
+            self.seen = Some(cursor);
+        }
+        Ok(())
+    }
+
+    async fn refresh(&mut self) -> Result<()> {
+        let (config, store) = (self.stage.config, &self.stage.store);
+        let name = self.role.name.as_str();
+        self.known.expected = self.expected().await?;
+        let live = live::read(store, &config.app, config.stage(), name).await?;
+        self.known.live = live.map(|live| live.release);
+        let kicks = kick::list(store, &config.app, config.stage(), Some(name), Some(KICKS)).await?;
+        let ended = kicks
+            .into_iter()
+            .filter_map(|kick| Some((kick.started.kick.to_string(), kick.ended?)));
+        self.known.ended = ended.collect();
+        self.known.asked = self.stage.board.asked(name).await?;
+        self.refreshed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The hosts that the role has by its config, and whether they are up. None is no error here: the role may have none yet, or
+    /// nothing may say which they are.
+    async fn expected(&self) -> Result<BTreeMap<String, Option<bool>>> {
+        if self.stage.config.transport(self.role) == Transport::Exec {
+            let hosts = self.role.exec.iter().flat_map(|exec| &exec.hosts);
+            return Ok(hosts.map(|host| (host.clone(), None)).collect());
+        }
+        match hosts::expected(self.stage.consul()?, &wanted(self.role, &HostFlags::default())).await {
+            Ok(Expected { hosts, .. }) => Ok(hosts
+                .into_iter()
+                .map(|host| (host.name, Some(host.alive)))
+                .collect()),
+            Err(HostsError::NoMatch { .. } | HostsError::Unfiltered { .. }) => Ok(BTreeMap::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

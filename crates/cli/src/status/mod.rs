@@ -1,0 +1,342 @@
+//! Where each host of a role stands: what was asked of it, what it said, and what it has in service. Reads, asks nobody.
+//!
+//! Not here: how it is printed ([`crate::commands::status`]), and following one kick (the kick itself).
+
+mod gather;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use shipit_fleet::report::{Asked, Found, Said};
+use shipit_store::{Ended, HostState, KickId};
+
+pub use gather::RoleBoard;
+
+/// One host of one role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostStatus {
+    /// The role.
+    pub role: String,
+    /// The node in Consul; with the transport exec, the host.
+    pub host: String,
+    /// Whether its agent is up; null when nobody knows.
+    pub alive: Option<bool>,
+    /// Whether the role's hosts are expected to have it; false of one that only has old reports.
+    pub expected: bool,
+    /// The release in service, as far as the host said.
+    pub in_service: Option<String>,
+    /// What it was last asked for; what it reported last when it was never asked.
+    pub release: Option<String>,
+    /// The kick that asked.
+    pub kick: Option<String>,
+    /// Where it stands with that; null when nothing was ever asked of it and it said nothing.
+    pub state: Option<HostState>,
+    /// How far it was.
+    pub phase: Option<String>,
+    /// Since when, in unix seconds: of its own clock when it said so, else of the kick's.
+    pub since: Option<i64>,
+    /// Its last word.
+    pub says: Option<String>,
+    /// Whether it is known to have another release in service than the live one.
+    pub behind: bool,
+}
+
+/// What is known of a role's hosts.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The role.
+    pub role: String,
+    /// The hosts that are expected, and whether they are up.
+    pub expected: BTreeMap<String, Option<bool>>,
+    /// What was last asked of each.
+    pub asked: BTreeMap<String, Asked>,
+    /// What they said.
+    pub reports: Vec<Found>,
+    /// The ends of the role's newest kicks, by their ids.
+    pub ended: BTreeMap<String, Ended>,
+    /// The live release.
+    pub live: Option<String>,
+}
+
+/// A line per host: those that are expected, and those that have said or been asked something.
+pub fn hosts(known: &Known) -> Vec<HostStatus> {
+    let mut reports: BTreeMap<&str, Vec<&Found>> = BTreeMap::new();
+    for found in &known.reports {
+        reports.entry(&found.node).or_default().push(found);
+    }
+    let names: BTreeSet<&str> = known
+        .expected
+        .keys()
+        .chain(known.asked.keys())
+        .map(String::as_str)
+        .chain(reports.keys().copied())
+        .collect();
+    names
+        .into_iter()
+        .map(|name| {
+            host(
+                name,
+                known,
+                reports.get_mut(name).map_or(&mut [], Vec::as_mut_slice),
+            )
+        })
+        .collect()
+}
+
+fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
+    reports.sort_by_key(|found| std::cmp::Reverse(found.index));
+    let asked = known.asked.get(name).filter(|asked| told(asked, name, known));
+    let answer = match asked {
+        Some(asked) => reports.iter().find(|found| answers(asked, found)),
+        None => reports.first(),
+    };
+    let over = asked.and_then(|asked| known.ended.get(&asked.kick));
+    let in_service = in_service(reports);
+    let state = match (answer, asked) {
+        (Some(found), _) => Some(match found.report.state {
+            Said::Started if over.is_some() => HostState::Silent,
+            Said::Started => HostState::Started,
+            Said::Failed => HostState::Failed,
+            Said::Succeeded if elsewhere(found) => HostState::Failed,
+            Said::Succeeded => HostState::Succeeded,
+        }),
+        (None, Some(_)) if over.is_some() => Some(HostState::Silent),
+        (None, Some(_)) => Some(HostState::Asked),
+        (None, None) => None,
+    };
+    HostStatus {
+        role: known.role.clone(),
+        host: name.to_owned(),
+        alive: known.expected.get(name).copied().flatten(),
+        expected: known.expected.contains_key(name),
+        behind: known.live.is_some() && in_service.is_some() && known.live != in_service,
+        in_service,
+        release: asked
+            .map(|asked| asked.release.clone())
+            .or_else(|| answer.map(|found| found.release.clone())),
+        kick: asked.map(|asked| asked.kick.clone()),
+        state,
+        phase: answer.and_then(|found| found.report.phase.clone()),
+        since: answer
+            .map(|found| found.report.time)
+            .or_else(|| asked.and_then(asked_at)),
+        says: says(answer.copied(), over, name),
+    }
+}
+
+/// Whether a kick came as far as this host: one that stopped at a bad wave never told the hosts of the later ones.
+fn told(asked: &Asked, name: &str, known: &Known) -> bool {
+    known
+        .ended
+        .get(&asked.kick)
+        .is_none_or(|ended| ended.hosts.is_empty() || ended.hosts.contains_key(name))
+}
+
+/// The host's own last word; of one that had none, the kick's about it.
+fn says(answer: Option<&Found>, over: Option<&Ended>, name: &str) -> Option<String> {
+    if let Some(found) = answer {
+        if found.report.state == Said::Succeeded && elsewhere(found) {
+            let current = found.report.current.as_deref().unwrap_or_default();
+            return Some(format!("current is {current}"));
+        }
+        if found.report.message.is_some() {
+            return found.report.message.clone();
+        }
+    }
+    over?.hosts.get(name)?.reason.clone()
+}
+
+/// Whether a report is about what was asked: a handler that could not read its ask names no kick, and its report counts when it
+/// came after the kick began.
+fn answers(asked: &Asked, found: &Found) -> bool {
+    found.release == asked.release
+        && match &found.report.kick {
+            Some(kick) => *kick == asked.kick,
+            None => asked_at(asked).is_none_or(|begun| found.report.time >= begun),
+        }
+}
+
+fn asked_at(asked: &Asked) -> Option<i64> {
+    Some(KickId::parse(&asked.kick).ok()?.time())
+}
+
+/// Whether a host that says it succeeded has something else in service.
+fn elsewhere(found: &Found) -> bool {
+    found
+        .report
+        .current
+        .as_ref()
+        .is_some_and(|current| *current != found.release)
+}
+
+/// What the newest report that tells has in service.
+fn in_service(newest_first: &[&Found]) -> Option<String> {
+    newest_first
+        .iter()
+        .find_map(|found| match (&found.report.current, found.report.state) {
+            (Some(current), _) => Some(current.clone()),
+            (None, Said::Succeeded) => Some(found.release.clone()),
+            (None, _) => None,
+        })
+}
+
+/// A state as every table shows it.
+pub fn name(state: HostState) -> &'static str {
+    match state {
+        HostState::Asked => "asked",
+        HostState::Started => "started",
+        HostState::Succeeded => "succeeded",
+        HostState::Failed => "failed",
+        HostState::Silent => "silent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shipit_fleet::report::Report;
+    use shipit_store::{HostEnd, KICK_VERSION, KickResult};
+
+    const OLD: &str = "20261121T100000Z-0000001";
+    const NEW: &str = "20261121T110000Z-0000002";
+    const KICK: &str = "20261121T110500Z-5e1f00aa";
+
+    fn known() -> Known {
+        let asked = Asked {
+            kick: KICK.to_owned(),
+            release: NEW.to_owned(),
+        };
+        Known {
+            role: "web".to_owned(),
+            expected: BTreeMap::from([("web1".to_owned(), Some(true))]),
+            asked: BTreeMap::from([("web1".to_owned(), asked)]),
+            reports: vec![found(
+                OLD,
+                5,
+                Said::Succeeded,
+                Some(OLD),
+                Some("20261121T100500Z-00000000"),
+            )],
+            live: Some(OLD.to_owned()),
+            ..Known::default()
+        }
+    }
+
+    fn found(release: &str, index: u64, state: Said, current: Option<&str>, kick: Option<&str>) -> Found {
+        Found {
+            node: "web1".to_owned(),
+            release: release.to_owned(),
+            index,
+            report: Report {
+                kick: kick.map(str::to_owned),
+                state,
+                phase: None,
+                time: 1_795_259_200,
+                current: current.map(str::to_owned),
+                handler: None,
+                message: Some("last line".to_owned()),
+            },
+        }
+    }
+
+    fn ended() -> Ended {
+        Ended {
+            version: KICK_VERSION,
+            kick: KickId::parse(KICK).unwrap(),
+            result: KickResult::Failed,
+            reason: None,
+            moved_live: false,
+            once: false,
+            hosts: BTreeMap::from([(
+                "web1".to_owned(),
+                HostEnd {
+                    state: HostState::Silent,
+                    reason: Some("no word within 10m".to_owned()),
+                    time: None,
+                },
+            )]),
+            time: 0,
+            seconds: 0.0,
+        }
+    }
+
+    #[track_caller]
+    fn one(known: &Known) -> HostStatus {
+        let mut rows = hosts(known);
+        assert_eq!(rows.len(), 1);
+        rows.remove(0)
+    }
+
+    #[test]
+    fn a_host_is_asked_until_it_speaks_and_silent_when_the_kick_is_over() {
+        let mut known = known();
+        let row = one(&known);
+        assert_eq!(
+            (row.state, row.in_service.as_deref()),
+            (Some(HostState::Asked), Some(OLD))
+        );
+        assert_eq!(row.since, Some(KickId::parse(KICK).unwrap().time()));
+        known.ended.insert(KICK.to_owned(), ended());
+        let row = one(&known);
+        assert_eq!(row.state, Some(HostState::Silent));
+        assert_eq!(row.says.as_deref(), Some("no word within 10m"));
+    }
+
+    #[test]
+    fn a_host_that_the_kick_did_not_come_to_stands_where_it_stood() {
+        let mut known = known();
+        let mut ended = ended();
+        let web1 = ended.hosts.remove("web1").unwrap();
+        ended.hosts.insert("web2".to_owned(), web1);
+        known.ended.insert(KICK.to_owned(), ended);
+        let row = one(&known);
+        assert_eq!(
+            (row.state, row.release.as_deref()),
+            (Some(HostState::Succeeded), Some(OLD))
+        );
+    }
+
+    #[test]
+    fn what_it_says_counts_for_the_kick_that_asked() {
+        let mut known = known();
+        known.reports.push(found(
+            NEW,
+            9,
+            Said::Succeeded,
+            Some(NEW),
+            Some("20261121T104500Z-5e1f0000"),
+        ));
+        assert_eq!(one(&known).state, Some(HostState::Asked), "another kick's report");
+        known
+            .reports
+            .push(found(NEW, 10, Said::Succeeded, Some(NEW), Some(KICK)));
+        let row = one(&known);
+        assert_eq!((row.state, row.behind), (Some(HostState::Succeeded), true));
+        known.live = Some(NEW.to_owned());
+        assert!(!one(&known).behind);
+    }
+
+    #[test]
+    fn success_with_another_release_in_service_is_a_failure() {
+        let mut known = known();
+        known
+            .reports
+            .push(found(NEW, 10, Said::Succeeded, Some(OLD), Some(KICK)));
+        let row = one(&known);
+        assert_eq!(row.state, Some(HostState::Failed));
+        assert_eq!(row.says, Some(format!("current is {OLD}")));
+    }
+
+    #[test]
+    fn a_host_that_was_never_asked_is_listed_with_what_it_said() {
+        let mut known = known();
+        known.asked.clear();
+        known.expected.insert("web2".to_owned(), Some(false));
+        let rows = hosts(&known);
+        assert_eq!(rows[0].state, Some(HostState::Succeeded));
+        assert_eq!(
+            (rows[1].host.as_str(), rows[1].state, rows[1].alive),
+            ("web2", None, Some(false))
+        );
+    }
+}
