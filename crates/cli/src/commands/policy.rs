@@ -148,3 +148,33 @@ fn store(subject: &Subject<'_>, context: &Context) -> Result<()> {
     text.push(b'\n');
     context.output.raw(&text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Subject, Who};
+    use crate::config::{Config, ConfigRequest, StageChoice};
+
+    /// Does something with the role web of a config with these tables, on a node whose name needs escaping.
+    pub(super) fn subject_of<T>(who: Who, tables: &str, work: impl FnOnce(&Subject<'_>) -> T) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "app = \"shop\"\n{tables}\n[role.web]\ndest = \"/srv/shop\"\nonce = \"true\"\n\
+             exec = {{ command = \"true\", hosts = [\"a\"] }}\n[stage.production]\n"
+        );
+        std::fs::write(dir.path().join("shipit.toml"), text).unwrap();
+        let config = Config::load(&ConfigRequest {
+            path: None,
+            cwd: dir.path().to_owned(),
+            stage: StageChoice::Of(Some("production")),
+            env: &|_| None,
+        })
+        .unwrap();
+        work(&Subject {
+            who,
+            config: &config,
+            roles: config.roles.iter().collect(),
+            some_roles: false,
+            node: Some("web-\"1"),
+        })
+    }
+}

@@ -144,3 +144,41 @@ fn keys<'a>(subject: &'a Subject<'_>, role: &'a str) -> RoleKeys<'a> {
         role,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::subject_of;
+    use super::*;
+
+    #[test]
+    fn a_host_has_its_own_node_alone() {
+        let text = "[report]\ndashboard = true\n";
+        let rules = subject_of(Who::Host, text, |subject| rules(subject).unwrap().unwrap());
+        insta::assert_snapshot!(rules, @r#"
+        # Its own name is asked of the agent.
+        agent "web-\"1" { policy = "read" }
+
+        # The events that its watch waits for.
+        event "deploy_shop_web_production" { policy = "read" }
+
+        # What a kick asks of it, and what it says of that: no other node's.
+        key "shipit/asks/shop/production/web/web-\"1" { policy = "read" }
+        key_prefix "shipit/reports/shop/production/web/web-\"1/" { policy = "write" }
+        key_prefix "shipit/logs/shop/production/web/web-\"1/" { policy = "write" }
+        key "shipit/asks/shop/production/web.once/web-\"1" { policy = "read" }
+        key_prefix "shipit/reports/shop/production/web.once/web-\"1/" { policy = "write" }
+        key_prefix "shipit/logs/shop/production/web.once/web-\"1/" { policy = "write" }
+
+        # Its key of consul-kv-dashboard.
+        key "dashboard/shop/web-\"1" { policy = "write" }
+        "#);
+    }
+
+    #[test]
+    fn a_publisher_asks_nothing() {
+        assert_eq!(
+            subject_of(Who::Publisher, "", |subject| rules(subject).unwrap()),
+            None
+        );
+    }
+}

@@ -199,3 +199,87 @@ fn partition(region: Option<&str>) -> &'static str {
         _ => "aws",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::subject_of;
+    use super::*;
+
+    fn policy_of(who: Who, store: &str) -> Json {
+        let text = format!("[store]\nurl = \"s3://shop-deploy/shipit\"\n{store}");
+        subject_of(who, &text, |subject| {
+            let table = subject.config.store().unwrap();
+            policy(subject, table, "shop-deploy", "shipit")
+        })
+    }
+
+    fn resources<'p>(policy: &'p Json, sid: &str) -> Vec<&'p str> {
+        let statements = policy["Statement"].as_array().unwrap();
+        let found = statements.iter().find(|statement| statement["Sid"] == sid);
+        let resources = found.and_then(|statement| statement["Resource"].as_array());
+        resources.into_iter().flatten().filter_map(Json::as_str).collect()
+    }
+
+    #[test]
+    fn a_host_reads_and_no_more() {
+        let policy = policy_of(Who::Host, "");
+        assert_eq!(policy["Statement"].as_array().unwrap().len(), 1);
+        assert_eq!(policy["Statement"][0]["Action"], json!(["s3:GetObject"]));
+        assert_eq!(
+            resources(&policy, "Reads"),
+            [
+                "arn:aws:s3:::shop-deploy/shipit/artifacts/shop/*",
+                "arn:aws:s3:::shop-deploy/shipit/indexes/shop/*",
+                "arn:aws:s3:::shop-deploy/shipit/releases/shop/production/*",
+                "arn:aws:s3:::shop-deploy/shipit/live/shop/production/*",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_kicker_removes_nothing_but_its_lock_where_the_store_has_it() {
+        let with = policy_of(Who::Kicker, "");
+        assert!(resources(&with, "Removes").is_empty(), "{with}");
+        let without = policy_of(Who::Kicker, "[kick]\ntransport = \"exec\"\n");
+        assert_eq!(
+            resources(&without, "Removes"),
+            ["arn:aws:s3:::shop-deploy/shipit/locks/shop/production"]
+        );
+        for policy in [&with, &without] {
+            let made = resources(policy, "Makes").join(" ");
+            assert!(
+                !made.contains("artifacts") && !made.contains("releases"),
+                "{made}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_key_and_the_partition_follow_the_config() {
+        for (store, resource, alias) in [
+            ("sse = \"aws:kms\"", "arn:aws:kms:*:*:key/*", Some("alias/aws/s3")),
+            (
+                "sse = \"aws:kms\"\nsse_kms_key_id = \"alias/shop\"",
+                "arn:aws:kms:*:*:key/*",
+                Some("alias/shop"),
+            ),
+            (
+                "sse = \"aws:kms\"\nsse_kms_key_id = \"1234-5678\"\nregion = \"cn-north-1\"",
+                "arn:aws-cn:kms:*:*:key/1234-5678",
+                None,
+            ),
+            (
+                "sse = \"aws:kms\"\nsse_kms_key_id = \"arn:aws:kms:eu-west-1:1:key/12\"",
+                "arn:aws:kms:eu-west-1:1:key/12",
+                None,
+            ),
+        ] {
+            let policy = policy_of(Who::Host, store);
+            assert_eq!(resources(&policy, "TheKey"), [resource], "{store}");
+            let statement = &policy["Statement"][1];
+            assert_eq!(statement["Action"], json!(["kms:Decrypt"]));
+            let condition = &statement["Condition"]["ForAnyValue:StringEquals"]["kms:ResourceAliases"];
+            assert_eq!(condition.as_str(), alias, "{store}");
+        }
+    }
+}
