@@ -19,6 +19,8 @@ mod difference;
 mod faults;
 #[path = "store/fetching.rs"]
 mod fetching;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/inputs.rs"]
 mod inputs;
 #[path = "store/interrupts.rs"]
@@ -29,6 +31,8 @@ mod killed_difference;
 mod kills;
 #[path = "store/layered.rs"]
 mod layered;
+#[path = "store/locks.rs"]
+mod locks;
 #[path = "store/memory.rs"]
 mod memory;
 #[path = "store/publishing.rs"]

@@ -22,6 +22,9 @@ pub(super) struct Document {
     /// No two renewals are the same bytes, not even in one second: etags are made of bytes.
     #[serde(default)]
     pub(super) renewals: u64,
+    /// It was given back by who may not delete it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) released: bool,
 }
 
 impl Document {
@@ -33,6 +36,18 @@ impl Document {
             expires: seconds.map(|seconds| unix_now().saturating_add_unsigned(seconds)),
             ttl_seconds: seconds,
             renewals,
+            released: false,
+        }
+    }
+
+    /// What stands in a lock's place when it was given back and could not be deleted.
+    pub(super) fn released(holder: &Holder) -> Self {
+        Self {
+            holder: holder.clone(),
+            expires: Some(unix_now()),
+            ttl_seconds: None,
+            renewals: 0,
+            released: true,
         }
     }
 
@@ -89,6 +104,7 @@ mod tests {
             expires,
             ttl_seconds,
             renewals: 0,
+            released: false,
         }
     }
 

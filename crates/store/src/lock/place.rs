@@ -42,6 +42,8 @@ struct Seen {
 
 /// Whether a lock that is there can be taken.
 enum Verdict {
+    /// It was given back.
+    Free,
     Held,
     /// Its holder is gone.
     Left,
@@ -117,8 +119,8 @@ impl LockPlace {
     ) -> Result<Option<LockHeld>, Error> {
         if let Some(mut grip) = instead_of {
             for _ in 0..ROUNDS {
-                let put = self.put(holder, None, 0, Some(&grip.etag)).await;
-                match put {
+                let document = Document::new(holder, None, 0);
+                match self.put(&document, Some(&grip.etag)).await {
                     Ok(_) => return Ok(None),
                     Err(error) if error.kind() != ErrorKind::Changed => return Err(error),
                     Err(_) => {}
@@ -143,8 +145,8 @@ impl LockPlace {
     pub async fn renew(&self, grip: &mut LockGrip) -> Result<(), Error> {
         for _ in 0..ROUNDS {
             grip.renewals += 1;
-            let put = self.put(&grip.holder, Some(self.ttl), grip.renewals, Some(&grip.etag));
-            match put.await {
+            let document = Document::new(&grip.holder, Some(self.ttl), grip.renewals);
+            match self.put(&document, Some(&grip.etag)).await {
                 Ok(etag) => {
                     grip.etag = etag;
                     return Ok(());
@@ -170,7 +172,7 @@ impl LockPlace {
     /// The store's: then it frees itself.
     pub async fn release(&self, mut grip: LockGrip) -> Result<(), Error> {
         for _ in 0..ROUNDS {
-            match self.store.delete_if_match(&self.key, &grip.etag).await {
+            match self.remove(&grip.holder, &grip.etag).await {
                 Err(error) if error.kind() == ErrorKind::Changed => {}
                 done => return done,
             }
@@ -189,7 +191,7 @@ impl LockPlace {
     pub async fn end(&self, held: &LockHeld) -> Result<bool, Error> {
         let mut etag = held.etag.clone();
         for _ in 0..ROUNDS {
-            match self.store.delete_if_match(&self.key, &etag).await {
+            match self.remove(&held.holder, &etag).await {
                 Err(error) if error.kind() == ErrorKind::Changed => {}
                 done => return done.map(|()| true),
             }
@@ -208,7 +210,7 @@ impl LockPlace {
     /// As [`LockPlace::attempt`].
     pub async fn held(&self) -> Result<Option<LockHeld>, Error> {
         let found = self.read().await?;
-        let held = found.filter(|(document, _)| !document.stale(unix_now()));
+        let held = found.filter(|(document, _)| !document.released && !document.stale(unix_now()));
         Ok(held.map(|(document, etag)| LockHeld {
             holder: document.holder,
             etag,
@@ -221,7 +223,7 @@ impl LockPlace {
         expires: Option<Duration>,
     ) -> Result<LockAttempt, Error> {
         let mut rounds = 0;
-        let mut watched = false;
+        let mut watched: Option<String> = None;
         loop {
             let found = self.read().await?;
             let mut left = None;
@@ -229,10 +231,11 @@ impl LockPlace {
                 match self.judge(document, etag) {
                     // An attempt of ours that seemed to have failed.
                     _ if document.holder.id == holder.id => {}
+                    Verdict::Free => {}
                     Verdict::Left => left = Some(document.holder.clone()),
-                    Verdict::Watch(rest) => {
-                        if !watched {
-                            watched = true;
+                    Verdict::Watch(rest) if watched.as_ref().is_none_or(|watched| watched == etag) => {
+                        if watched.is_none() {
+                            watched = Some(etag.clone());
                             self.store.on_event().emit(Event::LockExpired {
                                 lock: self.what.clone(),
                                 who: document.holder.who.clone(),
@@ -242,11 +245,12 @@ impl LockPlace {
                         tokio::time::sleep(LOOK.min(rest)).await;
                         continue;
                     }
-                    Verdict::Held => return Ok(held(document, etag)),
+                    // A renewal came: the clocks differ.
+                    Verdict::Watch(_) | Verdict::Held => return Ok(held(document, etag)),
                 }
             }
             let etag = found.as_ref().map(|(_, etag)| etag.as_str());
-            match self.put(holder, expires, 0, etag).await {
+            match self.put(&Document::new(holder, expires, 0), etag).await {
                 Ok(etag) => {
                     if let Some(gone) = left {
                         self.store.on_event().emit(Event::LockTakenOver {
@@ -270,6 +274,9 @@ impl LockPlace {
     /// Whether a lock that is there is held. Its holder gives up a TTL after the last renewal that it began; we have seen the
     /// renewal's bytes later than that.
     fn judge(&self, document: &Document, etag: &str) -> Verdict {
+        if document.released {
+            return Verdict::Free;
+        }
         let age = self.seen_for(etag);
         let Some(expires) = document.expires else {
             return Verdict::Held;
@@ -303,16 +310,19 @@ impl LockPlace {
         }
     }
 
-    async fn put(
-        &self,
-        holder: &Holder,
-        expires: Option<Duration>,
-        renewals: u64,
-        etag: Option<&str>,
-    ) -> Result<String, Error> {
-        let document = Document::new(holder, expires, renewals);
+    /// Deletes the object. Who publishes need not be permitted to: then it says that it was given back.
+    async fn remove(&self, holder: &Holder, etag: &str) -> Result<(), Error> {
+        match self.store.delete_if_match(&self.key, etag).await {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                self.put(&Document::released(holder), Some(etag)).await.map(drop)
+            }
+            done => done,
+        }
+    }
+
+    async fn put(&self, document: &Document, etag: Option<&str>) -> Result<String, Error> {
         let mut bytes =
-            serde_json::to_vec_pretty(&document).map_err(|error| self.corrupt(&error.to_string()))?;
+            serde_json::to_vec_pretty(document).map_err(|error| self.corrupt(&error.to_string()))?;
         bytes.push(b'\n');
         self.store.put_if_match(&self.key, Bytes::from(bytes), etag).await
     }

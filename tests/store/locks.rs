@@ -1,0 +1,441 @@
+//! Locks in both kinds of store: one of many has it, it frees itself, and whoever lost it is told.
+
+use std::future::{pending, ready};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use shipit_store::lock::{
+    Holder, LockAttempt, LockEvent, LockGrip, LockHeld, LockPlace, OnLockEvent, PublishLock,
+};
+use shipit_store::{Error, ErrorKind, Event, Store, layout};
+use shipit_testbed::{Fault, Tmp};
+
+use super::kills::open;
+use super::setup::{Bench, Events, directory};
+
+const TTL: Duration = Duration::from_secs(3);
+
+const CHILD: &str = "SHIPIT_TEST_SLEEPING_HOLDER_OF";
+
+fn holder(who: &str) -> Holder {
+    Holder {
+        id: Holder::new_id(),
+        who: who.to_owned(),
+        build: None,
+        pid: None,
+        doing: "publish to production".to_owned(),
+        revision: None,
+        reason: None,
+        time: 1_795_268_715,
+        manual: false,
+    }
+}
+
+fn place(store: &Store) -> LockPlace {
+    LockPlace::publish(store, "shop").unwrap().with_ttl(TTL)
+}
+
+fn key() -> String {
+    layout::publish_lock_key("shop").unwrap()
+}
+
+fn silent() -> OnLockEvent {
+    Arc::new(|_| {})
+}
+
+/// An object as somebody else may have left it.
+async fn left(store: &Store, who: &str, expires: i64, renewals: u64, etag: Option<&str>) -> String {
+    let document = serde_json::json!({
+        "holder": holder(who), "expires": expires, "ttl_seconds": TTL.as_secs(), "renewals": renewals,
+    });
+    let bytes = serde_json::to_vec(&document).unwrap();
+    store.put_if_match(&key(), bytes.into(), etag).await.unwrap()
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .try_into()
+        .unwrap()
+}
+
+async fn taken(place: &LockPlace, holder: &Holder) -> LockGrip {
+    match place.attempt(holder).await.unwrap() {
+        LockAttempt::Taken(grip) => grip,
+        LockAttempt::Held(held) => panic!("{held:?}"),
+    }
+}
+
+async fn held(place: &LockPlace, holder: &Holder) -> LockHeld {
+    match place.attempt(holder).await.unwrap() {
+        LockAttempt::Held(held) => *held,
+        LockAttempt::Taken(grip) => panic!("{grip:?}"),
+    }
+}
+
+/// Both kinds, each with the events that it told.
+fn both(bench: &Bench, scratch: &Tmp) -> [(Store, Events); 2] {
+    [bench.store(), directory(&scratch.join("store"))]
+}
+
+/// Several contenders at the same moment; who won.
+async fn race(store: &Store, contenders: usize) -> Vec<LockGrip> {
+    let mut racing = tokio::task::JoinSet::new();
+    let start = Arc::new(tokio::sync::Barrier::new(contenders));
+    for number in 0..contenders {
+        let (place, start) = (place(store), start.clone());
+        racing.spawn(async move {
+            let own = holder(&format!("contender{number}"));
+            start.wait().await;
+            (place.attempt(&own).await.unwrap(), own)
+        });
+    }
+    let (mut grips, mut others) = (Vec::new(), Vec::new());
+    while let Some(done) = racing.join_next().await {
+        match done.unwrap() {
+            (LockAttempt::Taken(grip), own) => {
+                assert_eq!(grip.holder, own);
+                grips.push(grip);
+            }
+            (LockAttempt::Held(held), _) => others.push(held.holder.id),
+        }
+    }
+    assert_eq!(grips.len(), 1, "{grips:?}");
+    assert!(others.iter().all(|id| *id == grips[0].holder.id), "{others:?}");
+    grips
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn of_contenders_at_the_same_moment_exactly_one_wins() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    for (store, _) in both(&bench, &scratch) {
+        for round in 0..20 {
+            let contenders = if round < 15 { 2 } else { 6 };
+            let grip = race(&store, contenders).await.remove(0);
+            place(&store).release(grip).await.unwrap();
+            assert!(store.head(&key()).await.unwrap().is_none());
+        }
+        // And so it is when they take over what somebody left hours ago.
+        for _ in 0..20 {
+            let etag = left(&store, "gone", now() - 10_000, 0, None).await;
+            let grip = race(&store, 3).await.remove(0);
+            assert_ne!(grip.etag, etag);
+            place(&store).release(grip).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_holder_that_renews_keeps_it_and_one_that_crashed_frees_it() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    for (store, events) in both(&bench, &scratch) {
+        let first = holder("first@ci");
+        let lock = PublishLock::take_at(place(&store), &first, Duration::ZERO, silent(), pending())
+            .await
+            .unwrap()
+            .unwrap();
+        let (second, other) = (holder("second@ci"), place(&store));
+        let until = Instant::now() + 3 * TTL;
+        while Instant::now() < until {
+            assert_eq!(held(&other, &second).await.holder, first);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        lock.check().unwrap();
+        lock.during(async { Ok(()) }).await.unwrap();
+        lock.release().await.unwrap();
+        assert_eq!(other.held().await.unwrap(), None);
+
+        // As when its process is killed: nothing renews it and nothing gives it back.
+        drop(
+            PublishLock::take_at(place(&store), &first, Duration::ZERO, silent(), pending())
+                .await
+                .unwrap(),
+        );
+        let begin = Instant::now();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink: OnLockEvent = Arc::new({
+            let told = told.clone();
+            move |event| told.lock().unwrap().push(event)
+        });
+        let wait = 2 * TTL + Duration::from_secs(5);
+        let lock = PublishLock::take_at(place(&store), &second, wait, sink, pending()).await;
+        let lock = lock.unwrap().unwrap();
+        assert!(begin.elapsed() >= TTL, "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < wait, "{:?}", begin.elapsed());
+        let told = told.lock().unwrap().clone();
+        assert!(
+            matches!(&told[..], [LockEvent::Waiting { holder, .. }] if **holder == first),
+            "{told:?}"
+        );
+        let over = |event: &Event| matches!(event, Event::LockTakenOver { who, .. } if who == "first@ci");
+        assert_eq!(events.count(over), 1, "{:?}", events.all());
+        assert_eq!(other.held().await.unwrap().unwrap().holder, second);
+        lock.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn who_does_not_wait_is_told_who_has_it_and_a_crashed_one_is_looked_through() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    for (store, events) in both(&bench, &scratch) {
+        let (first, second) = (holder("first@ci"), holder("second@ci"));
+        let grip = taken(&place(&store), &first).await;
+        let take = |wait| PublishLock::take_at(place(&store), &second, wait, silent(), pending());
+        match take(Duration::ZERO).await.unwrap_err() {
+            Error::Locked { what, holder } => {
+                assert_eq!((what.as_str(), *holder), ("publishing shop", first))
+            }
+            other => panic!("{other}"),
+        }
+        // Nobody renews it: a TTL and a half later, one attempt watches it for a moment and has it.
+        tokio::time::sleep(TTL * 3 / 2 + Duration::from_millis(1500)).await;
+        assert_eq!(place(&store).held().await.unwrap(), None);
+        take(Duration::ZERO)
+            .await
+            .unwrap()
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
+        let watched = |event: &Event| matches!(event, Event::LockExpired { .. });
+        assert_eq!(events.count(watched), 1, "{:?}", events.all());
+        // What the crashed one still has is worth nothing, and does no harm.
+        place(&store).release(grip).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn clocks_that_differ_take_no_lock_from_a_holder_that_renews() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    for (store, _) in both(&bench, &scratch) {
+        // The holder's clock is ten minutes behind ours: all its renewals seem to have expired.
+        let mut etag = left(&store, "behind", now() - 600, 0, None).await;
+        let own = holder("ours");
+        let place = place(&store);
+        let renewing = async {
+            for renewals in 1.. {
+                tokio::time::sleep(TTL / 3).await;
+                etag = left(&store, "behind", now() - 600, renewals, Some(&etag)).await;
+            }
+        };
+        let trying = async {
+            for _ in 0..3 {
+                assert_eq!(held(&place, &own).await.holder.who, "behind");
+            }
+        };
+        tokio::select! {
+            () = renewing => unreachable!(),
+            () = trying => {}
+        }
+        // And ahead of ours by an hour: who waits sees for itself that no renewal comes.
+        let there = store.head(&key()).await.unwrap().unwrap().etag;
+        left(&store, "ahead", now() + 3600, 0, Some(&there)).await;
+        let begin = Instant::now();
+        let lock = PublishLock::take_at(place, &own, 2 * TTL, silent(), pending()).await;
+        let lock = lock.unwrap().unwrap();
+        assert!(begin.elapsed() > TTL, "{:?}", begin.elapsed());
+        lock.release().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_manual_lock_stays_until_it_is_ended() {
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    for (store, _) in both(&bench, &scratch) {
+        let place = place(&store);
+        let (person, other) = (holder("person"), holder("other"));
+        assert_eq!(place.set_manual(&person, None).await.unwrap(), None);
+        let seen = held(&place, &other).await;
+        assert_eq!(seen.holder, person);
+        let again = place.set_manual(&other, None).await.unwrap();
+        assert_eq!(again.unwrap().holder, person);
+        let wait = TTL + TTL / 2;
+        let refused = PublishLock::take_at(place, &other, wait, silent(), pending()).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Locked);
+
+        let place = LockPlace::publish(&store, "shop").unwrap();
+        assert!(place.end(&seen).await.unwrap());
+        // In place of a lock that is held: it is never free in between.
+        let grip = taken(&place, &other).await;
+        assert!(!place.end(&seen).await.unwrap(), "that lock is another one's");
+        assert_eq!(place.set_manual(&person, Some(grip)).await.unwrap(), None);
+        assert_eq!(place.held().await.unwrap().unwrap().holder, person);
+        let seen = place.held().await.unwrap().unwrap();
+        assert!(place.end(&seen).await.unwrap());
+
+        // One that is renewed meanwhile is ended all the same; its holder finds out.
+        let mut grip = taken(&place, &other).await;
+        let seen = place.held().await.unwrap().unwrap();
+        place.renew(&mut grip).await.unwrap();
+        assert!(place.end(&seen).await.unwrap());
+        let lost = place.renew(&mut grip).await.unwrap_err();
+        assert!(matches!(&lost, Error::LockLost { now: None, .. }), "{lost}");
+        let mine = taken(&place, &person).await;
+        let lost = place.renew(&mut grip).await.unwrap_err();
+        assert!(
+            matches!(&lost, Error::LockLost { now: Some(who), .. } if **who == person),
+            "{lost}"
+        );
+        let refused = place.set_manual(&other, Some(grip)).await.unwrap();
+        assert_eq!(refused.unwrap().holder, person);
+        place.release(mine).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_renewal_may_fail_until_the_time_is_over() {
+    let bench = Bench::start();
+    let (store, _) = bench.store();
+    let told = Arc::new(Mutex::new(0));
+    let sink: OnLockEvent = Arc::new({
+        let told = told.clone();
+        move |event| {
+            if let LockEvent::NotRenewed { left, .. } = event {
+                assert!(left < TTL);
+                *told.lock().unwrap() += 1;
+            }
+        }
+    });
+    let own = holder("own");
+    let take = PublishLock::take_at(place(&store), &own, Duration::ZERO, sink, pending());
+    let lock = take.await.unwrap().unwrap();
+    let refuse = || Fault::status(503).method("PUT").path("locks/").always();
+    bench.proxy.inject(refuse());
+    tokio::time::sleep(TTL * 2 / 3).await;
+    lock.check().unwrap();
+    bench.proxy.heal();
+    assert!(*told.lock().unwrap() >= 1);
+    tokio::time::sleep(2 * TTL).await;
+    lock.check().unwrap();
+
+    bench.proxy.inject(refuse());
+    let begin = Instant::now();
+    let lost = lock.during(pending::<Result<(), Error>>()).await.unwrap_err();
+    let took = begin.elapsed();
+    assert!(took > TTL / 2 && took < TTL + TTL / 2, "{took:?}");
+    assert_eq!(lost.kind(), ErrorKind::Locked);
+    assert!(
+        lost.to_string().contains("could not be renewed for 3 s"),
+        "{lost}"
+    );
+    // That is for good, also when the server is back; and it is given back, for nobody else has it.
+    bench.proxy.heal();
+    tokio::time::sleep(TTL).await;
+    lock.check().unwrap_err();
+    lock.release().await.unwrap();
+    assert!(store.head(&key()).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_lock_that_may_not_be_deleted_says_that_it_was_given_back() {
+    let bench = Bench::start();
+    let (store, events) = bench.store();
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    bench
+        .proxy
+        .inject(Fault::status(403).body(denied).method("DELETE").always());
+    for _ in 0..2 {
+        let own = holder("publisher");
+        let take = PublishLock::take_at(place(&store), &own, Duration::ZERO, silent(), pending());
+        take.await.unwrap().unwrap().release().await.unwrap();
+        assert_eq!(place(&store).held().await.unwrap(), None);
+    }
+    assert!(store.head(&key()).await.unwrap().is_some());
+    assert_eq!(
+        events.count(|event| matches!(event, Event::LockTakenOver { .. })),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn who_is_stopped_while_it_takes_the_lock_holds_nothing() {
+    let bench = Bench::start();
+    let (store, _) = bench.store();
+    let slow = Fault::delay(Duration::from_millis(500))
+        .method("PUT")
+        .path("locks/");
+    bench.proxy.inject(slow.always());
+    let own = holder("stopped");
+    let took = PublishLock::take_at(place(&store), &own, Duration::ZERO, silent(), ready(()));
+    assert!(took.await.unwrap().is_none());
+    assert!(bench.proxy.count("PUT").requests > 0);
+    assert!(store.head(&key()).await.unwrap().is_none());
+    // And while it waits for somebody.
+    bench.proxy.heal();
+    let grip = taken(&place(&store), &holder("first")).await;
+    let begin = Instant::now();
+    let stop = tokio::time::sleep(Duration::from_millis(300));
+    let wait = Duration::from_secs(60);
+    let took = PublishLock::take_at(place(&store), &own, wait, silent(), stop).await;
+    assert!(took.unwrap().is_none());
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    place(&store).release(grip).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_holder_that_sleeps_finds_out_when_it_wakes() {
+    if let Ok(told) = std::env::var(CHILD) {
+        let [url, endpoint, access, secret] = told.split('\n').collect::<Vec<_>>().try_into().unwrap();
+        let store = open(url, endpoint, access, secret);
+        let sleeper = holder("sleeper");
+        let take = PublishLock::take_at(place(&store), &sleeper, Duration::ZERO, silent(), pending());
+        let lock = take.await.unwrap().unwrap();
+        println!("ready");
+        let lost = lock.during(pending::<Result<(), Error>>()).await.unwrap_err();
+        lock.check().unwrap_err();
+        lock.release().await.unwrap();
+        assert_eq!(lost.kind(), ErrorKind::Locked);
+        return;
+    }
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    bench.server.create_bucket("sleeping");
+    let endpoint = bench.server.endpoint();
+    let (access, secret) = (bench.server.access_key(), bench.server.secret_key());
+    let dir = format!("file://{}/sleeping", scratch.path().display());
+    for url in ["s3://sleeping", &dir] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "locks::a_holder_that_sleeps_finds_out_when_it_wakes"])
+            .args(["--include-ignored", "--nocapture"])
+            .env(CHILD, [url, &endpoint, access, secret].join("\n"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Kept open: what it prints at its end must go somewhere.
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(out.any(|line| line.unwrap().contains("ready")));
+        let signal = |name: &str| {
+            let pid = child.id().to_string();
+            let done = Command::new("kill").args([name, &pid]).status();
+            assert!(done.unwrap().success());
+        };
+        signal("-STOP");
+        let store = open(url, &endpoint, access, secret);
+        let own = holder("own");
+        let wait = 3 * TTL;
+        let lock = PublishLock::take_at(place(&store), &own, wait, silent(), pending()).await;
+        let lock = lock.unwrap().unwrap();
+        signal("-CONT");
+        let begin = Instant::now();
+        assert!(child.wait().unwrap().success());
+        drop(out);
+        assert!(begin.elapsed() < TTL, "{:?}", begin.elapsed());
+        // It gave back nothing that was not its own.
+        assert_eq!(place(&store).held().await.unwrap().unwrap().holder, own);
+        lock.check().unwrap();
+        lock.release().await.unwrap();
+    }
+}
