@@ -6,23 +6,32 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod aged;
 mod bad_input;
 mod cached;
 mod commits;
 mod edits;
 mod explained;
 mod faults;
+mod fleet;
 mod history;
 mod installers;
 mod kicks;
+mod kicks_back;
+mod kicks_consul;
+mod kicks_lock;
+mod kicks_waves;
 mod killed;
 mod layers;
 mod limits;
 mod lost;
+mod notices;
 mod plain;
 mod project;
+mod prune;
 mod secrets;
 mod small;
+mod status;
 mod stops;
 mod strace;
 mod trees;

@@ -1,0 +1,190 @@
+//! What is known of hosts after kicks: status, history, logs, and the lock by hand. With the store's board; Consul's has a file of
+//! its own.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shipit_testbed::{Signal, until};
+
+use crate::project::{Project, release_of};
+use crate::small;
+
+/// A project whose hosts do as `command` says, which knows `$HOST`; with a release published.
+fn published(hosts: &str, command: &str) -> (Project, String) {
+    let project = Project::new();
+    let text = small::config(&project, "", "");
+    let (before, _) = text.split_once("hosts = ").unwrap();
+    let command = small::quoted(&format!("HOST={{{{ host }}}}; {command}"));
+    project.config(&format!(
+        "{before}hosts = {hosts}\ncommand = {command}\n[stage.staging]\n"
+    ));
+    project.repo.write("app.txt", "one\n").commit("one");
+    let _ = project.build("main");
+    let release = release_of(&project.publish("staging", "web"));
+    (project, release)
+}
+
+fn staging<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [args, &["--stage", "staging"]].concat()
+}
+
+#[track_caller]
+fn json(project: &Project, args: &[&str]) -> Value {
+    let args = [args, &["--stage", "staging", "--output", "json"]].concat();
+    serde_json::from_str(&project.shipit(&args).run().ok().out()).unwrap()
+}
+
+/// Columns that differ from run to run, by their place in each line but the heading.
+fn without(text: &str, columns: &[usize]) -> String {
+    let line = |line: &str| {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let cells = cells
+            .iter()
+            .enumerate()
+            .map(|(at, cell)| if columns.contains(&at) { "*" } else { cell });
+        cells.collect::<Vec<_>>().join(" ")
+    };
+    let mut lines = text.lines();
+    let heading = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    [heading]
+        .into_iter()
+        .chain(lines.map(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn after_a_kick_that_failed_in_part_each_host_is_told_apart() {
+    let (project, release) = published(
+        "[\"web1\", \"web2\"]",
+        "echo this is $HOST; [ $HOST = web1 ] || { echo no space left; exit 3; }",
+    );
+    assert_eq!(
+        json(&project, &["status"])["roles"][0]["hosts"][0]["state"],
+        Value::Null
+    );
+    project
+        .shipit(&staging(&["kick", "web", "--reason", "a try"]))
+        .run()
+        .exits(7);
+
+    let out = project.shipit(&staging(&["status", "web"])).run().ok().out();
+    insta::assert_snapshot!(without(&out.replace(&release, "ID"), &[4, 5]), @"
+    ROLE HOST RELEASE STATE SINCE LAST LINE
+    web web1 ID succeeded *
+    web web2 - failed * * failed with exit code 3
+    ");
+    let status = json(&project, &["status"]);
+    let hosts = &status["roles"][0]["hosts"];
+    assert_eq!(
+        (&hosts[0]["state"], &hosts[1]["state"]),
+        (&"succeeded".into(), &"failed".into())
+    );
+    assert_eq!(status["roles"][0]["live"], Value::Null);
+
+    let out = project.shipit(&staging(&["history"])).run().ok().out();
+    insta::assert_snapshot!(without(&out.replace(&release, "ID"), &[0, 6, 11]), @"
+    WHEN ROLE ACTION RELEASE ENDED HOSTS WHO WHY
+    * web kick ID failed in * 1 failed, 1 succeeded * web2 (failed with exit code 3)
+    ");
+    let history = json(&project, &["history"]);
+    assert_eq!(history["kicks"][0]["state"], "failed");
+    assert_eq!(history["kicks"][0]["started"]["reason"], "a try");
+
+    let ran = project.shipit(&staging(&["logs", "web2"])).run().ok();
+    assert_eq!(ran.out().trim(), "this is web2\nno space left");
+    let ran = project.shipit(&staging(&["logs", "web9"])).run().exits(7);
+    assert!(ran.err().contains("web9 has reported no log"), "{ran}");
+}
+
+#[test]
+fn a_lock_by_hand_keeps_kicks_out_until_it_is_unlocked() {
+    let (project, release) = published("[\"web1\"]", "true");
+    assert_eq!(
+        project
+            .shipit(&staging(&["lock", "--status"]))
+            .run()
+            .ok()
+            .out()
+            .trim(),
+        "free"
+    );
+    project.shipit(&staging(&["kick", "web"])).run().ok();
+    project
+        .shipit(&staging(&["lock", "--message", "db migration"]))
+        .run()
+        .ok();
+    for args in [
+        &["kick", "web"][..],
+        &["rollback", "web", "--to", &release],
+        &["lock", "-m", "mine"],
+    ] {
+        let ran = project.shipit(&staging(args)).run().exits(8);
+        assert!(
+            ran.err().contains("\"db migration\"") && ran.err().contains("shipit unlock"),
+            "{ran}"
+        );
+    }
+    let held = json(&project, &["lock", "--status"]);
+    assert_eq!(
+        (&held["locked"], &held["holder"]["reason"]),
+        (&true.into(), &"db migration".into())
+    );
+    assert_eq!(held["holder"]["manual"], true);
+    // Publishing changes no host.
+    let _ = project.publish("staging", "web");
+    project.shipit(&staging(&["unlock"])).run().ok();
+    project.shipit(&staging(&["unlock"])).run().ok();
+    project.shipit(&staging(&["kick", "web"])).run().ok();
+}
+
+#[test]
+fn the_lock_of_a_deploy_that_runs_is_ended_by_force_alone() {
+    let (project, _) = published("[\"web1\", \"web2\"]", "touch $TMPDIR/runs; sleep 987");
+    let kick = staging(&["kick", "web", "--batch", "1"]);
+    let mut kick = project.shipit(&kick).start("kick", project.tmp.join("kick.log"));
+    let runs = project.tmp.join("tmp/runs");
+    kick.wait_ready(Duration::from_secs(30), || runs.exists());
+    assert_eq!(json(&project, &["history"])["kicks"][0]["state"], "running");
+    let ran = project.shipit(&staging(&["unlock"])).run().exits(8);
+    assert!(
+        ran.err().contains("kick web") && ran.err().contains("--force"),
+        "{ran}"
+    );
+    project.shipit(&staging(&["unlock", "--force"])).run().ok();
+    kick.signal(Signal::TERM);
+    kick.wait(Duration::from_secs(30))
+        .unwrap_or_else(|| panic!("{}", kick.log()));
+    assert_eq!(json(&project, &["history"])["kicks"][0]["state"], "interrupted");
+}
+
+#[test]
+fn a_watch_tells_each_change_within_a_second_or_so() {
+    let (project, release) = published("[\"web1\"]", "sleep 2; echo done");
+    let mut watch = project
+        .shipit(&staging(&["status", "--watch"]))
+        .start("watch", project.tmp.join("watch.log"));
+    watch.wait_ready(Duration::from_secs(30), || watch_says(&project, "never asked"));
+    project.shipit(&staging(&["kick", "web"])).run().ok();
+    until("the watch to say it", Duration::from_secs(15), || {
+        watch_says(&project, "succeeded")
+    });
+    assert!(
+        watch_says(&project, "started") || watch_says(&project, "asked"),
+        "{}",
+        watch.log()
+    );
+    assert!(watch_says(&project, &release), "{}", watch.log());
+    watch.signal(Signal::INT);
+    let status = watch.wait(Duration::from_secs(10)).unwrap();
+    assert_eq!(status.code(), Some(130), "{}", watch.log());
+}
+
+fn watch_says(project: &Project, text: &str) -> bool {
+    std::fs::read_to_string(project.tmp.join("watch.log")).is_ok_and(|log| log.contains(text))
+}
