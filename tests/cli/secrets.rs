@@ -15,9 +15,11 @@ fn a_planted_secret_is_in_no_log_record_or_message() {
         [[build.step]]\nname = \"make\"\nrun = \"echo the token is $TOKEN; echo $TOKEN >&2; printf %s $TOKEN | cut -c1-7; wc -c <<E\\n$TOKEN\\nE\"\n\
         env = { TOKEN = { env = \"PLANTED\", secret = true } }\n\
         [[build.test]]\nname = \"unit\"\nrun = \"env; exit $FAIL\"\n\
-        env = { TOKEN = { env = \"PLANTED\", secret = true }, FAIL = { env = \"FAIL\", default = \"0\" } }\n\
-        [consul]\naddress = \"http://127.0.0.1:1\"\ntoken = { env = \"PLANTED\", secret = true }\n";
-    project.config(&small::config(&project, build, ""));
+        env = { TOKEN = { env = \"PLANTED\", secret = true }, FAIL = { env = \"FAIL\", default = \"0\" } }\n";
+    let consul = "[consul]\naddress = \"http://127.0.0.1:1\"\ntoken = { env = \"PLANTED\", secret = true }\n";
+    let without = small::config(&project, build, "");
+    let with = small::config(&project, &format!("{build}{consul}"), "");
+    project.config(&with);
     project.repo.write("app.txt", "one\n").commit("one");
     project.env([("PLANTED".to_owned(), PLANTED.to_owned())]);
     let mut said = Vec::new();
@@ -31,12 +33,20 @@ fn a_planted_secret_is_in_no_log_record_or_message() {
     run(&["build", "--output", "json"], &[], 0);
     run(&["render", "web", "--stage", "staging"], &[], 0);
     run(&["publish", "--stage", "staging"], &[], 0);
+    let fired = [
+        "kick",
+        "web",
+        "--stage",
+        "staging",
+        "--transport",
+        "consul",
+        "--no-wait",
+    ];
+    run(&fired, &[], 6);
+    // The lock is in Consul, too.
+    run(&["kick", "web", "--stage", "staging"], &[], 6);
+    project.config(&without);
     run(&["kick", "web", "--stage", "staging"], &[], 0);
-    run(
-        &["kick", "web", "--stage", "staging", "--transport", "consul"],
-        &[],
-        6,
-    );
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(!said.contains(PLANTED), "{said}");
     assert!(said.contains("the token is ***"), "{said}");

@@ -283,7 +283,15 @@ fn web_hosts_alone_get_the_release_byte_for_byte() {
     // Back to the first, then a watch that is restarted replays the last event: nothing changes.
     let _ = shop
         .project
-        .shipit(&["kick", "web", "--stage", "staging", "--release", &first])
+        .shipit(&[
+            "kick",
+            "web",
+            "--stage",
+            "staging",
+            "--release",
+            &first,
+            "--no-wait",
+        ])
         .run()
         .ok();
     for host in [&web1, &web2] {
@@ -318,7 +326,7 @@ fn deploy(shop: &Shop, revision: &str, hosts: &[&Host]) -> String {
     );
     let kicked = shop
         .project
-        .shipit(&["kick", "web", "--stage", "staging"])
+        .shipit(&["kick", "web", "--stage", "staging", "--no-wait"])
         .run()
         .ok();
     assert_eq!(kicked.line().len(), 36, "the event's id\n{kicked}");

@@ -278,7 +278,7 @@ fn say_start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
 
 fn say_end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
     for (host, log) in &kicked.progress.logs {
-        crate::report::last_lines(&stage.context.output, host, log);
+        crate::report::last_lines(&stage.context.output, host, log, &plan.manifest);
     }
     if plan.followed {
         stage.say(format!(

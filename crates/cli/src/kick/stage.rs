@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shipit_fleet::board::Board;
 use shipit_fleet::consul::Client;
-use shipit_store::{Event, OnEvent, Store};
+use shipit_store::{OnEvent, Store};
 
 use crate::config::{Settled, StageChoice};
 use crate::context::Context;
@@ -39,11 +39,7 @@ impl<'a> Stage<'a> {
     /// Opens the stage of a config.
     pub fn open(config: &'a Settled, context: &'a Context) -> Result<Self> {
         let reporter = Arc::new(report::Store::new(&context.output));
-        let on_event = OnEvent::new(move |event| match event {
-            // The history's documents and exec's reports are no news.
-            Event::Stored { .. } | Event::Present { .. } => {}
-            other => reporter.event(&other),
-        });
+        let on_event = OnEvent::new(move |event| reporter.event(&event));
         let store = settle::store::open(config, context, on_event)?;
         let board = settle::board::board(config, context, &store)?;
         let consul = match config.uses_consul() {

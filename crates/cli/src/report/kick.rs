@@ -1,5 +1,6 @@
 //! What following a wave of hosts reports.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use shipit_fleet::follow::{Change, Event, Told};
@@ -81,10 +82,39 @@ impl Kick {
     }
 }
 
-/// The last lines of a host's log, as part of an error.
-pub fn last_lines(output: &Output, host: &str, log: &str) {
-    let lines: Vec<&str> = log.lines().collect();
-    for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+/// The last lines of a host's log, as part of an error. What stands in the manifest is left out: stretcher logs each command that it
+/// runs, and once more when it fails, and a command has many lines.
+pub fn last_lines(output: &Output, host: &str, log: &str, manifest: &str) {
+    for line in telling(log, manifest) {
         output.quoted(host, line);
+    }
+}
+
+fn telling<'a>(log: &'a str, manifest: &str) -> Vec<&'a str> {
+    let known: HashSet<&str> = manifest.lines().map(str::trim).collect();
+    let new = |line: &&str| !line.trim().is_empty() && !known.contains(line.trim());
+    let lines: Vec<&str> = log.lines().filter(new).collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_printed_is_not_lost_among_its_commands() {
+        let manifest = "commands:\n  post:\n    - |\n      # shipit: run\n      set -eu\n      hook it\n";
+        let log = "invoking command: # shipit: run\nset -eu\nhook it\n\nit broke\nfailed: # shipit: run\nset -eu\nhook it exit status 1\n";
+        assert_eq!(
+            telling(log, manifest),
+            [
+                "invoking command: # shipit: run",
+                "it broke",
+                "failed: # shipit: run",
+                "hook it exit status 1"
+            ]
+        );
+        let many: String = (0..30).map(|number| format!("line {number}\n")).collect();
+        assert_eq!(telling(&many, manifest).len(), LAST_LINES);
     }
 }

@@ -1,0 +1,220 @@
+//! Kicks that are followed through Consul: a cluster of agents, watches with the real stretcher and with `shipit apply`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shipit_testbed::{Cmd, ConsulCluster, Process, Ran, Testbed};
+
+use crate::project::{Project, binary, release_of};
+
+/// A cluster, and a role whose hosts run one hook.
+struct Shop {
+    project: Project,
+    cluster: ConsulCluster,
+    watches: Vec<Process>,
+    // Where a release goes, if it goes anywhere: a directory of its own for each node is mounted over it.
+    dest: Option<PathBuf>,
+}
+
+impl Shop {
+    fn new(nodes: &[&str], kick: &str, role: &str) -> Self {
+        let cluster = ConsulCluster::start(nodes);
+        let project = Project::new();
+        let dir = project.tmp.mkdir("hosts");
+        let dest = role.contains("@DEST@").then(|| project.tmp.mkdir("srv"));
+        let role = match &dest {
+            Some(dest) => role.replace("@DEST@", dest.to_str().unwrap()),
+            None => role.to_owned(),
+        };
+        let hook = format!(
+            "echo \"$NODE\" >>{dir}/told; echo \"$NODE works\"; while [ -e {dir}/$NODE.hang ]; do sleep 0.05; done; \
+             [ ! -e {dir}/$NODE.fail ]",
+            dir = dir.display()
+        );
+        project.config(&format!(
+            "app = \"shop\"\n[store]\nurl = \"file://{store}\"\n[consul]\naddress = \"{consul}\"\n[kick]\ntimeout = \"60s\"\n{kick}\n\
+             [role.web]\nafter_switch = ['''{hook}''']\n{role}\n[stage.staging]\n",
+            store = project.tmp.join("store").display(),
+            consul = cluster.server().url(),
+        ));
+        Shop {
+            project,
+            cluster,
+            watches: Vec::new(),
+            dest,
+        }
+    }
+
+    /// A handler on a node: its hook knows the node's name.
+    fn watch(&mut self, node: &str, program: &[&str]) {
+        let locks = self.project.tmp.mkdir(&format!("locks-{node}"));
+        let tmp = self.project.tmp.mkdir(&format!("tmp-{node}"));
+        let agent = self.cluster.client(node);
+        let mut command: Vec<String> = program.iter().map(ToString::to_string).collect();
+        if program.len() > 1 {
+            command.extend(["--lock-dir".to_owned(), locks.display().to_string()]);
+        }
+        if let Some(dest) = &self.dest {
+            let disk = self.project.tmp.mkdir(&format!("disk-{node}"));
+            let mount = format!(
+                "mount --bind {} {} && exec \"$@\"",
+                disk.display(),
+                dest.display()
+            );
+            let apart = [
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                &mount,
+                "handler",
+            ];
+            command.splice(0..0, apart.map(str::to_owned));
+        }
+        let handler = Cmd::new(&command[0])
+            .args(&command[1..])
+            .env("NODE", node)
+            .env("CONSUL_HTTP_ADDR", agent.url())
+            .env("TMPDIR", &tmp)
+            .home(self.project.tmp.join("home"))
+            .cwd(self.project.tmp.path());
+        self.watches
+            .push(agent.watch("deploy_shop_web_staging", &handler));
+    }
+
+    fn by_stretcher(&mut self, node: &str) {
+        let stretcher = Testbed::get().stretcher();
+        self.watch(node, &[stretcher.to_str().unwrap()]);
+    }
+
+    fn by_apply(&mut self, node: &str) {
+        self.watch(node, &[binary().to_str().unwrap(), "apply"]);
+    }
+
+    fn release(&self, text: &str) -> String {
+        self.project.repo.write("app.txt", text).commit(text);
+        let _ = self.project.build("main");
+        release_of(&self.project.publish("staging", "web"))
+    }
+
+    fn shipit(&self, command: &str, more: &[&str]) -> Ran {
+        let args = [&[command, "web", "--stage", "staging"][..], more].concat();
+        self.project.shipit(&args).timeout(Duration::from_secs(150)).run()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.project.tmp.join("hosts").join(name)
+    }
+
+    fn told(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.file("told")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn key(&self, key: &str) -> Option<Value> {
+        let bytes = self.cluster.server().kv_get(key)?;
+        Some(serde_json::from_slice(&bytes).unwrap())
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn hosts_of_both_handlers_are_followed_to_their_end() {
+    let role = "[role.web.filter]\nnode = \"web*\"";
+    let mut shop = Shop::new(&["web1", "web2", "db1"], "", role);
+    shop.by_stretcher("web1");
+    shop.by_apply("web2");
+    let one = shop.release("one");
+    let ran = shop.shipit("kick", &[]).ok();
+    assert_eq!(ran.out(), "web\tweb1\tsucceeded\nweb\tweb2\tsucceeded\n", "{ran}");
+    let report = |node: &str| {
+        shop.key(&format!("shipit/reports/shop/staging/web/{node}/{one}"))
+            .unwrap()
+    };
+    assert_eq!(
+        (&report("web1")["state"], &report("web2")["state"]),
+        (&json!("succeeded"), &json!("succeeded"))
+    );
+    assert_eq!(shop.cluster.server().kv_get("shipit/locks/shop/staging"), None);
+    // A host that fails is named, with what its hook printed.
+    let _ = shop.release("two");
+    fs::write(shop.file("web1.fail"), "").unwrap();
+    let ran = shop.shipit("kick", &[]).exits(7);
+    assert_eq!(ran.out(), "web\tweb1\tfailed\nweb\tweb2\tsucceeded\n", "{ran}");
+    let ran = ran.says("1 of 2 hosts did not succeed: web1");
+    assert!(ran.err().contains("web1 | "), "{ran}");
+    fs::remove_file(shop.file("web1.fail")).unwrap();
+    // Only that one is told again.
+    let before = shop.told().len();
+    let ran = shop.shipit("repair", &[]).ok();
+    assert_eq!(ran.out(), "web\tweb1\tsucceeded\n", "{ran}");
+    assert_eq!(shop.told()[before..], ["web1"]);
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn waves_reach_their_nodes_alone_and_silence_is_no_success() {
+    let mut shop = Shop::new(
+        &["web1", "web10", "web2"],
+        "",
+        "dest = \"@DEST@\"\nonce = [\"echo $NODE >>migrated\"]\n[role.web.filter]\nnode = \"web*\"",
+    );
+    shop.by_apply("web1");
+    shop.by_apply("web10");
+    let _ = shop.release("one");
+    // Nobody listens on web2.
+    let ran = shop
+        .shipit("kick", &["--batch", "1", "--timeout", "15s"])
+        .exits(7);
+    assert_eq!(
+        ran.out(),
+        "web\tweb1\tsucceeded\nweb\tweb10\tsucceeded\nweb\tweb2\tsilent\n",
+        "{ran}"
+    );
+    let ran = ran.says("nothing was heard from it in 15 s");
+    assert!(
+        ran.err().contains("running the once commands of web on web1"),
+        "{ran}"
+    );
+    assert_eq!(shop.told(), ["web1", "web10"]);
+    let report = |role: &str| {
+        shop.cluster
+            .server()
+            .kv_keys(&format!("shipit/reports/shop/staging/{role}/"))
+    };
+    assert_eq!((report("web.once").len(), report("web").len()), (1, 2));
+    shop.by_apply("web2");
+    let ran = shop.shipit("repair", &[]).ok();
+    assert_eq!(ran.out(), "web\tweb2\tsucceeded\n", "{ran}");
+    let _ = shop.shipit("kick", &["--only", "web1"]).ok();
+    assert_eq!(
+        shop.told(),
+        ["web1", "web10", "web2"],
+        "a release that is done does nothing more"
+    );
+    let _ = shop.shipit("kick", &["--only", "web3"]).exits(2).says("web3");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn who_is_expected_is_found_out_before_anything_is_fired() {
+    let shop = Shop::new(&["web1"], "", "");
+    let _ = shop.release("one");
+    let _ = shop.shipit("kick", &[]).exits(2).says("role.web.hosts");
+    let none = shop.shipit("kick", &["--service", "nowhere"]).exits(6);
+    let _ = none.says("nowhere");
+    assert!(
+        shop.cluster
+            .client("web1")
+            .events("deploy_shop_web_staging")
+            .is_empty()
+    );
+    // Fired and not followed: the event's id, and live at once.
+    let ran = shop.shipit("kick", &["--no-wait"]).ok();
+    assert_eq!(ran.line().len(), 36, "{ran}");
+    assert!(shop.project.tmp.join("store/live/shop/staging/web.yml").exists());
+}

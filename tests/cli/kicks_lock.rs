@@ -1,0 +1,151 @@
+//! One deploy at a time, and what a kick leaves that is stopped, killed or kept out.
+
+use std::time::Duration;
+
+use serde_json::json;
+use shipit_testbed::{Process, Signal};
+
+use crate::fleet::Fleet;
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn who_comes_second_is_told_who_has_the_lock_and_why() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let _ = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut first = fleet.start("kick", &["--reason", "new prices"]);
+    fleet.wait_told("a", 1);
+    let ran = fleet.shipit("kick", &[]).exits(8);
+    let _ = ran.says("kick web").says("new prices");
+    let _ = fleet
+        .shipit("rollback", &["--to", &fleet.releases("a")[0]])
+        .exits(8);
+    assert_eq!(fleet.told("a").len(), 1);
+    // Who waits comes after it.
+    let mut second = fleet.start("kick", &["--lock-wait", "1m"]);
+    second.wait_log(SOON, "waiting up to");
+    fleet.hangs("a", false);
+    assert_eq!(first.wait(SOON).unwrap().code(), Some(0), "{}", first.log());
+    assert_eq!(second.wait(SOON).unwrap().code(), Some(0), "{}", second.log());
+    let history = fleet.history();
+    assert_eq!(history.len(), 2);
+    assert!(history.iter().all(|(_, ended)| ended.is_some()) && !fleet.locked());
+}
+
+#[test]
+fn of_two_kicks_at_once_one_proceeds() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let _ = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut kicks = [fleet.start("kick", &[]), fleet.start("kick", &[])];
+    fleet.wait_told("a", 1);
+    shipit_testbed::until("one of them to be kept out", SOON, || {
+        kicks
+            .iter_mut()
+            .map(Process::running)
+            .filter(|running| *running)
+            .count()
+            == 1
+    });
+    fleet.hangs("a", false);
+    let mut codes = kicks.map(|mut kick| kick.wait(SOON).unwrap().code());
+    codes.sort_unstable();
+    assert_eq!(codes, [Some(0), Some(8)]);
+    assert_eq!((fleet.told("a").len(), fleet.history().len()), (1, 1));
+}
+
+#[test]
+fn a_signal_between_and_in_waves_ends_with_an_end_in_the_history_and_a_free_lock() {
+    for (signal, code, name) in [(Signal::INT, 130, "SIGINT"), (Signal::TERM, 143, "SIGTERM")] {
+        let fleet = Fleet::new(&["a", "b"], "batch = 1", "");
+        let _ = fleet.release("one");
+        // In a wave: the host's command is ended.
+        fleet.hangs("a", true);
+        let mut kick = fleet.start("kick", &[]);
+        fleet.wait_told("a", 1);
+        kick.signal(signal);
+        assert_eq!(kick.wait(SOON).unwrap().code(), Some(code), "{}", kick.log());
+        let log = kick.log();
+        for part in ["a (was interrupted)", "not told: b", "kick again"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+        // Between two waves.
+        fleet.hangs("a", false);
+        let mut kick = fleet.start("kick", &["--pause", "5m"]);
+        kick.wait_log(SOON, "before the next wave");
+        kick.signal(signal);
+        assert_eq!(kick.wait(SOON).unwrap().code(), Some(code), "{}", kick.log());
+        assert!(!fleet.locked());
+        let history = fleet.history();
+        assert_eq!(history.len(), 2);
+        for (_, ended) in &history {
+            let ended = ended.as_ref().unwrap();
+            let expected = (
+                json!("interrupted"),
+                json!(format!("stopped by {name}")),
+                json!(false),
+            );
+            assert_eq!(
+                (&ended["result"], &ended["reason"], &ended["moved_live"]),
+                (&expected.0, &expected.1, &expected.2)
+            );
+        }
+        assert_eq!(history[1].1.as_ref().unwrap()["hosts"]["a"]["state"], "succeeded");
+        assert!(fleet.told("b").is_empty());
+        let _ = fleet.shipit("kick", &[]).ok();
+    }
+}
+
+#[test]
+fn a_killed_kick_has_no_end_and_its_lock_frees_itself() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let one = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut kick = fleet.start("kick", &[]);
+    fleet.wait_told("a", 1);
+    let _ = kick.kill9();
+    fleet.hangs("a", false);
+    let _ = fleet.shipit("kick", &[]).exits(8);
+    // Twice the time that a lock stands, and some seconds.
+    let _ = fleet.shipit("kick", &["--lock-wait", "65s"]).ok();
+    let history = fleet.history();
+    assert!(history[0].1.is_none() && history[1].1.is_some(), "{history:?}");
+    assert_eq!(fleet.live(), Some(one));
+    let ran = fleet
+        .project
+        .shipit(&["history", "--stage", "staging"])
+        .run()
+        .ok();
+    assert!(ran.out().contains("interrupted"), "{ran}");
+}
+
+#[test]
+fn the_next_role_waits_for_the_one_before() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let config = fleet.project.repo.join("shipit.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let db = "[role.db]\n[role.db.exec]\nhosts = [\"d\"]\ncommand = \"false\"\n";
+    let db = db.replace("[role.db]\n", "[role.db]\nafter_switch = [\"true\"]\n");
+    fleet
+        .project
+        .config(&text.replace("[stage.staging]", &format!("{db}[stage.staging]")));
+    let _ = fleet.release("one");
+    let args = ["kick", "db", "web", "--stage", "staging"];
+    let ran = fleet.project.shipit(&args).run().exits(7).says("not kicked: web");
+    assert_eq!(ran.out(), "db\td\tfailed\n");
+    assert!(fleet.told("a").is_empty());
+    let args = ["kick", "web", "db", "--stage", "staging", "--output", "json"];
+    let ran = fleet.project.shipit(&args).run().exits(7);
+    let document: serde_json::Value = serde_json::from_str(&ran.out()).unwrap();
+    let results: Vec<_> = document["roles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|role| role["result"].clone())
+        .collect();
+    assert_eq!(
+        (results, &document["not_kicked"]),
+        (vec![json!("succeeded"), json!("failed")], &json!([]))
+    );
+}
