@@ -1,4 +1,5 @@
-//! The Consul client against real agents: what is fired arrives where it should, and every refusal has its kind.
+//! The Consul client and the board against real agents: what is fired arrives where it should, locks hold, reports are seen, and
+//! every refusal has its kind. The board's suite is held by the store's boards, too.
 
 #![allow(
     clippy::panic,
@@ -8,9 +9,21 @@
 
 #[path = "consul/agents.rs"]
 mod agents;
+#[path = "consul/allowed.rs"]
+mod allowed;
+#[path = "consul/board.rs"]
+mod board;
 #[path = "consul/failures.rs"]
 mod failures;
+#[path = "consul/faults.rs"]
+mod faults;
 #[path = "consul/fire.rs"]
 mod fire;
+#[path = "consul/hosts.rs"]
+mod hosts;
+#[path = "consul/keys.rs"]
+mod keys;
+#[path = "consul/policies.rs"]
+mod policies;
 #[path = "consul/secured.rs"]
 mod secured;

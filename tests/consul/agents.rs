@@ -18,6 +18,16 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
+/// The same with threads beside, for what is spawned.
+pub fn on_threads<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
 pub fn config(address: &str) -> ConsulConfig {
     ConsulConfig::new(Address::parse(address, false).unwrap())
 }

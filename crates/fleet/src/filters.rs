@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(filter(&["web1", "web2", "web3"]), "^web[123]$");
         assert_eq!(
             filter(&["db.example.com", "web.example.com"]),
-            r"^(db|web)\.example\.com$"
+            r"^(d|we)b\.example\.com$"
         );
         assert_eq!(
             filter(&["ip-10-0-1-17.local", "ip-10-0-1-18.local", "ip-10-0-2-9.local"]),

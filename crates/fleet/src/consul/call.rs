@@ -142,6 +142,7 @@ impl Client {
         let mut wait = FIRST_WAIT;
         let mut attempt = 1;
         let mut timeout = self.timeout;
+        let mut refusal = None;
         loop {
             let (error, again) = match self.try_once(call, attempt, timeout + call.held).await {
                 Ok(answer) => return Ok(answer),
@@ -158,7 +159,14 @@ impl Client {
                 Again::Patiently => left > wait,
             };
             if !goes_on {
-                return Err(error);
+                // What Consul said before tells more than that the rest of the time was too short.
+                return Err(match (&error, refusal) {
+                    (Error::Late { .. }, Some(refusal)) => refusal,
+                    _ => error,
+                });
+            }
+            if matches!(error, Error::Refused { .. }) {
+                refusal = Some(error);
             }
             tokio::time::sleep(wait).await;
             timeout = (left - wait).max(LEAST_TIMEOUT).min(self.timeout);
@@ -210,11 +218,20 @@ impl Client {
         } else {
             Again::Few
         };
-        let error = Error::Unreachable {
-            doing,
-            address,
-            attempts,
-            source,
+        let error = if source.is_timeout() && !source.is_connect() {
+            Error::Late {
+                doing,
+                address,
+                attempts,
+                source,
+            }
+        } else {
+            Error::Unreachable {
+                doing,
+                address,
+                attempts,
+                source,
+            }
         };
         (error, again)
     }

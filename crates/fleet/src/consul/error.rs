@@ -51,6 +51,19 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
+    /// The agent is there, and did not answer in time.
+    #[error("{doing}: Consul at {address} did not answer in time ({attempts} tried)")]
+    Late {
+        /// What was being done.
+        doing: String,
+        /// The agent.
+        address: String,
+        /// How often.
+        attempts: u32,
+        /// What it was waited for.
+        #[source]
+        source: reqwest::Error,
+    },
     /// The request was sent, and no whole answer came in time: it may have been fulfilled.
     #[error("{doing}: the answer of Consul at {address} did not come; the request may have been fulfilled")]
     NoAnswer {
@@ -133,6 +146,20 @@ impl Error {
         }
     }
 
+    /// Whether the same may work later: what a network, an agent that starts again, or an election of a leader explains.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Error::Unreachable { .. }
+                | Error::Late { .. }
+                | Error::NoAnswer { .. }
+                | Error::Refused {
+                    status: 429 | 500..,
+                    ..
+                }
+        )
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -140,6 +167,9 @@ impl Error {
                 "see that the agent runs and that consul.address or CONSUL_HTTP_ADDR names it (http or https?); \
                  the exec transport needs no Consul"
                     .to_owned(),
+            ),
+            Error::Late { .. } => Some(
+                "its cluster may have no leader: see `consul operator raft list-peers` and the agent's log".to_owned(),
             ),
             Error::NoAnswer { .. } => {
                 Some("kick again: hosts that have followed the manifest already do nothing more".to_owned())
@@ -151,6 +181,9 @@ impl Error {
             Error::Denied { rule, token: false, .. } => {
                 Some(format!("no token was sent: set CONSUL_HTTP_TOKEN to one whose policy has the rule: {rule}"))
             }
+            Error::Refused { status: 500, reason, .. } if reason.contains("No cluster leader") => Some(
+                "most of its servers are down, or do not see each other: see `consul operator raft list-peers`".to_owned(),
+            ),
             Error::Refused { status: 500, reason, .. } if reason.contains("datacenter") => {
                 Some("see the names that `consul catalog datacenters` lists".to_owned())
             }

@@ -162,7 +162,7 @@ fn a_stop_ends_what_runs_in_order_and_starts_nothing_more() {
             ("b", &HostResult::Interrupted)
         ]
     );
-    assert!(results[3] == ("never", HostResult::NotBegun), "{results:?}");
+    assert!(results[3] == ("never", &HostResult::NotBegun), "{results:?}");
     assert_eq!(*started.lock().unwrap(), ["quick", "a", "b"]);
     for host in ["a", "b"] {
         let cleaned = std::fs::read_to_string(dir.path().join(format!("{host}.clean")));

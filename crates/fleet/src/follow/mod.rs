@@ -218,12 +218,8 @@ impl<'a> Reader<'a> {
 
 /// Whether the board may answer later: what a network, a server that restarts, or an election of a leader explains.
 fn is_passing(error: &Error) -> bool {
-    use crate::consul::Error as Consul;
     match error {
-        Error::Consul(error) => matches!(
-            error,
-            Consul::Unreachable { .. } | Consul::NoAnswer { .. } | Consul::Refused { status: 500.., .. }
-        ),
+        Error::Consul(error) => error.is_passing(),
         Error::Store(error) => error.is_passing(),
         _ => false,
     }

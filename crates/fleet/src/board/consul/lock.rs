@@ -158,13 +158,14 @@ impl ConsulBoard {
             session: grip.token.clone(),
         };
         let doing = format!("turning the lock of {} into a manual one", self.what());
-        if let Txn::Failed(_) = self.client.txn(&doing, &[op]).await? {
-            // It was lost, or the answer was; either way a manual lock is to stand here, if nobody else's does.
-            return self.put_manual(holder).await;
-        }
+        let turned = self.client.txn(&doing, &[op]).await?;
         // The session holds nothing any more, and ends by itself when this fails.
         let _ = self.end_session(&grip.token).await;
-        Ok(None)
+        match turned {
+            Txn::Done(_) => Ok(None),
+            // It was lost, or the answer was; either way a manual lock is to stand here, if nobody else's does.
+            Txn::Failed(_) => self.put_manual(holder).await,
+        }
     }
 
     pub(super) async fn delete_lock(&self, held: &Held) -> Result<(), Error> {
