@@ -9,6 +9,8 @@
 
 #[path = "store/binary.rs"]
 mod binary;
+#[path = "store/board.rs"]
+mod board;
 #[path = "store/claims.rs"]
 mod claims;
 #[path = "store/conformance.rs"]
@@ -33,8 +35,12 @@ mod kills;
 mod layered;
 #[path = "store/locks.rs"]
 mod locks;
+#[path = "store/lost_locks.rs"]
+mod lost_locks;
 #[path = "store/memory.rs"]
 mod memory;
+#[path = "store/publish_lock.rs"]
+mod publish_lock;
 #[path = "store/publishing.rs"]
 mod publishing;
 #[path = "store/refusals.rs"]

@@ -9,7 +9,7 @@ use super::conformance::bytes;
 use super::setup::{BUCKET, Bench};
 
 /// Longer than any test waits: what it delays is under way when the upload is cancelled.
-const LONG: Duration = Duration::from_secs(120);
+pub const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the testbed; run make test"]
@@ -75,7 +75,7 @@ async fn what_cannot_be_ended_is_said_in_time() {
 }
 
 /// A built project whose store is the bench's bucket, seen through its proxy.
-fn project(bench: &Bench, tmp: &Tmp) -> Repo {
+pub fn project(bench: &Bench, tmp: &Tmp) -> Repo {
     let repo = Repo::init_at(&tmp.join("shop"));
     repo.write(
         "shipit.toml",
@@ -90,7 +90,7 @@ fn project(bench: &Bench, tmp: &Tmp) -> Repo {
     repo
 }
 
-fn shipit(bench: &Bench, tmp: &Tmp, args: &[&str]) -> Cmd {
+pub fn shipit(bench: &Bench, tmp: &Tmp, args: &[&str]) -> Cmd {
     Cmd::new(env!("CARGO_BIN_EXE_shipit"))
         .args(args)
         .cwd(tmp.join("shop"))
@@ -121,6 +121,9 @@ fn a_publish_that_is_interrupted_leaves_no_upload_open() {
         let status = running.wait(Duration::from_secs(20)).unwrap();
         assert_eq!(status.code(), Some(code), "{}", running.log());
         assert_eq!(bench.server.open_uploads(BUCKET), 0, "{}", running.log());
+        // The lock of publishing was given back.
+        let locks = |key: &String| key.contains("/locks/");
+        assert!(!bench.server.keys(BUCKET).iter().any(locks), "{}", running.log());
         bench.proxy.heal();
     }
     let _ = shipit(&bench, &tmp, &publish).run().ok();

@@ -1,0 +1,169 @@
+//! Locks whose holder cannot renew them, sleeps, is stopped, or may not delete them.
+
+use std::future::{pending, ready};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use shipit_store::lock::{LockEvent, OnLockEvent, PublishLock};
+use shipit_store::{Error, ErrorKind, Event};
+use shipit_testbed::{Fault, Tmp};
+
+use super::kills::open;
+use super::locks::{TTL, holder, key, place, silent, taken};
+use super::setup::Bench;
+
+const CHILD: &str = "SHIPIT_TEST_SLEEPING_HOLDER_OF";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_renewal_may_fail_until_the_time_is_over() {
+    let bench = Bench::start();
+    let (store, _) = bench.store();
+    let told = Arc::new(Mutex::new(0));
+    let sink: OnLockEvent = Arc::new({
+        let told = told.clone();
+        move |event| {
+            if let LockEvent::NotRenewed { left, .. } = event {
+                assert!(left < TTL);
+                *told.lock().unwrap() += 1;
+            }
+        }
+    });
+    let own = holder("own");
+    let take = PublishLock::take_at(place(&store), &own, Duration::ZERO, sink, pending());
+    let lock = take.await.unwrap().unwrap();
+    let refuse = || Fault::status(503).method("PUT").path("locks/").always();
+    bench.proxy.inject(refuse());
+    tokio::time::sleep(TTL * 2 / 3).await;
+    lock.check().unwrap();
+    bench.proxy.heal();
+    assert!(*told.lock().unwrap() >= 1);
+    tokio::time::sleep(2 * TTL).await;
+    lock.check().unwrap();
+
+    bench.proxy.inject(refuse());
+    let begin = Instant::now();
+    let lost = lock.during(pending::<Result<(), Error>>()).await.unwrap_err();
+    let took = begin.elapsed();
+    assert!(took > TTL / 2 && took < TTL + TTL / 2, "{took:?}");
+    assert_eq!(lost.kind(), ErrorKind::Locked);
+    assert!(
+        lost.to_string().contains("could not be renewed for 3 s"),
+        "{lost}"
+    );
+    // That is for good, also when the server is back; and it is given back, for nobody else has it.
+    bench.proxy.heal();
+    tokio::time::sleep(TTL).await;
+    lock.check().unwrap_err();
+    lock.release().await.unwrap();
+    assert!(store.head(&key()).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_lock_that_may_not_be_deleted_says_that_it_was_given_back() {
+    let bench = Bench::start();
+    let (store, events) = bench.store();
+    let denied = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    bench
+        .proxy
+        .inject(Fault::status(403).body(denied).method("DELETE").always());
+    for _ in 0..2 {
+        let own = holder("publisher");
+        let take = PublishLock::take_at(place(&store), &own, Duration::ZERO, silent(), pending());
+        take.await.unwrap().unwrap().release().await.unwrap();
+        assert_eq!(place(&store).held().await.unwrap(), None);
+    }
+    assert!(store.head(&key()).await.unwrap().is_some());
+    assert_eq!(
+        events.count(|event| matches!(event, Event::LockTakenOver { .. })),
+        0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn who_is_stopped_while_it_takes_the_lock_holds_nothing() {
+    let bench = Bench::start();
+    let (store, _) = bench.store();
+    let slow = Fault::delay(Duration::from_millis(500))
+        .method("PUT")
+        .path("locks/");
+    bench.proxy.inject(slow.always());
+    let own = holder("stopped");
+    let took = PublishLock::take_at(place(&store), &own, Duration::ZERO, silent(), ready(()));
+    assert!(took.await.unwrap().is_none());
+    assert!(bench.proxy.count("PUT").requests > 0);
+    assert!(store.head(&key()).await.unwrap().is_none());
+    // And while it waits for somebody.
+    bench.proxy.heal();
+    let grip = taken(&place(&store), &holder("first")).await;
+    let begin = Instant::now();
+    let stop = tokio::time::sleep(Duration::from_millis(300));
+    let wait = Duration::from_secs(60);
+    let took = PublishLock::take_at(place(&store), &own, wait, silent(), stop).await;
+    assert!(took.unwrap().is_none());
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    place(&store).release(grip).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the testbed; run make test"]
+async fn a_holder_that_sleeps_finds_out_when_it_wakes() {
+    if let Ok(told) = std::env::var(CHILD) {
+        let [url, endpoint, access, secret] = told.split('\n').collect::<Vec<_>>().try_into().unwrap();
+        let store = open(url, endpoint, access, secret);
+        let sleeper = holder("sleeper");
+        let take = PublishLock::take_at(place(&store), &sleeper, Duration::ZERO, silent(), pending());
+        let lock = take.await.unwrap().unwrap();
+        println!("ready");
+        let lost = lock.during(pending::<Result<(), Error>>()).await.unwrap_err();
+        lock.check().unwrap_err();
+        lock.release().await.unwrap();
+        assert_eq!(lost.kind(), ErrorKind::Locked);
+        return;
+    }
+    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    bench.server.create_bucket("sleeping");
+    let endpoint = bench.server.endpoint();
+    let (access, secret) = (bench.server.access_key(), bench.server.secret_key());
+    let dir = format!("file://{}/sleeping", scratch.path().display());
+    for url in ["s3://sleeping", &dir] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "lost_locks::a_holder_that_sleeps_finds_out_when_it_wakes",
+            ])
+            .args(["--include-ignored", "--nocapture"])
+            .env(CHILD, [url, &endpoint, access, secret].join("\n"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Kept open: what it prints at its end must go somewhere.
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(out.any(|line| line.unwrap().contains("ready")));
+        let signal = |name: &str| {
+            let pid = child.id().to_string();
+            let done = Command::new("kill").args([name, &pid]).status();
+            assert!(done.unwrap().success());
+        };
+        signal("-STOP");
+        let store = open(url, &endpoint, access, secret);
+        let own = holder("own");
+        let wait = 3 * TTL;
+        let lock = PublishLock::take_at(place(&store), &own, wait, silent(), pending()).await;
+        let lock = lock.unwrap().unwrap();
+        signal("-CONT");
+        let begin = Instant::now();
+        assert!(child.wait().unwrap().success());
+        drop(out);
+        assert!(begin.elapsed() < TTL, "{:?}", begin.elapsed());
+        // It gave back nothing that was not its own.
+        assert_eq!(place(&store).held().await.unwrap().unwrap().holder, own);
+        lock.check().unwrap();
+        lock.release().await.unwrap();
+    }
+}
