@@ -32,10 +32,16 @@ mod hostile;
 mod kills;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/live.rs"]
+mod live;
 #[path = "host/manifests.rs"]
 mod manifests;
 #[path = "host/releases.rs"]
 mod releases;
+#[path = "host/replays.rs"]
+mod replays;
+#[path = "host/reports.rs"]
+mod reports;
 #[path = "host/setup.rs"]
 mod setup;
 #[path = "host/shop.rs"]

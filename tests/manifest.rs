@@ -17,10 +17,10 @@ mod host;
 mod kills;
 #[path = "manifest/layouts.rs"]
 mod layouts;
-#[path = "manifest/quoting.rs"]
-mod quoting;
 #[path = "manifest/once.rs"]
 mod once;
+#[path = "manifest/quoting.rs"]
+mod quoting;
 #[path = "manifest/releases.rs"]
 mod releases;
 #[path = "manifest/reports.rs"]

@@ -7,7 +7,7 @@ use shipit_testbed::{Cmd, Process, Ran, Signal, procs, random_hex, until};
 
 use crate::support::{Sandbox, holds, pack, sum};
 
-fn shipit(sandbox: &Sandbox) -> Cmd {
+pub fn shipit(sandbox: &Sandbox) -> Cmd {
     Cmd::new(env!("CARGO_BIN_EXE_shipit"))
         .arg("apply")
         .args(["--lock-dir".as_ref(), sandbox.join("locks").as_os_str()])

@@ -11,14 +11,18 @@ use shipit_manifest::{Hooks, Layout, RenderInput, render};
 use crate::cases::dated;
 use crate::support::{Sandbox, Seen, difference, holds, pack, sum};
 
-const RELEASES: [&str; 3] = [
+pub const RELEASES: [&str; 3] = [
     "20261121T101500Z-aaaaaaa",
     "20261121T111500Z-bbbbbbb",
     "20261121T121500Z-ccccccc",
 ];
 
-/// The manifest of a release whose tree names it; each release has a file of its own, and one that all share.
 fn manifest(sandbox: &Sandbox, release: &str, layout: Layout) -> String {
+    render(&input(sandbox, release, layout), None).unwrap()
+}
+
+/// A release whose tree names it; each release has a file of its own, and one that all share.
+pub fn input(sandbox: &Sandbox, release: &str, layout: Layout) -> RenderInput {
     let name = format!("tree-{release}");
     // Of another size in each release: rsync's quick check takes files of equal size and second for the same.
     let lines = RELEASES.iter().position(|known| *known == release).unwrap();
@@ -34,7 +38,7 @@ fn manifest(sandbox: &Sandbox, release: &str, layout: Layout) -> String {
     }
     let archive = pack(sandbox, &format!("{name}.tar.zst"), &sandbox.join(&name));
     let releases = layout == Layout::Releases;
-    let input = RenderInput {
+    RenderInput {
         src: Some(format!("file://{}", archive.display())),
         checksum: Some(sum("sha256sum", &archive)),
         record_sha256: Some("0".repeat(64)),
@@ -54,8 +58,7 @@ fn manifest(sandbox: &Sandbox, release: &str, layout: Layout) -> String {
         },
         keep_releases: 1,
         ..RenderInput::default()
-    };
-    render(&input, None).unwrap()
+    }
 }
 
 /// The host's files, the sandbox's own path and the times in logs taken out.
