@@ -39,8 +39,8 @@ pub use request::{ConfigRequest, StageChoice};
 pub use schema::published as json_schema;
 pub use setting::{Resolved, Setting};
 pub use settled::{
-    Compression, DEFAULT_STAGE, Exec, Fetch, Filter, Hosts, Kick, Layout, Link, Notify, NotifyTo, Outcome,
-    Prune, Report, ReportWith, Role, Settled, Step, Store, Tool, Transport, WaveCheck, Waves,
+    Compression, DEFAULT_STAGE, Exec, Fetch, Hosts, Layout, Link, Notify, NotifyTo, Outcome, ReportWith,
+    Role, Settled, Step, Store, Tool, Transport, WaveCheck,
 };
 pub use shown::{as_json, as_toml};
 pub use size::Size;
