@@ -1,0 +1,100 @@
+//! The list of a stage's releases.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::project::{Project, release_of};
+use crate::small;
+
+fn two() -> (Project, Vec<String>) {
+    let project = Project::new();
+    project.config(&small::config(&project, "", ""));
+    let publish = |subject: &str| {
+        project.repo.write("app.txt", subject).commit(subject);
+        let _ = project.build("main");
+        release_of(&project.publish("staging", "web"))
+    };
+    let ids = vec![publish("the first"), publish("the second")];
+    (project, ids)
+}
+
+#[track_caller]
+fn document(project: &Project, args: &[&str]) -> Value {
+    let args = [&["releases", "--stage", "staging", "--output", "json"], args].concat();
+    serde_json::from_str(&project.shipit(&args).run().ok().out()).unwrap()
+}
+
+#[test]
+fn each_has_its_subject_and_the_roles_that_are_live_with_it() {
+    let (project, ids) = two();
+    let told = document(&project, &[]);
+    let of = |at: usize, field: &str| told["releases"][at][field].clone();
+    assert_eq!(
+        (of(0, "release"), of(1, "release")),
+        (json!(ids[1]), json!(ids[0]))
+    );
+    assert_eq!(
+        (of(0, "subject"), of(0, "revision")),
+        (json!("the second"), json!(project.repo.head()))
+    );
+    assert_eq!(
+        (of(0, "roles"), of(0, "live"), of(0, "promoted")),
+        (json!(["web"]), json!([]), Value::Null)
+    );
+    let _ = project
+        .shipit(&["kick", "web", "--stage", "staging", "--release", &ids[0]])
+        .run()
+        .ok();
+    let told = document(&project, &["--limit", "1"]);
+    assert_eq!(told["releases"].as_array().unwrap().len(), 1);
+    assert_eq!(document(&project, &[])["releases"][1]["live"], json!(["web"]));
+    let out = project
+        .shipit(&["releases", "--stage", "staging"])
+        .run()
+        .ok()
+        .out();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("RELEASE"), "{out}");
+    assert!(
+        lines[1].starts_with(&ids[1]) && lines[1].contains("the second"),
+        "{out}"
+    );
+    assert!(lines[2].contains(" web") && !lines[1].contains(" web"), "{out}");
+}
+
+#[test]
+fn the_subject_is_known_without_the_repository_and_else_read_from_it() {
+    let (project, ids) = two();
+    // One that was published by somebody who did not tell.
+    let path = small::store(&project).join(format!("releases/shop/staging/{}/release.json", ids[0]));
+    let text = fs::read_to_string(&path).unwrap();
+    let mut release: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        release.as_object_mut().unwrap().remove("subject"),
+        Some(json!("the first"))
+    );
+    fs::write(&path, release.to_string()).unwrap();
+    assert_eq!(document(&project, &[])["releases"][1]["subject"], "the first");
+    let elsewhere = project.tmp.mkdir("elsewhere");
+    fs::copy(project.repo.join("shipit.toml"), elsewhere.join("shipit.toml")).unwrap();
+    let args = ["releases", "--stage", "staging", "--output", "json"];
+    let ran = project.shipit(&args).cwd(&elsewhere).run().ok();
+    let told: Value = serde_json::from_str(&ran.out()).unwrap();
+    let subjects = (&told["releases"][0]["subject"], &told["releases"][1]["subject"]);
+    assert_eq!(subjects, (&json!("the second"), &Value::Null));
+}
+
+#[test]
+fn a_stage_without_releases_says_so() {
+    let project = Project::new();
+    project.config(&small::config(&project, "", ""));
+    project.repo.commit("one");
+    let ran = project
+        .shipit(&["releases", "--stage", "staging"])
+        .run()
+        .ok()
+        .says("no release of shop in staging yet");
+    assert_eq!(ran.out(), "");
+    assert_eq!(document(&project, &[])["releases"], json!([]));
+}
