@@ -23,6 +23,8 @@ mod fire;
 mod hosts;
 #[path = "consul/keys.rs"]
 mod keys;
+#[path = "consul/many.rs"]
+mod many;
 #[path = "consul/policies.rs"]
 mod policies;
 #[path = "consul/secured.rs"]

@@ -135,6 +135,11 @@ fn an_event_is_sent_once_and_a_read_until_it_succeeds() {
     assert!(matches!(&error, Error::NoAnswer { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("kick again"));
     assert_eq!(proxy.count("PUT").requests, 3);
+    proxy.forget();
+    // Said before anything was done: the event cannot have been fired.
+    proxy.inject(Fault::status(500).body("No cluster leader").times(2));
+    fire(&client, &event).unwrap();
+    assert_eq!(proxy.count("PUT").requests, 3);
     proxy.fail_next(2, 503);
     block_on(client.leader()).unwrap();
     assert_eq!(proxy.count("GET").requests, 3);

@@ -3,7 +3,7 @@
 //! Writes are repeated when an answer was lost: a conditional one that says `false` may then be one that was done by the
 //! attempt before. Whoever needs to know looks at the key.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -38,6 +38,8 @@ pub struct KvList {
     pub entries: Vec<KvEntry>,
     /// What to wait on for the next change.
     pub index: u64,
+    /// How long it took to understand the answer once it was there.
+    pub understood_in: Duration,
 }
 
 /// How fresh a read has to be.
@@ -111,6 +113,7 @@ impl Client {
         if absent {
             self.may_read(call, prefix).await?;
         }
+        let begin = Instant::now();
         Ok(KvList {
             entries: if absent {
                 Vec::new()
@@ -118,6 +121,7 @@ impl Client {
                 answer.json(self, call)?
             },
             index: answer.index().unwrap_or_default(),
+            understood_in: begin.elapsed(),
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::ConsulBoard;
 use crate::board::{Cursor, Error, HostLog};
-use crate::consul::{Blocking, KvEntry, Op, Read};
+use crate::consul::{Blocking, KvEntry, KvList, Op, Read};
 use crate::report::{Asked, Found, LOG_LIMIT, REPORT_LIMIT, Report, RoleKeys};
 
 /// Consul notices by itself when its index went backwards (it was restored, it forgot) only at the end of a wait.
@@ -74,7 +74,7 @@ impl ConsulBoard {
                 wait: (left * 15 / 16).min(LONGEST_WAIT),
             };
             let list = self.client.kv_list(&prefix, waits.then_some(until)).await?;
-            let (found, newest) = self.understand(&prefix, &list.entries);
+            let (found, newest) = self.understand(&prefix, &list);
             let news = newest > seen.map_or(0, |seen| seen.0) || list.index < index;
             let over = begin.elapsed() + until.wait / 8 >= wait;
             if !waits || news || over {
@@ -96,12 +96,13 @@ impl ConsulBoard {
         rest
     }
 
-    /// Reads the reports among entries; the greatest index with them.
-    fn understand(&self, prefix: &str, entries: &[KvEntry]) -> (Vec<Found>, u64) {
+    /// Reads the reports among keys; the greatest index with them.
+    fn understand(&self, prefix: &str, list: &KvList) -> (Vec<Found>, u64) {
         let begin = Instant::now();
-        let found: Vec<Found> = entries.iter().filter_map(|entry| found(prefix, entry)).collect();
+        let reports = list.entries.iter().filter_map(|entry| found(prefix, entry));
+        let found: Vec<Found> = reports.collect();
         let newest = found.iter().map(|found| found.index).max().unwrap_or_default();
-        let rest = (begin.elapsed() * REST).min(LONGEST_REST);
+        let rest = ((list.understood_in + begin.elapsed()) * REST).min(LONGEST_REST);
         *self.rested.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + rest;
         (found, newest)
     }
