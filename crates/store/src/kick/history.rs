@@ -12,6 +12,10 @@ use crate::{Error, Event, PutOptions, Store};
 const STARTED: &str = "started.json";
 const ENDED: &str = "ended.json";
 
+/// How many more of these small documents than of an upload's parts are asked for at once: of an old stage there are
+/// thousands, and the time goes by in waiting.
+const SMALL: usize = 4;
+
 /// No document is larger: some ten thousand hosts, each with a reason.
 const LARGEST: u64 = 16 << 20;
 
@@ -56,17 +60,21 @@ pub async fn list(
     let limit = limit.unwrap_or(usize::MAX);
     let ids = ids(store, app, stage).await?;
     let mut found: Vec<Kick> = Vec::new();
-    // Of a role nothing is known before its kicks are read: a few more than are wanted.
-    let at_once = store.at_once().min(limit.max(1)).max(1);
+    let at_once = match role {
+        None => limit.clamp(1, store.at_once() * SMALL),
+        // Of whom a kick is, is not known before it is read.
+        Some(_) => store.at_once() * SMALL,
+    };
     for some in ids.chunks(at_once) {
         let mut reading = JoinSet::new();
         for id in some {
             let (store, app, stage, id) = (store.clone(), app.to_owned(), stage.to_owned(), id.clone());
-            reading.spawn(async move { read(&store, &app, &stage, &id).await });
+            let role = role.map(str::to_owned);
+            reading.spawn(async move { read_of(&store, &app, &stage, &id, role.as_deref()).await });
         }
         while let Some(kick) = reading.join_next().await {
             let kick = kick.map_err(|source| Error::Task { source })??;
-            found.extend(kick.filter(|kick| role.is_none_or(|role| kick.started.role == role)));
+            found.extend(kick);
         }
         found.sort_by(|a, b| b.started.kick.cmp(&a.started.kick));
         if found.len() >= limit {
@@ -94,7 +102,19 @@ pub async fn ids(store: &Store, app: &str, stage: &str) -> Result<Vec<KickId>, E
 /// # Errors
 /// The store's.
 pub async fn read(store: &Store, app: &str, stage: &str, id: &KickId) -> Result<Option<Kick>, Error> {
-    let Some(started) = get::<Started>(store, app, stage, id, STARTED).await? else {
+    read_of(store, app, stage, id, None).await
+}
+
+/// As [`read`], nothing for a kick of another role.
+async fn read_of(
+    store: &Store,
+    app: &str,
+    stage: &str,
+    id: &KickId,
+    role: Option<&str>,
+) -> Result<Option<Kick>, Error> {
+    let started = get::<Started>(store, app, stage, id, STARTED).await?;
+    let Some(started) = started.filter(|started| role.is_none_or(|role| started.role == role)) else {
         return Ok(None);
     };
     let names = (&started.kick, started.app.as_str(), started.stage.as_str());

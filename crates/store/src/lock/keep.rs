@@ -155,26 +155,27 @@ async fn run<R: Renew>(
         let renewed = tokio::select! {
             biased;
             _ = &mut stopped => return grip,
-            renewed = timeout(state.left(), grip.renew()) => renewed,
+            // A connection that hangs must not use up all the time: another one may work.
+            renewed = timeout(state.left().min(every), grip.renew()) => {
+                renewed.unwrap_or_else(|_| Err(Trouble::Passing("no answer came".to_owned())))
+            }
         };
         match renewed {
-            Ok(Ok(())) => {
+            Ok(()) => {
                 state.renewed_at(began);
                 wait = every.saturating_sub(began.elapsed());
             }
-            Ok(Err(Trouble::Lost(why))) => {
+            Err(Trouble::Lost(why)) => {
                 state.lose(why);
                 break;
             }
-            Ok(Err(Trouble::Passing(why))) => {
+            Err(Trouble::Passing(why)) => {
                 on_event(LockEvent::NotRenewed {
                     why,
                     left: state.left(),
                 });
                 wait = (every / 4).min(state.left());
             }
-            // The time is over.
-            Err(_) => wait = Duration::ZERO,
         }
     }
     tokio::select! {

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use self::files::{HostFile, Stored, What, role_and_once, tail};
-use self::reading::{Place, Reading};
+use self::reading::{NEWEST, Place, Reading};
 use super::{Attempt, Board, Cursor, Error, Grip, Held, Holder, HostLog};
 use crate::report::{Asked, Found, LOG_LIMIT, Report};
 
@@ -198,7 +198,8 @@ impl Board for StoreBoard {
         if once {
             return Ok(asked);
         }
-        let ids = kick::ids(&self.store, &self.app, &self.stage).await?;
+        let mut ids = kick::ids(&self.store, &self.app, &self.stage).await?;
+        ids.truncate(NEWEST);
         let mut reading = self.reading.lock().await;
         for some in ids.chunks(self.store.at_once()) {
             for started in reading.started(&self.place(), some).await? {

@@ -12,7 +12,7 @@ use super::files::{HostFile, Stored, What};
 use crate::board::Error;
 
 /// How many of a stage's newest kicks are looked at. A host that was told nothing in so many has no state any more.
-const NEWEST: usize = 50;
+pub(super) const NEWEST: usize = 50;
 
 /// How many of a stage's newest kicks may still run. A stage is locked while one runs, so it is the newest but for clocks
 /// that differ.
