@@ -41,6 +41,10 @@ fn host(subject: &Subject<'_>, rules: &mut Rules) -> Result<()> {
     let node = subject.node.unwrap_or(ANY_NODE);
     rules.about("Its own name is asked of the agent.");
     rules.rule("agent", node, "read");
+    if subject.config.report.with == ReportWith::Consul {
+        rules.about("Consul's own program finds that name among the members.");
+        rules.rule("node_prefix", "", "read");
+    }
     rules.about("The events that its watch waits for.");
     for name in events(subject)? {
         rules.rule("event", &name, "read");
@@ -60,6 +64,10 @@ fn host(subject: &Subject<'_>, rules: &mut Rules) -> Result<()> {
     {
         rules.about("Its key of consul-kv-dashboard.");
         rules.rule("key", &format!("dashboard/{category}/{node}"), "write");
+    }
+    if report.with == ReportWith::Consul {
+        rules.about("Without curl its name is asked for by `consul rtt`, which wants another node's.");
+        rules.rule("node_prefix", "", "read");
     }
     Ok(())
 }
@@ -172,6 +180,16 @@ mod tests {
         # Its key of consul-kv-dashboard.
         key "dashboard/shop/web-\"1" { policy = "write" }
         "#);
+    }
+
+    #[test]
+    fn consuls_own_program_needs_to_see_the_members() {
+        let with = |with: &str| {
+            let text = format!("[report]\nwith = \"{with}\"\n");
+            subject_of(Who::Host, &text, |subject| rules(subject).unwrap().unwrap())
+        };
+        assert!(with("consul").contains("node_prefix \"\" { policy = \"read\" }"));
+        assert!(!with("curl").contains("node_prefix"));
     }
 
     #[test]
