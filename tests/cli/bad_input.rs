@@ -282,7 +282,9 @@ fn a_template_with_an_undefined_variable_is_refused_before_anything_is_uploaded(
             .says("web.yml.j2")
             .says("chekcsum");
     }
-    assert!(!store(&project).exists());
+    for area in ["artifacts", "releases"] {
+        assert!(!store(&project).join(area).exists(), "{area}");
+    }
 }
 
 #[test]

@@ -260,6 +260,8 @@ fn web_hosts_alone_get_the_release_byte_for_byte() {
             Some("json" | "excludes")
         )
     };
+    // Which events it followed, apply notes for itself.
+    let is_mark = |path: &PathBuf| is_mark(path) && !path.starts_with("events");
     let marks = [&web1, &web2].map(|host| {
         let all = tree(&host.disk.join(".shipit")).into_keys();
         all.filter(is_mark).collect::<Vec<_>>()

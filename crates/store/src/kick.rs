@@ -89,7 +89,7 @@ pub struct Started {
 pub enum KickResult {
     /// All hosts succeeded.
     Succeeded,
-    /// More hosts failed or stayed silent than may.
+    /// More hosts failed or stayed silent than may, or the once commands or a check between waves failed.
     Failed,
     /// It was fired and not followed.
     NotFollowed,
@@ -97,7 +97,7 @@ pub enum KickResult {
     Interrupted,
     /// The lock was lost on the way.
     LockLost,
-    /// It could not go on: the store, Consul, a check between waves.
+    /// It could not go on: the store, Consul.
     Error,
 }
 

@@ -86,12 +86,32 @@ fn go(
     live::move_to(stage, plan, before)?;
     progress.moved_live = true;
     if plan.followed {
-        live::joined(stage, plan, kick, progress)?;
+        joined(stage, plan, kick, progress)?;
     }
     if plan.course.transport == Transport::Exec {
         replay(stage, plan, progress);
     }
     Ok(())
+}
+
+/// The kick was good; what keeps newcomers from being told is a warning.
+fn joined(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    kick: &KickId,
+    progress: &mut Progress,
+) -> std::result::Result<(), Stop> {
+    match live::joined(stage, plan, kick, progress) {
+        Err(Stop::Error(error)) => {
+            stage.warn(format!(
+                "could not see to hosts of {0} that joined during the kick: {1}; `shipit repair {0}` does",
+                plan.name(),
+                error.chain().join(": ")
+            ));
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// One wave after the other, as long as all is well.

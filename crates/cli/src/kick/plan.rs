@@ -5,6 +5,7 @@ use shipit_store::{Action, Release};
 
 use super::flags::{Course, HostFlags, WaveFlags};
 use super::hosts::{self, Listed, Wave};
+use super::outcome::named;
 use super::stage::Stage;
 use crate::config::{ReportWith, Role, Transport};
 use crate::errors::{CliError, Kind, Result};
@@ -92,6 +93,14 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
     refuse_what_cannot_be(stage, &wish, &course)?;
     let (manifest, url) = manifest(stage, &wish.release, role)?;
     let once = once(stage, &wish)?;
+    if once.is_some() && !wish.followed {
+        refuse_mute(
+            stage,
+            &wish,
+            &course,
+            "its once commands are followed in any case",
+        )?;
+    }
     let mut hosts = hosts::listed(stage, role, &course, wish.hosts, wish.followed)?;
     if let Some(lagging) = &wish.lagging {
         hosts = match hosts.count {
@@ -108,6 +117,9 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
             },
             None => hosts.only(lagging),
         };
+    }
+    if wish.followed {
+        refuse_the_dead(role, &hosts)?;
     }
     let event = event(stage, &wish, &course, &url)?;
     let told_by = event.as_ref().filter(|_| course.transport == Transport::Consul);
@@ -153,12 +165,8 @@ fn refuse_what_cannot_be(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) ->
         }
         Transport::Consul => {
             stage.consul()?;
-            if wish.followed && stage.config.report.with == ReportWith::Off {
-                return Err(CliError::new(
-                    Kind::Usage,
-                    format!("role {role}: its hosts do not report (report.with = \"off\"), so nothing can be followed"),
-                )
-                .hint("set report.with to \"curl\" or \"consul\" and publish again, or kick with --no-wait"));
+            if wish.followed {
+                refuse_mute(stage, wish, course, "or kick with --no-wait")?;
             }
             if wish.role.health && wish.role.filter.service.is_none() {
                 return Err(CliError::new(
@@ -170,6 +178,38 @@ fn refuse_what_cannot_be(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) ->
         }
     }
     Ok(())
+}
+
+/// Hosts that do not report cannot be followed.
+fn refuse_mute(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, more: &str) -> Result<()> {
+    if course.transport == Transport::Exec || stage.config.report.with != ReportWith::Off {
+        return Ok(());
+    }
+    let role = &wish.role.name;
+    Err(CliError::new(
+        Kind::Usage,
+        format!("role {role}: its hosts do not report (report.with = \"off\"), so nothing can be followed"),
+    )
+    .hint(format!(
+        "set report.with to \"curl\" or \"consul\" and publish again; {more}"
+    )))
+}
+
+/// That there is anybody to tell: nobody's silence is not a success.
+fn refuse_the_dead(role: &Role, hosts: &Listed) -> Result<()> {
+    let dead: Vec<String> = hosts
+        .told
+        .iter()
+        .filter_map(|told| Some(format!("{} ({})", told.name, told.dead.as_ref()?)))
+        .collect();
+    if hosts.told.is_empty() || dead.len() < hosts.told.len() {
+        return Ok(());
+    }
+    Err(CliError::new(
+        Kind::Hosts,
+        format!("role {}: none of its hosts is alive: {}", role.name, named(&dead)),
+    )
+    .hint("start their Consul agents, or fire without following by --no-wait: hosts that boot take the live release"))
 }
 
 /// The manifest's text and URL, once its bytes in the store are those that the release names.

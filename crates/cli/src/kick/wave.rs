@@ -127,7 +127,10 @@ fn by_event(
     let on_event = |event: Event| reporter.event(&event);
     let work = async {
         let end = follow(&following, &mut tracker, stop, &on_event).await;
-        let logs = follow::logs(following.board, following.role, &release, tracker.hosts()).await;
+        let logs = match end {
+            End::Stopped | End::Error(_) => BTreeMap::new(),
+            _ => follow::logs(following.board, following.role, &release, tracker.hosts()).await,
+        };
         Ok((end, logs))
     };
     let (end, logs) = stage.context.block_on_to_the_end(Box::pin(work))?;

@@ -188,13 +188,13 @@ impl<'a> Reader<'a> {
     async fn read(&mut self, tracker: &mut Tracker, wait: Duration) -> Result<Vec<Change>, Error> {
         let Following { board, role, .. } = self.following;
         let (found, seen) = board.reports(role, Some(self.seen), wait).await?;
-        let changes = if seen == self.seen {
-            Vec::new()
-        } else {
-            tracker.reports(&found, Instant::now())
+        let moved = seen != self.seen;
+        let changes = match moved {
+            true => tracker.reports(&found, Instant::now()),
+            false => Vec::new(),
         };
         self.seen = seen;
-        if tracker.verdict().is_none() && !changes.is_empty() {
+        if tracker.verdict().is_none() && moved {
             let hosts = u32::try_from(found.len()).unwrap_or(u32::MAX);
             sleep(GAP_PER_HOST.saturating_mul(hosts).min(LONGEST_GAP)).await;
         }
