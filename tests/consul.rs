@@ -19,6 +19,8 @@ mod failures;
 mod faults;
 #[path = "consul/fire.rs"]
 mod fire;
+#[path = "consul/held.rs"]
+mod held;
 #[path = "consul/hosts.rs"]
 mod hosts;
 #[path = "consul/keys.rs"]

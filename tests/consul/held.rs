@@ -1,0 +1,121 @@
+//! A lock that is held in Consul for the length of a deploy, and what becomes of it when something goes wrong meanwhile.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shipit_fleet::board::{Board, ConsulBoard};
+use shipit_fleet::lock::{Lock, TakeError};
+use shipit_testbed::{ConsulAgent, ConsulCluster};
+
+use crate::agents::{client, on_threads};
+use crate::board::{APP, STAGE, by_hand, holder};
+
+fn board(agent: &ConsulAgent) -> Arc<ConsulBoard> {
+    Arc::new(ConsulBoard::new(client(&agent.url()), APP, STAGE))
+}
+
+async fn take(board: &Arc<ConsulBoard>, id: &str, wait: u64) -> Result<Lock, TakeError> {
+    let wait = Duration::from_secs(wait);
+    Lock::take(board.clone(), holder(id), wait, Arc::new(|_| {}), pending()).await
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn it_stands_for_as_long_as_it_is_held_and_the_next_one_waits() {
+    let agent = ConsulAgent::dev();
+    let (one, other) = (board(&agent), board(&agent));
+    on_threads(async {
+        let lock = take(&one, "one", 0).await.unwrap();
+        let error = take(&other, "other", 0).await.unwrap_err();
+        assert!(
+            matches!(&error, TakeError::Held(held) if held.holder.id == "one"),
+            "{error:?}"
+        );
+        // Longer than a session that nobody renews stands.
+        let held = async {
+            tokio::time::sleep(Duration::from_secs(23)).await;
+            assert_eq!(lock.lost(), None);
+            assert_eq!(one.held().await.unwrap().unwrap().holder.id, "one");
+            lock.release().await.unwrap();
+            Instant::now()
+        };
+        let (next, begin) = tokio::join!(take(&other, "other", 60), held);
+        let next = next.unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        assert_eq!(one.held().await.unwrap().unwrap().holder.id, "other");
+        let turned = next.turn_manual(&by_hand("other")).await.unwrap();
+        assert_eq!(turned, None);
+        assert_eq!(one.held().await.unwrap().unwrap().holder, by_hand("other"));
+    });
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn its_holder_learns_soon_that_it_was_ended() {
+    let agent = ConsulAgent::dev();
+    let board = board(&agent);
+    on_threads(async {
+        let lock = take(&board, "one", 0).await.unwrap();
+        let held = board.held().await.unwrap().unwrap();
+        board.break_lock(&held).await.unwrap();
+        let why = tokio::time::timeout(Duration::from_secs(6), lock.wait_lost())
+            .await
+            .unwrap();
+        assert!(why.contains("somebody ended it"), "{why}");
+        lock.release().await.unwrap();
+    });
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn it_is_lost_when_consul_stays_away_and_not_before() {
+    let agent = ConsulAgent::server();
+    let board = board(&agent);
+    on_threads(async {
+        let lock = take(&board, "one", 0).await.unwrap();
+        // Shorter than the time for which it was renewed: nothing is lost.
+        agent.kill9();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        agent.restart();
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(lock.lost(), None);
+        assert_eq!(board.held().await.unwrap().unwrap().holder.id, "one");
+        agent.kill9();
+        let begin = Instant::now();
+        let why = tokio::time::timeout(Duration::from_secs(20), lock.wait_lost())
+            .await
+            .unwrap();
+        // Before Consul could give it to another one.
+        assert!(
+            begin.elapsed() < Duration::from_secs(12),
+            "{:?}: {why}",
+            begin.elapsed()
+        );
+        assert!(
+            begin.elapsed() > Duration::from_secs(5),
+            "{:?}: {why}",
+            begin.elapsed()
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn an_election_does_not_lose_it() {
+    let cluster = ConsulCluster::with_servers(3, &["kicker"]);
+    let kicker = cluster.client("kicker");
+    let board = board(kicker);
+    on_threads(async {
+        let lock = take(&board, "one", 0).await.unwrap();
+        cluster.leader(kicker).kill9();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(25) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(lock.lost(), None, "after {:?}", begin.elapsed());
+        }
+        assert_eq!(board.held().await.unwrap().unwrap().holder.id, "one");
+        lock.release().await.unwrap();
+        assert_eq!(board.held().await.unwrap(), None);
+    });
+}
