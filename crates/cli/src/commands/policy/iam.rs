@@ -129,7 +129,8 @@ fn rights(subject: &Subject<'_>) -> Rights {
             ]
             .map(of_app)
             .to_vec(),
-            write: vec![publishing.clone()],
+            // A release that is kicked while it is to go is put back.
+            write: vec![of_stage("releases"), publishing.clone()],
             delete: vec![
                 of_app("artifacts"),
                 of_app("indexes"),
