@@ -1,6 +1,7 @@
 //! The config from its text to what it settles to.
 
 mod generated;
+mod kicks;
 mod layering;
 mod refusals;
 mod secrets;
