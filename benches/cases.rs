@@ -3,7 +3,10 @@
 mod deploy;
 mod git;
 mod hosts;
+mod kick;
+mod kicked;
 mod pack;
+mod reporters;
 mod warm;
 
 use crate::compare::Measured;
@@ -124,10 +127,36 @@ pub fn all() -> Vec<Case> {
             [1.5, 1.2],
             warm::ten_times_the_files,
         ),
+        case(
+            "kick to all reports, 20 agents",
+            "consul event + a loop that waits for the keys",
+            [1.1, 0.9],
+            kick::to_all_reports,
+        ),
+        case(
+            "following 1,000 hosts that report within 10 s, cpu",
+            LIMIT,
+            [1.0, 0.5],
+            reporters::following,
+        ),
+        case(
+            "status --watch of 1,000 hosts that report within 10 s, cpu",
+            LIMIT,
+            [1.0, 0.5],
+            reporters::watching,
+        ),
+        case(
+            "status --watch of 1,000 hosts, the latest shown report",
+            LIMIT,
+            [1.0, 0.7],
+            reporters::shown,
+        ),
         case("shipit --help", "git --version", [3.0, 1.5], deploy::help),
     ]
 }
 
+/// What has no peer.
+const LIMIT: &str = "the limit";
 /// What scripts pack with.
 const TARBALL: &str = "tar | zstd -T2 -3 | tee | sha256sum";
 /// What scripts bring an artifact to a host with.

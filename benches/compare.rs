@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::run::settle;
+use serde::Serialize;
+
+use crate::run::{children_cpu, settle};
 
 /// How often each side runs. The first round warms the page cache and is not counted.
 pub const ROUNDS: usize = 5;
@@ -21,6 +23,53 @@ pub enum Measured {
         safe: u64,
         aim: u64,
     },
+    /// Against a limit, where there is no peer.
+    Limited(Limited),
+}
+
+/// What amounts count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    S,
+    Bytes,
+    /// Milliseconds of the processors, user and system, in each second.
+    #[serde(rename = "cpu-ms/s")]
+    CpuMs,
+}
+
+/// What has a limit, in its unit.
+#[derive(Debug)]
+pub struct Limited {
+    pub ours: f64,
+    /// The least and the greatest of what was measured.
+    pub range: [f64; 2],
+    pub limit: f64,
+    pub unit: Unit,
+}
+
+impl Limited {
+    /// The limit is for the mean of all.
+    #[allow(clippy::cast_precision_loss, reason = "some thousand at most")]
+    pub fn all(values: &[f64], limit: f64, unit: Unit) -> Self {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        Self {
+            ours: mean,
+            ..Self::greatest(values, limit, unit)
+        }
+    }
+
+    /// The limit is for each of them.
+    pub fn greatest(values: &[f64], limit: f64, unit: Unit) -> Self {
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let greatest = values.iter().copied().fold(0.0, f64::max);
+        Self {
+            ours: greatest,
+            range: [least, greatest],
+            limit,
+            unit,
+        }
+    }
 }
 
 /// What one round of one side took, in seconds.
@@ -73,19 +122,6 @@ fn timed(work: impl FnOnce()) -> Took {
         wall: started.elapsed().as_secs_f64(),
         cpu: children_cpu() - before,
     }
-}
-
-/// The seconds that all ended children ran, theirs included.
-fn children_cpu() -> f64 {
-    /// Linux gives these times in hundredths, whatever the kernel's own clock.
-    const TICKS: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has /proc");
-    // The program's name, in parentheses, may hold spaces; `cutime` and `cstime` are the 14th and 15th after it.
-    let (_, fields) = stat.rsplit_once(')').expect("the name stands in parentheses");
-    let times = fields.split_whitespace().skip(13).take(2);
-    times
-        .map(|ticks| ticks.parse::<f64>().expect("a number") / TICKS)
-        .sum()
 }
 
 /// The middle one; the mean of the two in the middle of an even number.

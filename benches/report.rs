@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cases::Case;
-use crate::compare::{Measured, Took, median};
+use crate::compare::{Limited, Measured, Took, Unit, median};
 
 /// One case's line. What is compared is in `ours_s` and `peer_s`, in the unit that the line names: seconds, or bytes.
 #[derive(Debug, Serialize)]
@@ -29,18 +29,12 @@ pub struct Row {
     aim: f64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Unit {
-    S,
-    Bytes,
-}
-
 impl Row {
     pub fn new(case: &Case, measured: &Measured) -> Self {
         match measured {
             Measured::Seconds(ours, peer) => Self::of_seconds(case, ours, peer),
             Measured::Bytes(ours, peer) => Self::of_bytes(case, *ours, *peer),
+            Measured::Limited(limited) => Self::of_limited(case, limited),
             Measured::BytesWithin {
                 ours,
                 peer,
@@ -93,6 +87,23 @@ impl Row {
         }
     }
 
+    fn of_limited(case: &Case, limited: &Limited) -> Self {
+        let limit = limited.limit;
+        Self {
+            case: case.name,
+            peer: case.peer,
+            unit: limited.unit,
+            ours_s: limited.ours,
+            peer_s: limit,
+            ours_cpu_s: None,
+            peer_cpu_s: None,
+            ratio: limited.ours / limit,
+            rounds: limited.range.map(|value| value / limit),
+            safe: case.safe,
+            aim: case.aim,
+        }
+    }
+
     fn verdict(&self) -> &'static str {
         if self.ratio <= self.aim {
             "aim"
@@ -115,6 +126,7 @@ impl Row {
         [self.ours_s, self.peer_s].map(|amount| match self.unit {
             Unit::S => format!("{amount:.3} s"),
             Unit::Bytes => format!("{:.2} MB", amount / 1e6),
+            Unit::CpuMs => format!("{amount:.1} ms/s"),
         })
     }
 }
