@@ -9,7 +9,7 @@ use clap::Args;
 use shipit_fleet::consul::ConsulConfig;
 use shipit_fleet::event::{HandlerInput, Heard, parse_handler_input};
 use shipit_host::{Applied, ApplyRequest, Limits, VerifyTarget, parse_bandwidth};
-use shipit_store::OnEvent;
+use shipit_store::{OnEvent, redacted};
 
 use crate::config::Span;
 use crate::context::Context;
@@ -133,11 +133,18 @@ fn told(args: &ApplyArgs, context: &Context) -> Result<()> {
 
 /// A kick may move the pointer while the host is on its way, and does not wait for a host that it knows nothing of yet.
 fn live(args: &ApplyArgs, url: &str, context: &Context) -> Result<()> {
+    if live_sha256(args, url, context)?.is_none() {
+        context.output.warn(format!(
+            "nothing stands at {}: nothing was kicked yet, or the URL is wrong; nothing was done",
+            redacted(url)
+        ));
+        return context.output.json(&());
+    }
     let mut round = 1;
     loop {
         let applied = apply(args, Wanted::by_hand(url), context)?;
         let again = match live_sha256(args, url, context) {
-            Ok(now) => now != applied.manifest_sha256,
+            Ok(now) => now.is_some_and(|now| now != applied.manifest_sha256),
             Err(error) if error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
                 let why = error.chain().join(": ");
@@ -163,13 +170,21 @@ fn live(args: &ApplyArgs, url: &str, context: &Context) -> Result<()> {
     }
 }
 
-fn live_sha256(args: &ApplyArgs, url: &str, context: &Context) -> Result<String> {
+/// What is live, by its digest; nothing when nothing is.
+fn live_sha256(args: &ApplyArgs, url: &str, context: &Context) -> Result<Option<String>> {
     let request = request(args, Wanted::by_hand(url), None, context)?;
     let fetch_reporter = report::Store::new(&context.output);
     let fetcher = settle::store::fetcher(OnEvent::new(move |event| fetch_reporter.event(&event)));
     context.block_on_to_the_end(async {
         let flag = context.interrupt.shared_flag();
-        Ok(shipit_host::manifest_sha256(&request, &fetcher, &flag).await?)
+        match shipit_host::manifest_sha256(&request, &fetcher, &flag).await {
+            Err(shipit_host::Error::ManifestFetch { cause, .. })
+                if cause.kind() == shipit_store::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
+            found => Ok(Some(found?)),
+        }
     })
 }
 
