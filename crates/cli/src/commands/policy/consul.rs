@@ -97,13 +97,15 @@ fn kicker(subject: &Subject<'_>, rules: &mut Rules) -> Result<()> {
     Ok(())
 }
 
+/// Stages that share a store are pruned together, so these are for all of them.
 fn pruner(subject: &Subject<'_>, rules: &mut Rules) {
-    rules.about("Reports and logs of releases that are no more.");
-    for area in areas(subject) {
-        rules.rule("key_prefix", &area, "write");
+    let app = &subject.config.app;
+    rules.about("Reports and logs of releases that are no more, of all stages: they are pruned together.");
+    for area in ["reports", "logs"] {
+        rules.rule("key_prefix", &format!("shipit/{area}/{app}/"), "write");
     }
     rules.about("What a deploy that is under way needs is left alone.");
-    rules.rule("key_prefix", &lock_key(&subject.config.app, ""), "read");
+    rules.rule("key_prefix", &lock_key(app, ""), "read");
 }
 
 /// The events' names of the roles.

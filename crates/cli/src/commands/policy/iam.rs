@@ -130,13 +130,13 @@ fn rights(subject: &Subject<'_>) -> Rights {
             .map(of_app)
             .to_vec(),
             // A release that is kicked while it is to go is put back.
-            write: vec![of_stage("releases"), publishing.clone()],
+            write: vec![of_app("releases"), publishing.clone()],
             delete: vec![
                 of_app("artifacts"),
                 of_app("indexes"),
                 of_app("layers"),
-                of_stage("releases"),
-                of_stage("kicks"),
+                of_app("releases"),
+                of_app("kicks"),
                 publishing,
             ],
         },
