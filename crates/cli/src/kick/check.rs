@@ -57,9 +57,9 @@ fn by_command(stage: &Stage<'_>, plan: &Plan<'_>, command: &str, wave: usize) ->
     let reporter = report::Exec::new(&context.output);
     let on_event = |event: exec::Event| reporter.event(&event);
     let ended = context.block_on_to_the_end(async {
-        Ok(exec::run(&request, context.interrupt.asked(), &on_event)
+        exec::run(&request, context.interrupt.asked(), &on_event)
             .await
-            .map_err(CliError::from)?)
+            .map_err(CliError::from)
     })?;
     match ended.first().map(|outcome| &outcome.result) {
         Some(HostResult::Succeeded) => Ok(()),

@@ -14,6 +14,7 @@ use crate::errors::Result;
 pub struct Document {
     app: String,
     stage: String,
+    release: Option<String>,
     roles: Vec<RoleReport>,
     not_kicked: Vec<String>,
 }
@@ -51,13 +52,16 @@ struct HostReport {
 }
 
 impl Document {
-    /// Nothing is kicked yet of these roles.
-    pub fn new(stage: &Stage<'_>, roles: &[&str]) -> Self {
+    /// Nothing is kicked yet of these.
+    pub fn new(stage: &Stage<'_>, plans: &[Plan<'_>]) -> Self {
+        let first = plans.first().map(|plan| &plan.release.id);
+        let one = plans.iter().all(|plan| Some(&plan.release.id) == first);
         Document {
             app: stage.config.app.clone(),
             stage: stage.config.stage().to_owned(),
+            release: first.filter(|_| one).map(ToString::to_string),
             roles: Vec::new(),
-            not_kicked: roles.iter().map(ToString::to_string).collect(),
+            not_kicked: plans.iter().map(|plan| plan.name().to_owned()).collect(),
         }
     }
 

@@ -54,7 +54,7 @@ pub fn run(
         };
         let writing = write_reports(stage, telling, &release, receive);
         let (outcomes, ()) = tokio::join!(commands, writing);
-        Ok(outcomes.map_err(CliError::from)?)
+        outcomes.map_err(CliError::from)
     };
     let outcomes = stage.context.block_on_to_the_end(Box::pin(work))?;
     for outcome in &outcomes {

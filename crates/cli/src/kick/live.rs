@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use shipit_fleet::board::Board;
-use shipit_fleet::follow::Told;
+use shipit_fleet::follow::{HostNow, Told};
 use shipit_fleet::report::{Found, Said};
 use shipit_store::live::{self, Live};
 use shipit_store::{Error, KickId};
@@ -84,7 +84,7 @@ pub fn joined(
         wave::run(stage, plan, &wave, &telling, progress)?;
         let bad: Vec<&String> = names
             .iter()
-            .filter(|name| progress.hosts.get(*name).is_some_and(|now| now.is_bad()))
+            .filter(|name| progress.hosts.get(*name).is_some_and(HostNow::is_bad))
             .collect();
         if !bad.is_empty() {
             stage.warn(format!(

@@ -135,8 +135,7 @@ fn keep(stage: &Stage<'_>, lock: Lock, plans: &[Plan<'_>], reason: &str) -> Resu
 
 /// One role after the other; stops at the first that did not go well.
 fn kick_all(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock) -> Result<()> {
-    let names: Vec<&str> = plans.iter().map(Plan::name).collect();
-    let mut document = Document::new(stage, &names);
+    let mut document = Document::new(stage, plans);
     let done = kick_each(stage, plans, lock, &mut document);
     // What hosts were told they were told, whatever came of the rest: an event cannot be called back.
     document.print(stage)?;

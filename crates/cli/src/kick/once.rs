@@ -80,11 +80,13 @@ fn one(host: &Told, events: Vec<shipit_fleet::consul::EventRequest>) -> Wave {
 /// The kick in which they ran for this release already.
 fn ran_in(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<KickId>> {
     let (app, name) = (&stage.config.app, stage.config.stage());
-    let kicks =
-        stage.wait(async { Ok(kick::list(&stage.store, app, name, Some(plan.name()), None).await?) })?;
     let release = plan.release.id.to_string();
     let ran = |kick: &kick::Kick| {
         kick.started.release == release && kick.ended.as_ref().is_some_and(|ended| ended.once)
     };
-    Ok(kicks.into_iter().find(ran).map(|kick| kick.started.kick))
+    // No kick is older than its release; a day is for clocks that disagree.
+    let since = Some(plan.release.time - 86_400);
+    let found = kick::find(&stage.store, app, name, plan.name(), since, ran);
+    let found = stage.wait(async { Ok(found.await?) })?;
+    Ok(found.map(|kick| kick.started.kick))
 }

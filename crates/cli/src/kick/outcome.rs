@@ -200,7 +200,7 @@ impl Stop {
         let role = plan.name();
         let not_told = progress.not_told(plan);
         let error = match self {
-            Stop::Hosts => hosts_failed(plan, progress, format!("role {role}: ")),
+            Stop::Hosts => hosts_failed(plan, progress),
             Stop::Check(why) => CliError::new(
                 Kind::Hosts,
                 format!("role {role}: the check between waves failed: {why}"),
@@ -222,12 +222,12 @@ impl Stop {
     }
 }
 
-fn hosts_failed(plan: &Plan<'_>, progress: &Progress, before: String) -> CliError {
+fn hosts_failed(plan: &Plan<'_>, progress: &Progress) -> CliError {
     let (role, number) = (plan.name(), progress.hosts.len() + progress.missing);
     let bad = progress.bad_hosts();
     CliError::new(
         Kind::Hosts,
-        format!("{before}{} of {number} hosts did not succeed: {}", progress.bad(), named(&bad)),
+        format!("role {role}: {} of {number} hosts did not succeed: {}", progress.bad(), named(&bad)),
     )
     .hint(format!(
         "`shipit logs {}` shows more; `shipit repair {role}` tells those hosts again, `shipit rollback {role}` goes back",

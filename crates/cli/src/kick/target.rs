@@ -10,8 +10,12 @@ use crate::errors::{CliError, Kind, Result};
 /// The release that a rollback of a role goes to.
 pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Release> {
     let live = live::read(stage, role)?.map(|live| live.release);
-    let kicks = kicks(stage, role)?;
-    let target = good_before(live.as_deref(), &kicks).map_err(|why| {
+    let last = newest(stage, role, is_whole)?;
+    let before = match &live {
+        Some(live) => newest(stage, role, |kick| replaced_another(kick, live))?,
+        None => None,
+    };
+    let target = good_before(live.as_deref(), last.as_ref(), before.as_ref()).map_err(|why| {
         CliError::new(
             Kind::Refused,
             format!("{role} in {} cannot be rolled back: {why}", stage.config.stage()),
@@ -29,8 +33,7 @@ pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Release> {
 
 /// The release that a role's hosts were told last.
 pub fn of_repair(stage: &Stage<'_>, role: &str) -> Result<Release> {
-    let kicks = kicks(stage, role)?;
-    let last = kicks.first().ok_or_else(|| {
+    let last = newest(stage, role, |_| true)?.ok_or_else(|| {
         CliError::new(
             Kind::Refused,
             format!(
@@ -50,14 +53,30 @@ pub fn find(stage: &Stage<'_>, id: &ReleaseId) -> Result<Release> {
     stage.wait(async { Ok(release(&stage.store, app, name, &wanted).await?) })
 }
 
-fn kicks(stage: &Stage<'_>, role: &str) -> Result<Vec<Kick>> {
+/// The newest kick of a role that is wanted.
+fn newest(stage: &Stage<'_>, role: &str, wanted: impl Fn(&Kick) -> bool) -> Result<Option<Kick>> {
     let (app, name) = (&stage.config.app, stage.config.stage());
-    stage.wait(async { Ok(kick::list(&stage.store, app, name, Some(role), None).await?) })
+    stage.wait(async { Ok(kick::find(&stage.store, app, name, role, None, wanted).await?) })
 }
 
-/// The last good release: the live one when the last kick of the whole role did not go well, else the one that was live
-/// before it. The kicks are the role's, newest first.
-fn good_before(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, String> {
+fn is_whole(kick: &Kick) -> bool {
+    kick.started.whole
+}
+
+/// Whether a kick made a release live in place of another one.
+fn replaced_another(kick: &Kick, release: &str) -> bool {
+    kick.ended.as_ref().is_some_and(|ended| ended.moved_live)
+        && kick.started.release == release
+        && kick.started.live.as_ref().is_some_and(|before| before != release)
+}
+
+/// The last good release: the live one when the `last` kick of the whole role did not go well, else the one that was live
+/// `before` the kick that made this one live.
+fn good_before(
+    live: Option<&str>,
+    last: Option<&Kick>,
+    before: Option<&Kick>,
+) -> std::result::Result<String, String> {
     let Some(live) = live else {
         return Err("no release was ever live, for no kick of all its hosts went well".to_owned());
     };
@@ -65,17 +84,12 @@ fn good_before(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String
         let result = kick.ended.as_ref().map(|ended| ended.result);
         matches!(result, Some(KickResult::Succeeded | KickResult::NotFollowed))
     };
-    let last = kicks.iter().find(|kick| kick.started.whole);
     if last.is_some_and(|last| !went_well(last)) {
         return Ok(live.to_owned());
     }
-    let moved = |kick: &&Kick| kick.ended.as_ref().is_some_and(|ended| ended.moved_live);
-    let before = kicks
-        .iter()
-        .filter(moved)
-        .filter(|kick| kick.started.release == live)
-        .find_map(|kick| kick.started.live.clone().filter(|before| before != live));
-    before.ok_or_else(|| format!("{live} is live, and the history knows of none before it"))
+    before
+        .and_then(|kick| kick.started.live.clone())
+        .ok_or_else(|| format!("{live} is live, and the history knows of none before it"))
 }
 
 #[cfg(test)]
@@ -123,6 +137,12 @@ mod tests {
         }
     }
 
+    /// As it is found in a history, newest first.
+    fn good_in(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, String> {
+        let before = live.and_then(|live| kicks.iter().find(|kick| replaced_another(kick, live)));
+        good_before(live, kicks.iter().find(|kick| is_whole(kick)), before)
+    }
+
     const GOOD: Option<KickResult> = Some(KickResult::Succeeded);
     const BAD: Option<KickResult> = Some(KickResult::Failed);
 
@@ -130,7 +150,7 @@ mod tests {
     fn after_a_bad_kick_the_live_release_is_the_last_good_one() {
         for bad in [BAD, None, Some(KickResult::Interrupted)] {
             let kicks = [kick("b", Some("a"), true, bad), kick("a", None, true, GOOD)];
-            assert_eq!(good_before(Some("a"), &kicks).unwrap(), "a");
+            assert_eq!(good_in(Some("a"), &kicks).unwrap(), "a");
         }
     }
 
@@ -144,14 +164,14 @@ mod tests {
             kick("b", Some("a"), true, GOOD),
             kick("a", None, true, GOOD),
         ];
-        assert_eq!(good_before(Some("c"), &kicks).unwrap(), "b");
-        assert_eq!(good_before(Some("b"), &kicks[3..]).unwrap(), "a");
+        assert_eq!(good_in(Some("c"), &kicks).unwrap(), "b");
+        assert_eq!(good_in(Some("b"), &kicks[3..]).unwrap(), "a");
     }
 
     #[test]
     fn there_may_be_nothing_good() {
-        assert!(good_before(None, &[kick("a", None, true, BAD)]).is_err());
-        assert!(good_before(Some("a"), &[kick("a", None, true, GOOD)]).is_err());
-        assert!(good_before(Some("a"), &[]).is_err());
+        assert!(good_in(None, &[kick("a", None, true, BAD)]).is_err());
+        assert!(good_in(Some("a"), &[kick("a", None, true, GOOD)]).is_err());
+        assert!(good_in(Some("a"), &[]).is_err());
     }
 }
