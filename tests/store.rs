@@ -7,6 +7,8 @@
     reason = "test code: helpers outside of the test functions, too; one test runs itself again to measure its memory"
 )]
 
+#[path = "store/across.rs"]
+mod across;
 #[path = "store/binary.rs"]
 mod binary;
 #[path = "store/board.rs"]

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use shipit_artifact::Artifact;
 use shipit_manifest::{Layout, RenderInput, render};
 use shipit_store::{
-    BoxError, Origin, PublishInput, RenderContext, RolePlan, S3Options, Store, StoreOptions, StoreUrl,
-    publish,
+    Action, BoxError, KickId, Origin, PublishInput, RenderContext, RolePlan, S3Options, Started, Store,
+    StoreOptions, StoreUrl, kick, layout, live, publish,
 };
 use shipit_testbed::S3Server;
 
@@ -94,6 +94,52 @@ impl Aged {
         };
         let published = self.runtime.block_on(publish(input)).unwrap();
         published.release.id.to_string()
+    }
+
+    /// Publishes so many releases, the first so many days ago and one each day; each has a layer and code of its own.
+    pub fn publish_each(&self, project: &Project, stage: &str, days: std::ops::Range<i64>) -> Vec<String> {
+        let each = days.rev().map(|day| {
+            let text = format!("{stage} {day}\n");
+            project
+                .repo
+                .write("lock", &text)
+                .write("app.txt", &text)
+                .commit(&text);
+            self.publish(project, stage, day)
+        });
+        each.collect()
+    }
+
+    /// Makes a release the live one of web.
+    pub fn make_live(&self, stage: &str, id: &str) {
+        let key = layout::manifest_key("shop", stage, &id.parse().unwrap(), "web").unwrap();
+        let manifest = fs::read(self.root.join(key)).unwrap();
+        let moved = live::move_to(&self.store, "shop", stage, "web", &manifest, None);
+        self.runtime.block_on(moved).unwrap();
+    }
+
+    /// A kick that was started and has not ended.
+    pub fn started(&self, stage: &str, release: &str, time: i64) {
+        let started = Started {
+            version: 1,
+            kick: KickId::new(time).unwrap(),
+            app: "shop".into(),
+            stage: stage.into(),
+            role: "web".into(),
+            action: Action::Kick,
+            release: release.into(),
+            revision: "3074f46".repeat(6)[..40].to_owned(),
+            live: None,
+            transport: "exec".into(),
+            whole: true,
+            followed: true,
+            hosts: vec!["here".into()],
+            expected: None,
+            who: "jenkins".into(),
+            reason: None,
+            time,
+        };
+        self.runtime.block_on(kick::start(&self.store, &started)).unwrap();
     }
 
     /// Makes every object that old.

@@ -31,6 +31,7 @@ mod plain;
 mod project;
 mod promote;
 mod prune;
+mod prune_faults;
 mod releases;
 mod secrets;
 mod small;

@@ -1,11 +1,10 @@
-//! What a prune removes, what it must not, and what is left when the store goes away in the middle.
+//! What a prune removes, and what it must not.
 
 use std::fs;
-use std::time::Duration;
 
 use serde_json::Value;
-use shipit_store::{Action, KickId, PromotedFrom, Started, kick, layout, live};
-use shipit_testbed::{ConsulAgent, Fault, FaultProxy, Process, S3Server};
+use shipit_store::PromotedFrom;
+use shipit_testbed::ConsulAgent;
 
 use crate::aged::{Aged, now};
 use crate::project::Project;
@@ -23,67 +22,22 @@ fn project() -> (Project, Aged) {
     (project, aged)
 }
 
-/// Publishes so many releases, the first so many days ago and one each day; each has a layer and code of its own.
-fn publish(project: &Project, aged: &Aged, stage: &str, days: std::ops::Range<i64>) -> Vec<String> {
-    let each = days.rev().map(|day| {
-        project.repo.write("lock", format!("{stage} {day}\n"));
-        project
-            .repo
-            .write("app.txt", format!("{stage} {day}\n"))
-            .commit(&format!("{stage} {day}"));
-        aged.publish(project, stage, day)
-    });
-    each.collect()
-}
-
 fn json(out: &str) -> Value {
     serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"))
-}
-
-/// Makes a release the live one of web.
-fn make_live(aged: &Aged, stage: &str, id: &str) {
-    let key = layout::manifest_key("shop", stage, &id.parse().unwrap(), "web").unwrap();
-    let manifest = fs::read(aged.root.join(key)).unwrap();
-    let moved = live::move_to(&aged.store, "shop", stage, "web", &manifest, None);
-    aged.runtime.block_on(moved).unwrap();
-}
-
-/// A kick that was started and has not ended.
-fn started(aged: &Aged, stage: &str, release: &str, time: i64) {
-    let started = Started {
-        version: 1,
-        kick: KickId::new(time).unwrap(),
-        app: "shop".into(),
-        stage: stage.into(),
-        role: "web".into(),
-        action: Action::Kick,
-        release: release.into(),
-        revision: "3074f46".repeat(6)[..40].to_owned(),
-        live: None,
-        transport: "exec".into(),
-        whole: true,
-        followed: true,
-        hosts: vec!["here".into()],
-        expected: None,
-        who: "jenkins".into(),
-        reason: None,
-        time,
-    };
-    aged.runtime.block_on(kick::start(&aged.store, &started)).unwrap();
 }
 
 #[test]
 fn old_releases_go_with_their_bytes_and_what_is_needed_stays() {
     let (project, aged) = project();
-    let staging = publish(&project, &aged, "staging", 1..8);
+    let staging = aged.publish_each(&project, "staging", 1..8);
     // What production has of it, and a stage of a pattern.
     project.repo.git(&["checkout", "-q", "HEAD~5"]);
     let shared = project.build("HEAD");
     let production = aged.publish_built(&shared, "production", 1);
     project.repo.git(&["checkout", "-q", "main"]);
-    let pull = publish(&project, &aged, "pr-1", 3..5);
-    make_live(&aged, "staging", &staging[0]);
-    started(&aged, "staging", &staging[2], now() - 60);
+    let pull = aged.publish_each(&project, "pr-1", 3..5);
+    aged.make_live("staging", &staging[0]);
+    aged.started("staging", &staging[2], now() - 60);
     fs::write(aged.root.join("artifacts/shop/notes.txt"), "mine").unwrap();
     fs::create_dir_all(aged.root.join("artifacts/other")).unwrap();
     fs::write(aged.root.join("artifacts/other/x.tar.zst"), "another app's").unwrap();
@@ -204,7 +158,7 @@ fn shared_layers_go_with_the_last_release_that_has_them() {
 #[test]
 fn a_release_that_is_kicked_meanwhile_comes_back() {
     let (project, aged) = project();
-    let ids = publish(&project, &aged, "staging", 1..5);
+    let ids = aged.publish_each(&project, "staging", 1..5);
     aged.age(1);
     let input = shipit_store::prune::PruneInput {
         store: &aged.store,
@@ -219,8 +173,8 @@ fn a_release_that_is_kicked_meanwhile_comes_back() {
         .unwrap();
     assert_eq!(planned.what().releases.len(), 3);
     // Between the look and the removal a kick begins, and another release becomes live.
-    started(&aged, "staging", &ids[0], now());
-    make_live(&aged, "staging", &ids[1]);
+    aged.started("staging", &ids[0], now());
+    aged.make_live("staging", &ids[1]);
     let done = shipit_store::prune::Removed::default();
     let gone = aged.runtime.block_on(planned.remove(&done)).unwrap();
     let gone: Vec<String> = gone.iter().map(|release| release.release.to_string()).collect();
@@ -235,7 +189,7 @@ fn a_release_that_is_kicked_meanwhile_comes_back() {
 #[test]
 fn what_cannot_be_read_keeps_what_it_may_refer_to() {
     let (project, aged) = project();
-    let ids = publish(&project, &aged, "staging", 1..5);
+    let ids = aged.publish_each(&project, "staging", 1..5);
     let document = aged
         .root
         .join(format!("releases/shop/production/{}/release.json", ids[0]));
@@ -261,7 +215,7 @@ fn what_cannot_be_read_keeps_what_it_may_refer_to() {
 #[test]
 fn a_publish_that_is_under_way_keeps_a_prune_out() {
     let (project, aged) = project();
-    let _ = publish(&project, &aged, "staging", 1..4);
+    let _ = aged.publish_each(&project, "staging", 1..4);
     aged.age(1);
     let before = aged.keys();
     let holder = shipit_store::Holder {
@@ -317,100 +271,6 @@ fn there_has_to_be_something_to_keep() {
     let _ = project.shipit(&["prune"]).run().ok().says("nothing to prune");
 }
 
-/// A project with its store in a bucket, behind a proxy.
-fn in_bucket() -> (Project, Aged, S3Server, FaultProxy) {
-    let server = S3Server::start();
-    server.create_bucket("shop-deploy");
-    let proxy = FaultProxy::start(server.addr());
-    let mut project = Project::new();
-    let store = format!(
-        "url = \"s3://shop-deploy/shipit\"\nendpoint = \"{}\"",
-        proxy.url()
-    );
-    let text = small::config(&project, "", "");
-    let directory = format!("url = \"file://{}\"", small::store(&project).display());
-    project.config(&text.replace(&directory, &store));
-    project.env(server.env_at(&proxy.url()));
-    let aged = Aged::bucket(&server, "shop-deploy", "shipit");
-    (project, aged, server, proxy)
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn a_store_that_goes_away_in_the_middle_is_left_whole_and_a_second_run_finishes() {
-    let (project, aged, server, proxy) = in_bucket();
-    let ids = publish(&project, &aged, "staging", 1..9);
-    aged.age(1);
-    let before = aged.keys();
-    proxy.inject(Fault::delay(Duration::from_millis(300)).method("DELETE").always());
-    let args = ["prune", "--keep", "2", "--output", "json"];
-    let mut running = project
-        .shipit(&args)
-        .start("prune", project.tmp.join("prune.log"));
-    running.wait_ready(Duration::from_secs(30), || aged.keys().len() + 7 < before.len());
-    server.kill9();
-    let status = running.wait(Duration::from_secs(120));
-    let log = running.log();
-    assert_eq!(status.unwrap_or_else(|| panic!("{log}")).code(), Some(5), "{log}");
-    for part in ["ended early", "6 of 6 releases", "were removed", "run it again"] {
-        assert!(log.contains(part), "{part}: {log}");
-    }
-    server.start_again();
-    proxy.heal();
-    // Whatever is called a release is one.
-    let left = aged.whole("staging");
-    assert!(
-        left.contains(&ids[6]) && left.contains(&ids[7]),
-        "{left:?}\n{log}"
-    );
-    let removed = before.iter().filter(|key| !aged.keys().contains(key)).count();
-    assert!(removed >= 8 && removed < 6 * 5, "{removed}\n{log}");
-    // The lock of the first run frees itself; what it left is no younger than before.
-    let finished = project
-        .shipit(&["prune", "--keep", "2", "--lock-wait", "5m"])
-        .timeout(Duration::from_secs(300))
-        .run()
-        .ok();
-    assert_eq!(
-        aged.whole("staging"),
-        [ids[7].clone(), ids[6].clone()],
-        "{finished}"
-    );
-    // Two releases, each with a document, a manifest, an artifact, a record and an index.
-    let keys: Vec<String> = aged
-        .keys()
-        .into_iter()
-        .filter(|key| !key.starts_with("locks/"))
-        .collect();
-    assert_eq!(keys.len(), 10, "{keys:?}");
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn a_prune_that_is_killed_or_interrupted_leaves_no_half_release() {
-    let (project, aged, _server, proxy) = in_bucket();
-    let ids = publish(&project, &aged, "staging", 1..6);
-    aged.age(1);
-    let before = aged.keys().len();
-    proxy.inject(Fault::delay(Duration::from_millis(200)).method("DELETE").always());
-    let mut running: Process = project
-        .shipit(&["prune", "--keep", "1"])
-        .start("prune", project.tmp.join("prune.log"));
-    running.wait_ready(Duration::from_secs(30), || aged.keys().len() + 5 < before);
-    running.signal(shipit_testbed::Signal::INT);
-    let status = running
-        .wait(Duration::from_secs(30))
-        .unwrap_or_else(|| panic!("{}", running.log()));
-    assert_eq!(status.code(), Some(130), "{}", running.log());
-    assert!(running.log().contains("ended early"), "{}", running.log());
-    assert!(aged.whole("staging").contains(&ids[4]));
-    // The lock was given back.
-    proxy.heal();
-    let _ = project.shipit(&["prune", "--keep", "1"]).run().ok();
-    assert_eq!(aged.whole("staging"), [ids[4].clone()]);
-    assert_eq!(aged.keys().len(), 5);
-}
-
 /// The project's stages use this Consul.
 fn with_consul(project: &Project, address: &str) {
     let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
@@ -422,10 +282,10 @@ fn with_consul(project: &Project, address: &str) {
 fn without_an_answer_of_consul_every_kick_without_an_end_counts() {
     let (project, aged) = project();
     with_consul(&project, "http://127.0.0.1:9");
-    let ids = publish(&project, &aged, "staging", 1..5);
+    let ids = aged.publish_each(&project, "staging", 1..5);
     // Begun ten days ago: over, unless the stage is locked.
-    started(&aged, "staging", &ids[0], now() - 10 * 24 * 60 * 60);
-    started(&aged, "staging", &ids[1], now() - 9 * 24 * 60 * 60);
+    aged.started("staging", &ids[0], now() - 10 * 24 * 60 * 60);
+    aged.started("staging", &ids[1], now() - 9 * 24 * 60 * 60);
     aged.age(1);
     let ran = project
         .shipit(&["prune", "--keep", "1", "--stage", "staging"])
@@ -445,7 +305,7 @@ fn the_reports_of_releases_that_are_gone_go_too() {
     let (project, aged) = project();
     let agent = ConsulAgent::dev();
     with_consul(&project, &agent.url());
-    let ids = publish(&project, &aged, "staging", 1..4);
+    let ids = aged.publish_each(&project, "staging", 1..4);
     aged.age(1);
     for id in &ids {
         for area in ["reports", "logs"] {
@@ -466,7 +326,7 @@ fn the_reports_of_releases_that_are_gone_go_too() {
 #[test]
 fn the_bytes_of_a_promoted_release_stay_when_its_origin_goes() {
     let (project, aged) = project();
-    let ids = publish(&project, &aged, "staging", 1..4);
+    let ids = aged.publish_each(&project, "staging", 1..4);
     let _ = project
         .shipit(&[
             "promote",

@@ -141,7 +141,7 @@ fn commits(place: &Place, from: &Release, to: &Release, context: &Context) -> Re
     let reporter = report::Source::new(&context.output);
     let ends = (from.revision.as_str(), to.revision.as_str());
     let between = source.between(ends, COMMITS, context.interrupt.flag(), &|event| {
-        reporter.event(&event)
+        reporter.event(&event);
     });
     drop(reporter);
     Ok(match between? {

@@ -109,11 +109,25 @@ impl SeenStage {
         Ok(unreadable)
     }
 
-    /// Reads what is live, and the kicks.
+    /// Reads what is live, and the kicks: of those that were read before only what had not ended.
     async fn moving(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
         let live = live::all(store, app, stage).await?;
-        self.live = live.into_iter().map(|(role, live)| (role, live.release)).collect();
-        self.kicks = kick::list(store, app, stage, None, None).await?;
+        self.live = live
+            .into_iter()
+            .map(|(role, live)| (role, live.release))
+            .collect();
+        if self.kicks.is_empty() {
+            self.kicks = kick::list(store, app, stage, None, None).await?;
+            return Ok(());
+        }
+        self.kicks.retain(|kick| kick.ended.is_some());
+        let known: BTreeSet<_> = self.kicks.iter().map(|kick| kick.started.kick.clone()).collect();
+        for id in kick::ids(store, app, stage).await? {
+            if !known.contains(&id) {
+                self.kicks.extend(kick::read(store, app, stage, &id).await?);
+            }
+        }
+        self.kicks.sort_by(|a, b| b.started.kick.cmp(&a.started.kick));
         Ok(())
     }
 }
