@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 mod history;
 mod id;
 
-pub use history::{Kick, end, ids, list, read, start};
+pub use history::{Kick, end, find, ids, list, read, start};
 pub use id::KickId;
 
 /// The version of the documents that are written, and the newest that is read.

@@ -59,29 +59,66 @@ pub async fn list(
 ) -> Result<Vec<Kick>, Error> {
     let limit = limit.unwrap_or(usize::MAX);
     let ids = ids(store, app, stage).await?;
-    let mut found: Vec<Kick> = Vec::new();
     let at_once = match role {
         None => limit.clamp(1, store.at_once() * SMALL),
         // Of whom a kick is, is not known before it is read.
         Some(_) => store.at_once() * SMALL,
     };
+    let mut found: Vec<Kick> = Vec::new();
     for some in ids.chunks(at_once) {
-        let mut reading = JoinSet::new();
-        for id in some {
-            let (store, app, stage, id) = (store.clone(), app.to_owned(), stage.to_owned(), id.clone());
-            let role = role.map(str::to_owned);
-            reading.spawn(async move { read_of(&store, &app, &stage, &id, role.as_deref()).await });
-        }
-        while let Some(kick) = reading.join_next().await {
-            let kick = kick.map_err(|source| Error::Task { source })??;
-            found.extend(kick);
-        }
-        found.sort_by(|a, b| b.started.kick.cmp(&a.started.kick));
+        found.extend(read_all(store, app, stage, role, some).await?);
         if found.len() >= limit {
             found.truncate(limit);
             break;
         }
     }
+    Ok(found)
+}
+
+/// The newest kick of a role that is `wanted`, of those that began at `since` (unix seconds) or later. They are read a few at
+/// a time, newest first: most often one of the newest is it, and a stage has thousands in a year.
+///
+/// # Errors
+/// The store's.
+pub async fn find(
+    store: &Store,
+    app: &str,
+    stage: &str,
+    role: &str,
+    since: Option<i64>,
+    wanted: impl Fn(&Kick) -> bool,
+) -> Result<Option<Kick>, Error> {
+    let mut ids = ids(store, app, stage).await?;
+    ids.retain(|id| since.is_none_or(|since| id.time() >= since));
+    for some in ids.chunks(store.at_once() * SMALL) {
+        let kicks = read_all(store, app, stage, Some(role), some).await?;
+        if let Some(found) = kicks.into_iter().find(&wanted) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// These kicks, as far as they are a role's where one is named, newest first; read side by side.
+async fn read_all(
+    store: &Store,
+    app: &str,
+    stage: &str,
+    role: Option<&str>,
+    ids: &[KickId],
+) -> Result<Vec<Kick>, Error> {
+    let mut reading = JoinSet::new();
+    for id in ids {
+        let (store, app, stage, id) = (store.clone(), app.to_owned(), stage.to_owned(), id.clone());
+        let role = role.map(str::to_owned);
+        reading.spawn(async move { read_of(&store, &app, &stage, &id, role.as_deref()).await });
+    }
+    let mut found: Vec<Kick> = Vec::new();
+    while let Some(kick) = reading.join_next().await {
+        let kick = kick.map_err(|source| Error::Task { source })??;
+        found.extend(kick);
+    }
+    found.sort_by(|a, b| b.started.kick.cmp(&a.started.kick));
     Ok(found)
 }
 
