@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shipit_fleet::board::{Board, ConsulBoard};
+use shipit_fleet::board::{Attempt, Board, ConsulBoard, Grip};
 use shipit_fleet::lock::{Lock, TakeError};
 use shipit_testbed::{ConsulAgent, ConsulCluster};
 
@@ -118,4 +118,49 @@ fn an_election_does_not_lose_it() {
         lock.release().await.unwrap();
         assert_eq!(board.held().await.unwrap(), None);
     });
+}
+
+/// One process that wants the lock at a given moment: whether it got it, and what to give back.
+async fn grab(board: ConsulBoard, id: String, at: Instant) -> Option<(ConsulBoard, Grip)> {
+    tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
+    match board.try_lock(&holder(&id)).await {
+        Ok(Attempt::Taken(grip)) => Some((board, grip)),
+        Ok(Attempt::Held(_)) => None,
+        // Only while nothing leads, and then nobody has it.
+        Err(error) => panic!("{id}: {error}"),
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn soak_at_the_same_moment_one_gets_it_while_leaders_die() {
+    let cluster = ConsulCluster::with_servers(3, &["one", "two"]);
+    let boards = |id: &str| ConsulBoard::new(client(&cluster.client(id).url()), APP, STAGE);
+    let mut dead: Option<&ConsulAgent> = None;
+    for round in 0..100 {
+        if round % 10 == 5 {
+            if let Some(dead) = dead.take() {
+                dead.restart();
+                cluster.wait_joined();
+            }
+            let leader = cluster.leader(cluster.client("one"));
+            leader.kill9();
+            dead = Some(leader);
+        }
+        on_threads(async {
+            let at = Instant::now() + Duration::from_millis(50);
+            let wants = |id: &str| tokio::spawn(grab(boards(id), format!("{id}-{round}"), at));
+            let tasks = [wants("one"), wants("two"), wants("one"), wants("two")];
+            let mut taken = Vec::new();
+            for task in tasks {
+                taken.extend(task.await.unwrap());
+            }
+            assert_eq!(taken.len(), 1, "in round {round}");
+            let (board, grip) = taken.remove(0);
+            let held = board.held().await.unwrap().unwrap();
+            assert_eq!(held.holder, *grip.holder());
+            board.release(grip).await.unwrap();
+            assert_eq!(board.held().await.unwrap(), None);
+        });
+    }
 }

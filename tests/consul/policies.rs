@@ -136,6 +136,33 @@ fn watches(agent: &ConsulAgent, token: &str, dir: &Tmp) {
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
+fn a_host_with_consuls_own_program_finds_its_name_and_writes() {
+    let agent = ConsulAgent::with_acl();
+    let node = agent.node().to_owned();
+    let dir = project();
+    let config = std::fs::read_to_string(dir.join("shipit.toml")).unwrap();
+    dir.write(
+        "shipit.toml",
+        config.replace("[report]", "[report]\nwith = \"consul\""),
+    );
+    let token = agent.create_token(&rules(dir.path(), &["host", "--node", &node]));
+    let consul = |words: &[&str]| {
+        Cmd::new(Testbed::get().consul())
+            .args(words)
+            .env("CONSUL_HTTP_ADDR", agent.http_addr())
+            .env("CONSUL_HTTP_TOKEN", &token)
+            .cwd(dir.path())
+            .run()
+    };
+    assert!(consul(&["members"]).ok().out().contains(&node));
+    let report = |node: &str| format!("shipit/reports/shop/production/web/{node}/{RELEASE}");
+    let _ = consul(&["kv", "put", &report(&node), "{}"]).ok();
+    let ran = consul(&["kv", "put", &report("other"), "{}"]);
+    assert!(ran.err().contains("403"), "{ran}");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
 fn a_kicker_may_do_all_of_a_kick() {
     let agent = ConsulAgent::with_acl();
     let node = agent.node().to_owned();
