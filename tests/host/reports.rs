@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::Value;
-use shipit_manifest::{Layout, RenderInput, ReportInput, ReportWith, render};
+use shipit_manifest::{Layout, RenderInput, ReportInput, ReportWith, render, render_once};
 use shipit_testbed::{ConsulAgent, Ran, Signal, until};
 
 use crate::binary::shipit;
@@ -174,6 +174,55 @@ fn commands_learn_the_kick_and_no_agent_fails_no_apply() {
         let warned = ran.err().matches("told how it goes").count();
         assert_eq!(warned, 1, "{ran}");
     }
+}
+
+/// As under stretcher: once for a kick, whatever came of it.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn once_runs_once_for_a_kick() {
+    let (sandbox, agent) = (Sandbox::new("once"), ConsulAgent::dev());
+    let gate = sandbox.join("gate");
+    let runs = sandbox.join("runs");
+    let one = RenderInput {
+        once: vec![format!(
+            "test -e REVISION && echo run >>'{}'; test -e '{}'",
+            runs.display(),
+            gate.display()
+        )],
+        ..reporting(&sandbox, RELEASES[0])
+    };
+    let text = render_once(&one).unwrap();
+    let url = format!("file://{}", sandbox.write("once.yml", text).display());
+    let once = || {
+        let address = agent.http_addr();
+        shipit(&sandbox).env("CONSUL_HTTP_ADDR", address).arg(&url).run()
+    };
+    let ask = |kick: &str| {
+        let key = format!("shipit/asks/shop/test/web.once/{}", agent.node());
+        agent.kv_put(&key, format!("{kick} {}\n", RELEASES[0]).as_bytes());
+    };
+    let count = || fs::read_to_string(&runs).unwrap_or_default().lines().count();
+    ask(KICK);
+    let _ = once().exits(9);
+    fs::write(&gate, "").unwrap();
+    let _ = once().exits(9).says("kick again");
+    assert_eq!(count(), 1);
+    ask("20261121T140000Z-5e1f00ab");
+    once().ok();
+    once().ok();
+    assert_eq!(count(), 2);
+    let key = format!(
+        "shipit/reports/shop/test/web.once/{}/{}",
+        agent.node(),
+        RELEASES[0]
+    );
+    let report: Value = serde_json::from_slice(&agent.kv_get(&key).unwrap()).unwrap();
+    assert_eq!(
+        (&report["state"], &report["kick"]),
+        (&"succeeded".into(), &"20261121T140000Z-5e1f00ab".into())
+    );
+    assert!(!sandbox.join("dest/current").exists());
+    assert_eq!(fs::read_dir(sandbox.join("dest/.once")).unwrap().count(), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use shipit_artifact::Artifact;
-use shipit_manifest::{Layout, RenderInput, render};
+use shipit_manifest::{Layout, RenderInput, render, render_once};
 use shipit_store::{
     BoxError, Error, ErrorKind, Event, OnEvent, PublishInput, Published, PutOptions, ReleaseId, ReleaseRef,
     RenderContext, RolePlan, Store, StoreOptions, StoreUrl, layout, publish, release, releases,
@@ -21,7 +21,11 @@ pub const NOW: i64 = 1_795_268_715;
 const REVISION: &str = "3074f4622d1bc2b6b7de1fae7f0e2f8c4f3c3f6d";
 
 pub fn manifest(role: &str, context: &RenderContext<'_>) -> Result<String, BoxError> {
-    let input = RenderInput {
+    Ok(render(&input(role, context), None)?)
+}
+
+fn input(role: &str, context: &RenderContext<'_>) -> RenderInput {
+    RenderInput {
         src: Some(context.src.to_owned()),
         checksum: Some(context.checksum.to_owned()),
         record_sha256: Some(context.record_sha256.to_owned()),
@@ -33,14 +37,15 @@ pub fn manifest(role: &str, context: &RenderContext<'_>) -> Result<String, BoxEr
         dest: Some("/srv/shop".into()),
         layout: Layout::Releases,
         keep_releases: 5,
+        once: vec!["bin/migrate".into()],
         ..RenderInput::default()
-    };
-    Ok(render(&input, None)?)
+    }
 }
 
 pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Published, Error> {
     let web = |context: &RenderContext<'_>| manifest("web", context);
     let batch = |context: &RenderContext<'_>| manifest("batch", context);
+    let once = |context: &RenderContext<'_>| Ok(render_once(&input("batch", context))?);
     let roles = vec![
         RolePlan {
             role: "web".into(),
@@ -50,7 +55,7 @@ pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Publish
         RolePlan {
             role: "batch".into(),
             render: &batch,
-            once: None,
+            once: Some(&once),
         },
     ];
     publish(PublishInput {
@@ -110,6 +115,18 @@ pub async fn check_all(store: &Store) -> usize {
                 (found.id.as_str(), role)
             );
         }
+        assert!(found.roles["web"].once.is_none());
+        let once = found.roles["batch"].once.as_ref().unwrap();
+        let text = store.get_bytes(&once.manifest, 1 << 20).await.unwrap().bytes;
+        assert_eq!(shipit_artifact::sha256(&text).to_string(), once.sha256);
+        let text = std::str::from_utf8(&text).unwrap();
+        let binding = shipit_manifest::parse(text).unwrap().shipit.unwrap();
+        assert_eq!(
+            (binding.role.as_str(), binding.release.as_str()),
+            ("batch.once", found.id.as_str())
+        );
+        let url = found.once_url(store, "batch").unwrap();
+        assert!(url.ends_with(&format!("{}/batch.once.yml", found.id)), "{url}");
     }
     all.len()
 }

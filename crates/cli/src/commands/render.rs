@@ -8,7 +8,7 @@ use shipit_store::{OnEvent, ReleaseId, RenderContext};
 use crate::args::StageArg;
 use crate::config::StageChoice;
 use crate::context::Context;
-use crate::errors::Result;
+use crate::errors::{CliError, Kind, Result};
 use crate::settle::{self, manifest::RoleManifest};
 use crate::state::artifact_to_publish;
 
@@ -24,6 +24,9 @@ pub struct RenderArgs {
     /// The release's id [default: the one that a publish at this moment would take]
     #[arg(long, value_name = "ID")]
     release_id: Option<String>,
+    /// The manifest of the role's `once` commands instead
+    #[arg(long)]
+    once: bool,
     /// The artifact, by its SHA-256 [default: the last one built here]
     #[arg(long, value_name = "SHA256")]
     artifact: Option<String>,
@@ -52,12 +55,21 @@ pub fn run(args: &RenderArgs, context: &Context) -> Result<()> {
     };
     let store = settle::store::open(&config, context, OnEvent::none())?;
     let key = artifact_key(&config.app, &record.sha256, record.compression.extension())?;
-    let manifest = RoleManifest::new(&config, role, &record.revision)?.render_alone(&RenderContext {
+    let manifest = RoleManifest::new(&config, role, &record.revision)?;
+    if args.once && !manifest.has_once() {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!("the role {} has no `once` commands", role.name),
+        )
+        .hint(format!("they are role.{}.once in the config", role.name)));
+    }
+    let of_release = RenderContext {
         release: &release,
         src: &store.host_url_of(&key),
         checksum: &record.sha256,
         record_sha256: &artifact.record_sha256,
-    })?;
+    };
+    let manifest = manifest.render_alone(&of_release, args.once)?;
     context.output.json(&Report {
         app: &config.app,
         stage: config.stage(),

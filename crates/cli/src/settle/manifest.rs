@@ -80,18 +80,22 @@ impl RoleManifest {
         input
     }
 
-    /// As `render`, with the error as a command shows it.
-    pub fn render_alone(&self, context: &RenderContext<'_>) -> Result<String> {
-        self.render(context)
-            .map_err(|error| match error.downcast::<shipit_manifest::Error>() {
-                Ok(error) => {
-                    let hint = error.hint();
-                    CliError::from_source(Kind::Usage, *error)
-                        .context(format!("cannot render the manifest of role {}", self.input.role))
-                        .maybe_hint(hint)
-                }
-                Err(error) => CliError::new(Kind::Internal, error.to_string()),
-            })
+    /// One of the two, with the error as a command shows it.
+    pub fn render_alone(&self, context: &RenderContext<'_>, once: bool) -> Result<String> {
+        let rendered = if once {
+            self.render_once(context)
+        } else {
+            self.render(context)
+        };
+        rendered.map_err(|error| match error.downcast::<shipit_manifest::Error>() {
+            Ok(error) => {
+                let hint = error.hint();
+                CliError::from_source(Kind::Usage, *error)
+                    .context(format!("cannot render the manifest of role {}", self.input.role))
+                    .maybe_hint(hint)
+            }
+            Err(error) => CliError::new(Kind::Internal, error.to_string()),
+        })
     }
 }
 
