@@ -158,6 +158,11 @@ fn one_release_is_compared_with_what_is_live() {
         .run()
         .ok();
     assert!(across.out().contains("0 commits"), "{across}");
+    // What it would change in its own stage, and in another one.
+    let own = project.shipit(&["diff", "staging/latest"]).run().ok().out();
+    assert!(own.contains("3 commits"), "{own}");
+    let args = ["diff", "staging/latest", "--stage", "production"];
+    let _ = project.shipit(&args).run().exits(2).says("nothing is live yet");
     let _ = project
         .shipit(&["diff", "x", "y", "--stage", "staging"])
         .run()

@@ -73,6 +73,8 @@ fn a_good_release_goes_to_the_other_stage_with_the_same_artifact_and_is_kicked_t
         (&json!("production"), &json!(false), &json!(0))
     );
     assert!(told["sent"].as_u64().unwrap() < 100_000, "{told}");
+    let again = project.shipit(&promote(&release, &[])).run().ok();
+    let _ = again.says("there already").says("promoted ");
     // Its manifest is that of its own stage.
     let url = told["roles"][0]["manifest_url"].as_str().unwrap();
     let manifest = fs::read_to_string(url.strip_prefix("file://").unwrap()).unwrap();
@@ -82,6 +84,7 @@ fn a_good_release_goes_to_the_other_stage_with_the_same_artifact_and_is_kicked_t
         "{manifest}"
     );
     // What follows in a job takes it as if it had been published here.
+    let told = document(&project, &promote("live", &[]));
     kick(&project, "production", "published");
     let installed = project.tmp.join("production/current/app.txt");
     assert_eq!(fs::read_to_string(installed).unwrap(), "one\n");

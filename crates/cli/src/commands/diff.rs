@@ -19,7 +19,7 @@ const COMMITS: usize = 500;
 
 /// What differs between two releases: commits, files, layers, sizes.
 ///
-/// With one release, what it would change where it is kicked: it is compared with the live one. A release is an id, `latest`,
+/// With one release, what it would change where it is kicked: it is compared with the one that is live in the stage. A release is an id, `latest`,
 /// `live`, or `published`, the one that the last publish here made; `STAGE/ID` names one of another stage. Commits are
 /// read from the repository, when it is at hand; files from the indexes in the store, without reading an artifact.
 #[derive(Debug, Args)]
@@ -76,6 +76,8 @@ pub fn run(args: &DiffArgs, context: &Context) -> Result<()> {
         None => ("live", args.first.as_str()),
     };
     let role = args.role.as_deref();
+    // What is live in the stage of the one release that is named.
+    let stage = stage.or_else(|| Some(after.split_once('/')?.0.to_owned()));
     let (from_place, from) = found(before, stage.as_deref(), role, context)?;
     let (to_place, to) = found(after, stage.as_deref(), role, context)?;
     let difference = context.block_on(async {

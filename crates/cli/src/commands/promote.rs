@@ -82,7 +82,7 @@ struct RoleReport<'a> {
 struct Promoted {
     published: Published,
     from: PromotedFrom,
-    copied: u64,
+    brought: Brought,
     forced: bool,
 }
 
@@ -231,11 +231,7 @@ impl Work<'_> {
         Ok(Promoted {
             published,
             from: promoted,
-            copied: if brought == Brought::Copied {
-                artifact.record.size
-            } else {
-                0
-            },
+            brought,
             forced: false,
         })
     }
@@ -295,7 +291,7 @@ fn told(promoted: &Promoted, to: &Place, context: &Context) -> Result<()> {
     let Promoted {
         published,
         from,
-        copied,
+        brought,
         forced,
     } = promoted;
     let (config, release) = (&to.config, &published.release);
@@ -308,12 +304,14 @@ fn told(promoted: &Promoted, to: &Place, context: &Context) -> Result<()> {
         revision: release.revision.clone(),
         artifact: release.artifact.sha256.clone(),
     })?;
-    let size = bytes(release.artifact.size);
-    let how = match (*copied > 0, published.sent >= release.artifact.size) {
-        (true, _) => format!("{size} copied by the server"),
-        (_, true) => format!("{size} sent"),
-        _ => format!("{size} there already"),
+    let size = release.artifact.size;
+    let copied = if *brought == Brought::Copied { size } else { 0 };
+    let how = match brought {
+        Brought::Copied => "copied by the server",
+        Brought::Here if published.sent >= size => "sent",
+        Brought::Here | Brought::There => "there already",
     };
+    let how = format!("{} {how}", bytes(size));
     context.output.say(format!(
         "promoted {} of {} from {} to {} as {}: {how}",
         from.release,
@@ -342,6 +340,6 @@ fn told(promoted: &Promoted, to: &Place, context: &Context) -> Result<()> {
         forced: *forced,
         sent: published.sent,
         copied: published.copied + copied,
-        skipped: published.skipped.saturating_sub(*copied),
+        skipped: published.skipped.saturating_sub(copied),
     })
 }

@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use clap::Args;
 use serde::Serialize;
 
-use crate::args::StageArg;
 use crate::config::Span;
 use crate::context::Context;
 use crate::errors::Result;
@@ -25,8 +24,9 @@ pub struct PruneArgs {
     /// Say what would go, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    stage: StageArg,
+    /// Only the releases of this stage [default: $SHIPIT_STAGE, else those of every stage of the config]
+    #[arg(long, short, value_name = "STAGE")]
+    stage: Option<String>,
     /// How long to wait while a publish or another prune is under way
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = Span::parse)]
     lock_wait: Span,
@@ -45,7 +45,11 @@ pub fn run(args: &PruneArgs, context: &Context) -> Result<()> {
         dry_run: args.dry_run,
         lock_wait: args.lock_wait.get(),
     };
-    let stores = match args.stage.name(&context.environment) {
+    let stage = args
+        .stage
+        .clone()
+        .or_else(|| context.environment.text("SHIPIT_STAGE"));
+    let stores = match stage.filter(|stage| !stage.is_empty()) {
         Some(stage) => vec![of(context, &stage)?],
         None => all(context)?,
     };

@@ -11,7 +11,7 @@ use crate::args::StageArg;
 use crate::context::Context;
 use crate::errors::Result;
 use crate::output::Column;
-use crate::releases::{Place, short, subjects};
+use crate::releases::{Place, subjects};
 use crate::times;
 
 /// The releases of a stage: which revision, what it is about, who published it when, and which roles are live with it.
@@ -120,11 +120,6 @@ fn row(entry: &Entry<'_>) -> Vec<String> {
         live,
         entry
             .promoted
-            .map_or_else(none, |from| format!("{} {}", from.stage, short_id(from))),
+            .map_or_else(none, |from| format!("{}/{}", from.stage, from.release)),
     ]
-}
-
-fn short_id(from: &PromotedFrom) -> &str {
-    let id = from.release.as_str();
-    id.split_once('-').map_or(id, |(_, revision)| short(revision))
 }
