@@ -1,5 +1,7 @@
 //! The checks of single texts, by the names that the file's schema gives them (`x-check`, `x-names`).
 
+mod dest;
+
 use globset::Glob;
 
 use super::batch::Batch;
@@ -17,55 +19,6 @@ pub struct Wrong {
 
 type Checked = Result<(), Wrong>;
 
-/// Directories of hosts that no role may take over, for a sync deletes what the artifact does not hold.
-const SYSTEM_DIRECTORIES: [&str; 33] = [
-    "/bin",
-    "/boot",
-    "/dev",
-    "/etc",
-    "/home",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/media",
-    "/mnt",
-    "/opt",
-    "/proc",
-    "/root",
-    "/run",
-    "/sbin",
-    "/srv",
-    "/sys",
-    "/tmp",
-    "/usr",
-    "/usr/bin",
-    "/usr/lib",
-    "/usr/local",
-    "/usr/local/bin",
-    "/usr/local/lib",
-    "/usr/sbin",
-    "/usr/share",
-    "/var",
-    "/var/cache",
-    "/var/lib",
-    "/var/log",
-    "/var/run",
-    "/var/spool",
-    "/var/tmp",
-];
-
-/// Directories of hosts below which no role may lie either.
-const SYSTEM_TREES: [&str; 8] = [
-    "/bin/",
-    "/boot/",
-    "/dev/",
-    "/lib/",
-    "/proc/",
-    "/sbin/",
-    "/sys/",
-    "/usr/bin/",
-];
-
 /// Runs a check by its name.
 pub fn run(check: &str, text: &str) -> Checked {
     if text.contains('\0') {
@@ -81,7 +34,7 @@ pub fn run(check: &str, text: &str) -> Checked {
         "size" => size(text),
         "glob" => glob(text),
         "relative-path" => relative(text),
-        "dest" => dest(text),
+        "dest" => dest::dest(text),
         "owner" => owner(text),
         "remote" => single_line(text),
         "store-url" => store_url(text),
@@ -262,38 +215,6 @@ fn relative(text: &str) -> Checked {
             "" | "." => return wrong("a part of the path is empty or `.`", None),
             _ => {}
         }
-    }
-    Ok(())
-}
-
-fn dest(text: &str) -> Checked {
-    single_line(text)?;
-    let Some(path) = text.strip_prefix('/') else {
-        return wrong(
-            "it must be an absolute path",
-            Some(&format!(
-                "write one like \"/srv/{}\"",
-                text.trim_matches(['.', '/', '~'])
-            )),
-        );
-    };
-    let path = path.strip_suffix('/').unwrap_or(path);
-    if path.is_empty() {
-        return wrong(
-            "it is the root of the hosts' file system",
-            Some("give the app a directory like \"/srv/shop\""),
-        );
-    }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return wrong("a part of the path is empty, `.` or `..`", None);
-    }
-    let whole = format!("/{path}");
-    if SYSTEM_DIRECTORIES.contains(&whole.as_str()) || SYSTEM_TREES.iter().any(|tree| whole.starts_with(tree))
-    {
-        return wrong(
-            "it is a directory of the hosts' system",
-            Some("give the app a directory of its own below it or in /srv"),
-        );
     }
     Ok(())
 }
