@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shipit_testbed::{Cmd, ConsulCluster, Process, Ran, Testbed};
+use shipit_testbed::{Cmd, ConsulCluster, Process, Ran, Signal, Testbed, until};
 
 use crate::project::{Project, binary, release_of};
 
@@ -187,13 +187,12 @@ fn waves_reach_their_nodes_alone_and_silence_is_no_success() {
             .kv_keys(&format!("shipit/reports/shop/staging/{role}/"))
     };
     assert_eq!((report("web.once").len(), report("web").len()), (1, 2));
-    shop.by_apply("web2");
-    let ran = shop.shipit("repair", &[]).ok();
-    assert_eq!(ran.out(), "web\tweb2\tsucceeded\n", "{ran}");
+    let ran = shop.shipit("repair", &["--timeout", "2s"]).exits(7);
+    assert_eq!(ran.out(), "web\tweb2\tsilent\n", "{ran}");
     let _ = shop.shipit("kick", &["--only", "web1"]).ok();
     assert_eq!(
         shop.told(),
-        ["web1", "web10", "web2"],
+        ["web1", "web10"],
         "a release that is done does nothing more"
     );
     let _ = shop.shipit("kick", &["--only", "web3"]).exits(2).says("web3");
@@ -217,4 +216,101 @@ fn who_is_expected_is_found_out_before_anything_is_fired() {
     let ran = shop.shipit("kick", &["--no-wait"]).ok();
     assert_eq!(ran.line().len(), 36, "{ran}");
     assert!(shop.project.tmp.join("store/live/shop/staging/web.yml").exists());
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_host_that_joins_meanwhile_is_told_too_and_a_signal_says_who_goes_on() {
+    let filter = "[role.web.filter]\nnode = \"web*\"";
+    let mut shop = Shop::new(&["web1"], "", filter);
+    shop.by_apply("web1");
+    let one = shop.release("one");
+    fs::write(shop.file("web1.hang"), "").unwrap();
+    let start = |shop: &Shop, name: &str| {
+        let log = shop.project.tmp.join(format!("{name}.log"));
+        let args = ["kick", "web", "--stage", "staging"];
+        shop.project.shipit(&args).start(name, log)
+    };
+    let mut kick = start(&shop, "joined");
+    kick.wait_log(Duration::from_secs(30), "web1: started");
+    let _ = shop.cluster.join("web2");
+    shop.by_apply("web2");
+    fs::remove_file(shop.file("web1.hang")).unwrap();
+    let status = kick.wait(Duration::from_secs(60)).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", kick.log());
+    assert!(kick.log().contains("web\tweb2\tsucceeded"), "{}", kick.log());
+    let report = shop
+        .key(&format!("shipit/reports/shop/staging/web/web2/{one}"))
+        .unwrap();
+    assert_eq!(report["state"], "succeeded");
+    // Stopped while a host works: it goes on by itself.
+    let two = shop.release("two");
+    fs::write(shop.file("web1.hang"), "").unwrap();
+    let mut kick = start(&shop, "stopped");
+    kick.wait_log(Duration::from_secs(30), "web2: succeeded");
+    kick.wait_log(Duration::from_secs(30), "web1: started");
+    kick.signal(Signal::INT);
+    let status = kick.wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(130), "{}", kick.log());
+    assert!(
+        kick.log()
+            .contains("still at it, and not followed any more: web1"),
+        "{}",
+        kick.log()
+    );
+    assert_eq!(shop.cluster.server().kv_get("shipit/locks/shop/staging"), None);
+    fs::remove_file(shop.file("web1.hang")).unwrap();
+    until("the host to end by itself", Duration::from_secs(30), || {
+        let report = shop.key(&format!("shipit/reports/shop/staging/web/web1/{two}"));
+        report.is_some_and(|report| report["state"] == "succeeded")
+    });
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn checks_of_the_service_must_pass_and_a_lost_lock_stops_the_next_wave() {
+    let role = "health = true\n[role.web.filter]\nservice = \"shop\"";
+    let mut shop = Shop::new(&["web1", "web2"], "", role);
+    for node in ["web1", "web2"] {
+        shop.by_apply(node);
+        shop.cluster.client(node).register_service("shop", &[]);
+    }
+    let check =
+        json!({"Name": "answers", "ID": "answers", "ServiceID": "shop", "TTL": "1h", "Status": "critical"});
+    let put = |shop: &Shop, target: &str, body: &[u8]| {
+        let done = shop.cluster.client("web1").api("PUT", target, body);
+        assert_eq!(done.status, 200, "{}", done.text());
+    };
+    put(&shop, "/v1/agent/check/register", check.to_string().as_bytes());
+    let _ = shop.release("one");
+    let catalog = || {
+        let found = shop
+            .cluster
+            .server()
+            .api("GET", "/v1/health/service/shop", b"")
+            .text();
+        found.matches("\"Node\": {").count() == 2 && found.contains("\"answers\"")
+    };
+    until("the services in the catalog", Duration::from_secs(30), catalog);
+    let ran = shop.shipit("kick", &["--timeout", "8s"]).exits(7);
+    assert_eq!(ran.out(), "web\tweb1\tfailed\nweb\tweb2\tsucceeded\n", "{ran}");
+    let _ = ran.says("checks of the service shop fail: answers is critical");
+    put(&shop, "/v1/agent/check/pass/answers", b"");
+    let _ = shop.shipit("kick", &[]).ok();
+    // Somebody takes the lock away in the pause.
+    let log = shop.project.tmp.join("lost.log");
+    let args = [
+        "kick", "web", "--stage", "staging", "--batch", "1", "--pause", "2m",
+    ];
+    let mut kick = shop.project.shipit(&args).start("lost", log);
+    kick.wait_log(Duration::from_secs(30), "before the next wave");
+    let key = "/v1/kv/shipit/locks/shop/staging";
+    assert_eq!(shop.cluster.server().api("DELETE", key, b"").status, 200);
+    let status = kick.wait(Duration::from_secs(40)).unwrap();
+    assert_eq!(status.code(), Some(8), "{}", kick.log());
+    let log = kick.log();
+    assert!(
+        log.contains("the lock was lost") && log.contains("not told: web2"),
+        "{log}"
+    );
 }

@@ -106,8 +106,7 @@ fn a_killed_kick_has_no_end_and_its_lock_frees_itself() {
     fleet.wait_told("a", 1);
     let _ = kick.kill9();
     fleet.hangs("a", false);
-    let _ = fleet.shipit("kick", &[]).exits(8);
-    // Twice the time that a lock stands, and some seconds.
+    // At most twice the time that a lock stands, and some seconds; less where it is seen that its holder is gone.
     let _ = fleet.shipit("kick", &["--lock-wait", "65s"]).ok();
     let history = fleet.history();
     assert!(history[0].1.is_none() && history[1].1.is_some(), "{history:?}");

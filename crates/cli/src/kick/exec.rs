@@ -18,6 +18,7 @@ use super::stage::Stage;
 use super::wave::{Telling, ask};
 use crate::config::Exec;
 use crate::errors::{CliError, chain};
+use crate::output::Hosts;
 use crate::{report, settle};
 
 /// Who wrote the report.
@@ -39,11 +40,13 @@ pub fn run(
     let request = request(stage, plan, exec, wave, telling)?;
     let (send, receive) = mpsc::unbounded_channel();
     let reporter = report::Exec::new(&stage.context.output);
+    let waiting = stage.context.output.hosts(&telling.label, wave.told.len());
     let interrupt = &stage.context.interrupt;
     let work = async {
         let commands = async move {
             // It ends the hosts' commands itself when asked to stop, so that each can clean up.
             let on_event = |event: exec::Event| {
+                show(&waiting, &event);
                 reporter.event(&event);
                 if !matches!(event, exec::Event::Output { .. }) {
                     // The writer is there as long as this is.
@@ -70,6 +73,15 @@ pub fn run(
     match bad > telling.may_fail {
         true => Err(Stop::Hosts),
         false => Ok(()),
+    }
+}
+
+/// The bar, and each host's line.
+fn show(waiting: &Hosts, event: &exec::Event) {
+    match event {
+        exec::Event::Started { host } => waiting.set(host, "started"),
+        exec::Event::Output { host, line } => waiting.set(host, line),
+        exec::Event::Ended { host, .. } => waiting.done(host),
     }
 }
 
