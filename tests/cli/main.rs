@@ -20,6 +20,7 @@ mod installers;
 mod kicks;
 mod kicks_back;
 mod kicks_consul;
+mod kicks_killed;
 mod kicks_lock;
 mod kicks_waves;
 mod killed;

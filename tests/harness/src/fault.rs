@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     CutRequest(u64),
     CutResponse(u64),
     Delay(Duration),
+    Hold,
+    HoldAnswer,
     Restate {
         from: u16,
         to: u16,
@@ -68,6 +70,16 @@ impl Fault {
     /// The request waits this long before it goes on.
     pub fn delay(time: Duration) -> Self {
         Self::of(Kind::Delay(time))
+    }
+
+    /// The request goes no further, and the client waits until it is killed: the server never sees it.
+    pub fn hold() -> Self {
+        Self::of(Kind::Hold)
+    }
+
+    /// The server does what is asked, and the client waits for the answer until it is killed.
+    pub fn hold_answer() -> Self {
+        Self::of(Kind::HoldAnswer)
     }
 
     /// A response of status `from` reaches the client as an empty one of status `to`: with 412 and 200, the

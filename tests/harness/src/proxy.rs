@@ -277,6 +277,24 @@ mod tests {
     }
 
     #[test]
+    fn who_is_held_is_held_until_it_goes() {
+        let bed = bed();
+        let behind = FaultProxy::start(bed.proxy.addr());
+        for (fault, passed) in [(Fault::hold(), 0), (Fault::hold_answer(), 1)] {
+            behind.forget();
+            bed.proxy.forget();
+            behind.inject(fault.path("/a"));
+            let mut client = TcpStream::connect(behind.addr()).unwrap();
+            std::io::Write::write_all(&mut client, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            assert!(std::io::Read::read(&mut client, &mut [0; 10]).is_err());
+            assert_eq!((behind.seen().len(), bed.proxy.seen().len()), (1, passed));
+            drop(client);
+            assert_eq!(bed.status("GET", "/a"), 200);
+        }
+    }
+
+    #[test]
     fn a_server_that_is_down_is_a_closed_connection() {
         let bed = bed();
         let proxy = FaultProxy::start(bed.proxy.addr());

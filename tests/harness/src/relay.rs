@@ -43,6 +43,7 @@ fn serve(client: &TcpStream, state: &State) -> io::Result<()> {
                 return refuse(&mut from_client, &head, (state, number), (*status, headers, body));
             }
             Some(Kind::Delay(time)) => sleep(*time),
+            Some(Kind::Hold) => return until_closed(from_client.get_ref()),
             _ => {}
         }
         let server = match upstream.take() {
@@ -65,6 +66,11 @@ fn serve(client: &TcpStream, state: &State) -> io::Result<()> {
         upstream = Some(server);
     }
     Ok(())
+}
+
+/// Reads until the client is gone.
+fn until_closed(mut client: &TcpStream) -> io::Result<()> {
+    io::copy(&mut client, &mut sink()).map(drop)
 }
 
 fn seen(method: &str, target: &str, head: &Head) -> Seen {
@@ -194,6 +200,12 @@ impl Exchange<'_> {
                 self.state.update(self.number, |seen| seen.status = Some(*to));
                 chunks::relay(&mut from_server, &mut sink(), framing, None)?;
                 return http::answer(&mut to_client, *to, &[("ETag", "\"restated\"")], b"").map(|()| false);
+            }
+            if matches!(self.fault, Some(Kind::HoldAnswer)) {
+                chunks::relay(&mut from_server, &mut sink(), framing, None)?;
+                self.state.update(self.number, |seen| seen.status = Some(status));
+                until_closed(self.client)?;
+                return Err(io::ErrorKind::ConnectionAborted.into());
             }
             self.state.update(self.number, |seen| seen.status = Some(status));
             head.write(&mut to_client)?;
