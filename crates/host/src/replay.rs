@@ -54,7 +54,9 @@ enum Service {
 impl<'a> Memory<'a> {
     /// Nothing for a manifest of another maker, or one that switches nothing.
     pub(crate) fn of(binding: &'a Binding, event: Option<&'a Heard>) -> Option<Self> {
-        let dest = Path::new(binding.dest.as_deref()?);
+        let dest = Some(Path::new(binding.dest.as_deref()?)).filter(|dest| dest.is_absolute())?;
+        // A name of several words is none of shipit's, and would not come back from the file.
+        let event = event.filter(|event| is_word(&event.name) && is_word(&event.id));
         let (state, service) = match binding.layout {
             Layout::Commands => return None,
             Layout::Releases => (dest.join(".shipit"), Service::Link(dest.join("current"))),
@@ -169,6 +171,13 @@ impl<'a> Memory<'a> {
         let text: String = entries.iter().map(Entry::line).collect();
         write_whole(&self.file, text.as_bytes())
     }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|each| !each.is_whitespace() && !each.is_control())
 }
 
 impl Entry {

@@ -59,6 +59,17 @@ impl Agent {
         self.met.lock().await.as_ref()?.kick.clone()
     }
 
+    /// Whether there is a report of this node for this release.
+    pub(super) async fn is_told(&self) -> bool {
+        let Ok(client) = &self.client else { return false };
+        let Ok(met) = self.meet(client).await else {
+            return false;
+        };
+        let key = self.keys().report(&met.node, &self.release);
+        let found = client.within(USUAL).kv_get(&key, Read::Usual).await;
+        matches!(found, Ok(Some(_)))
+    }
+
     /// Writes the log first: who sees the report looks for it.
     pub(super) async fn tell(
         &self,

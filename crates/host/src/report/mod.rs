@@ -74,7 +74,7 @@ impl Reporter {
     pub(crate) async fn begin(&self, recorder: &Recorder) -> Option<String> {
         if let Err(why) = self.agent.tell(Said::Started, Some("fetching"), None, None).await {
             self.not_told(&why, recorder);
-            return None;
+            return self.agent.kick().await;
         }
         let (sender, receiver) = unbounded_channel();
         recorder.tell_phases(sender);
@@ -93,6 +93,10 @@ impl Reporter {
             recorder.end_phases();
             // It does not panic, and nobody aborts it.
             let _ = task.await;
+        }
+        // Who holds the lock may work on the same release, and its word on it counts.
+        if matches!(error, Some(Error::Locked { .. })) && self.agent.is_told().await {
+            return;
         }
         let log = recorder.snapshot();
         let message = match error {
