@@ -4,7 +4,6 @@ use std::fs;
 
 use serde_json::Value;
 use shipit_store::PromotedFrom;
-use shipit_testbed::ConsulAgent;
 
 use crate::aged::{Aged, now};
 use crate::project::Project;
@@ -13,7 +12,7 @@ use crate::small;
 const PRODUCTION: &str = "[stage.production]\n[stage.\"pr-*\"]\n";
 
 /// A project with a step that vendors, so that its artifacts have a shared layer, and stages in one directory.
-fn project() -> (Project, Aged) {
+pub fn project() -> (Project, Aged) {
     let project = Project::new();
     let step = "[[build.step]]\nname = \"make\"\nrun = \"mkdir -p made && cp lock made/it\"\ninputs = [\"lock\"]\n\
                 outputs = [\"made\"]\nlayer = true\n";
@@ -22,7 +21,7 @@ fn project() -> (Project, Aged) {
     (project, aged)
 }
 
-fn json(out: &str) -> Value {
+pub fn json(out: &str) -> Value {
     serde_json::from_str(out).unwrap_or_else(|error| panic!("{error}: {out}"))
 }
 
@@ -271,57 +270,6 @@ fn there_has_to_be_something_to_keep() {
     let _ = project.shipit(&["prune"]).run().ok().says("nothing to prune");
 }
 
-/// The project's stages use this Consul.
-fn with_consul(project: &Project, address: &str) {
-    let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
-    let consul = format!("[consul]\naddress = \"{address}\"\n[store]\n");
-    project.config(&text.replacen("[store]\n", &consul, 1));
-}
-
-#[test]
-fn without_an_answer_of_consul_every_kick_without_an_end_counts() {
-    let (project, aged) = project();
-    with_consul(&project, "http://127.0.0.1:9");
-    let ids = aged.publish_each(&project, "staging", 1..5);
-    // Begun ten days ago: over, unless the stage is locked.
-    aged.started("staging", &ids[0], now() - 10 * 24 * 60 * 60);
-    aged.started("staging", &ids[1], now() - 9 * 24 * 60 * 60);
-    aged.age(1);
-    let ran = project
-        .shipit(&["prune", "--keep", "1", "--stage", "staging"])
-        .run()
-        .ok();
-    let ran = ran.says("whether a kick is under way in staging cannot be told");
-    let _ = ran.says("the reports of hosts in staging about releases that are gone could not be removed");
-    assert_eq!(
-        aged.whole("staging"),
-        [ids[3].clone(), ids[1].clone(), ids[0].clone()]
-    );
-}
-
-#[test]
-#[ignore = "needs the testbed; run make test"]
-fn the_reports_of_releases_that_are_gone_go_too() {
-    let (project, aged) = project();
-    let agent = ConsulAgent::dev();
-    with_consul(&project, &agent.url());
-    let ids = aged.publish_each(&project, "staging", 1..4);
-    aged.age(1);
-    for id in &ids {
-        for area in ["reports", "logs"] {
-            agent.kv_put(&format!("shipit/{area}/shop/staging/web/web1/{id}"), b"{}");
-        }
-    }
-    let args = ["prune", "--keep", "1", "--stage", "staging", "--output", "json"];
-    let told = json(&project.shipit(&args).run().ok().out());
-    assert_eq!(told["stores"][0]["reports"], 4, "{told}");
-    let left = agent.kv_keys("shipit/");
-    assert!(
-        left.len() == 2 && left.iter().all(|key| key.ends_with(&ids[2])),
-        "{left:?}"
-    );
-}
-
 /// The release that a promoted one comes from is no reference: its bytes are.
 #[test]
 fn the_bytes_of_a_promoted_release_stay_when_its_origin_goes() {
@@ -357,4 +305,54 @@ fn the_bytes_of_a_promoted_release_stay_when_its_origin_goes() {
         (aged.whole("production").len(), aged.whole("staging")),
         (1, vec![ids[2].clone()])
     );
+}
+
+#[test]
+fn stages_with_stores_of_their_own_are_pruned_in_each() {
+    let (project, aged) = project();
+    let place = project.tmp.join("production-store");
+    let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
+    let own = format!("[stage.production]\nstore.url = \"file://{}\"\n", place.display());
+    project.config(&text.replace("[stage.production]\n", &own));
+    let apart = Aged::directory(&place);
+    let staging = aged.publish_each(&project, "staging", 1..4);
+    let production = apart.publish_each(&project, "production", 1..4);
+    // What lies under that stage's name in the other store is not the stage's.
+    let left = aged.publish_each(&project, "production", 1..3);
+    for one in [&aged, &apart] {
+        one.age(1);
+    }
+    let ran = project
+        .shipit(&["prune", "--keep", "1", "--output", "json"])
+        .run()
+        .ok();
+    let told = json(&ran.out());
+    let stages = |at: usize| told["stores"][at]["stages"].clone();
+    assert_eq!(
+        (stages(0), stages(1)),
+        (serde_json::json!(["staging"]), serde_json::json!(["production"]))
+    );
+    assert_eq!(aged.whole("staging"), [staging[2].clone()]);
+    assert_eq!(apart.whole("production"), [production[2].clone()]);
+    assert_eq!(aged.whole("production").len(), left.len());
+}
+
+#[test]
+fn a_publish_prunes_afterwards_when_it_is_asked_to() {
+    let (project, aged) = project();
+    let text = fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
+    project.config(&text.replacen("[store]\n", "[prune]\nkeep = 2\n[store]\n", 1));
+    let old = aged.publish_each(&project, "staging", 1..4);
+    aged.age(1);
+    project.repo.write("app.txt", "new").commit("new");
+    let _ = project.build("main");
+    let ran = project.shipit(&["publish", "--stage", "staging"]).run().ok();
+    assert!(!ran.err().contains("pruned"), "{ran}");
+    let ran = project
+        .shipit(&["publish", "--stage", "staging", "--prune"])
+        .run()
+        .ok();
+    let _ = ran.says("pruned 3 releases");
+    let left = aged.whole("staging");
+    assert!(left.len() == 2 && !left.contains(&old[2]), "{left:?}");
 }
