@@ -96,6 +96,7 @@ pub fn shipit(bench: &Bench, tmp: &Tmp, args: &[&str]) -> Cmd {
         .cwd(tmp.join("shop"))
         .env("HOME", tmp.path())
         .env("SHIPIT_CACHE_DIR", tmp.join("cache"))
+        .env("TMPDIR", tmp.mkdir("tmp"))
         .envs(bench.server.env())
 }
 

@@ -8,7 +8,7 @@ use shipit_fleet::board::{Board, ConsulBoard, Holder, StoreBoard};
 use shipit_fleet::consul::Client;
 use shipit_fleet::lock::{Lock, LockEvent, OnLockEvent, TakeError};
 use shipit_store::Store;
-use shipit_store::lock::PublishLock;
+use shipit_store::lock::{LockPlace, PublishLock};
 
 use crate::config::Settled;
 use crate::context::Context;
@@ -22,7 +22,10 @@ pub fn board(config: &Settled, context: &Context, store: &Store) -> Result<Arc<d
         let client = Client::new(&settle::consul::options(config, context)?)?;
         return Ok(Arc::new(ConsulBoard::new(client, &config.app, config.stage())));
     }
-    Ok(Arc::new(StoreBoard::new(store, &config.app, config.stage())?))
+    let board = StoreBoard::new(store, &config.app, config.stage())?;
+    Ok(Arc::new(
+        board.with_witnesses(&context.environment.temporary_directory()),
+    ))
 }
 
 /// `shop in production`: what a stage's lock locks, for people.
@@ -63,8 +66,10 @@ pub fn publish_lock(
 ) -> Result<PublishLock> {
     let on_event = on_event(&context.output, format!("publishing {}", config.app));
     let stop = context.interrupt.asked();
+    let place = LockPlace::publish(store, &config.app)?;
+    let place = place.with_witnesses(&context.environment.temporary_directory());
     let taken = context.block_on_to_the_end(async {
-        Ok(PublishLock::take(store, &config.app, holder, wait, on_event, stop).await?)
+        Ok(PublishLock::take_at(place, holder, wait, on_event, stop).await?)
     })?;
     taken.ok_or_else(|| context.stopped())
 }

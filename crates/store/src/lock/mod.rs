@@ -14,6 +14,8 @@ mod keep;
 mod place;
 mod publish;
 mod take;
+mod watch;
+mod witness;
 
 use std::sync::Arc;
 use std::time::Duration;

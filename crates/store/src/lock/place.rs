@@ -1,5 +1,6 @@
 //! One lock's object: taking it, renewing it, giving it back, all by conditional writes.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use bytes::Bytes;
 
 use super::clock::unix_now;
 use super::document::{Document, LockAttempt, LockGrip, LockHeld};
-use super::{Holder, LOCK_TTL, Moment};
+use super::watch::{Verdict, Watch};
+use super::witness::{self, Witness};
+use super::{Holder, LOCK_TTL};
 use crate::{Error, ErrorKind, Event, Store, layout};
 
 /// No lock's object is larger.
@@ -19,9 +22,6 @@ const ROUNDS: u32 = 5;
 /// How often an expired lock is looked at while it is watched.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Clocks differ by less: S3 refuses requests of a clock that is 15 minutes off.
-const CLOCKS_DIFFER: i64 = 45 * 60;
-
 /// Where one lock lies. It remembers for how long it has seen the lock unchanged: who waits uses one place.
 #[derive(Debug)]
 pub struct LockPlace {
@@ -30,25 +30,10 @@ pub struct LockPlace {
     /// What is locked, for people: `publishing shop`, `shop in production`.
     what: String,
     ttl: Duration,
-    seen: Mutex<Option<Seen>>,
-}
-
-/// An etag, and since when it is there.
-#[derive(Debug, Clone)]
-struct Seen {
-    etag: String,
-    since: Moment,
-}
-
-/// Whether a lock that is there can be taken.
-enum Verdict {
-    /// It was given back.
-    Free,
-    Held,
-    /// Its holder is gone.
-    Left,
-    /// It expired; whether renewals still come is to be seen for so much longer.
-    Watch(Duration),
+    watch: Watch,
+    /// Where witnesses are, and the one of the lock that is held here.
+    witnesses: Option<PathBuf>,
+    witness: Mutex<Option<Witness>>,
 }
 
 impl LockPlace {
@@ -76,7 +61,9 @@ impl LockPlace {
             key,
             what,
             ttl: LOCK_TTL,
-            seen: Mutex::new(None),
+            watch: Watch::default(),
+            witnesses: None,
+            witness: Mutex::new(None),
         }
     }
 
@@ -84,6 +71,13 @@ impl LockPlace {
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// With a directory of this machine in which a holder that is killed leaves a sign: who wants its lock here has it at once.
+    #[must_use]
+    pub fn with_witnesses(mut self, dir: &Path) -> Self {
+        self.witnesses = Some(dir.to_owned());
         self
     }
 
@@ -103,8 +97,11 @@ impl LockPlace {
     /// # Errors
     /// The store's, or what lies there is no lock.
     pub async fn attempt(&self, holder: &Holder) -> Result<LockAttempt, Error> {
-        let expires = Some(self.ttl);
-        self.write_when_free(holder, expires).await
+        let attempt = self.write_when_free(holder, Some(self.ttl)).await?;
+        if matches!(attempt, LockAttempt::Held(_)) {
+            self.unwitness(&holder.id);
+        }
+        Ok(attempt)
     }
 
     /// Sets a lock that does not expire: where there is none, or in place of the one that is held. Yields who has it
@@ -121,7 +118,10 @@ impl LockPlace {
             for _ in 0..ROUNDS {
                 let document = Document::new(holder, None, 0);
                 match self.put(&document, Some(&grip.etag)).await {
-                    Ok(_) => return Ok(None),
+                    Ok(_) => {
+                        self.unwitness(&grip.holder.id);
+                        return Ok(None);
+                    }
                     Err(error) if error.kind() != ErrorKind::Changed => return Err(error),
                     Err(_) => {}
                 }
@@ -173,12 +173,19 @@ impl LockPlace {
     pub async fn release(&self, mut grip: LockGrip) -> Result<(), Error> {
         for _ in 0..ROUNDS {
             match self.remove(&grip.holder, &grip.etag).await {
+                Ok(()) => {
+                    self.unwitness(&grip.holder.id);
+                    return Ok(());
+                }
                 Err(error) if error.kind() == ErrorKind::Changed => {}
-                done => return done,
+                Err(error) => return Err(error),
             }
             match self.read().await? {
                 Some((found, etag)) if found.holder.id == grip.holder.id => grip.etag = etag,
-                _ => return Ok(()),
+                _ => {
+                    self.unwitness(&grip.holder.id);
+                    return Ok(());
+                }
             }
         }
         Err(self.changing())
@@ -210,7 +217,12 @@ impl LockPlace {
     /// As [`LockPlace::attempt`].
     pub async fn held(&self) -> Result<Option<LockHeld>, Error> {
         let found = self.read().await?;
-        let held = found.filter(|(document, _)| !document.released && !document.stale(unix_now()));
+        let dead = |document: &Document| {
+            let dir = self.witnesses.as_ref().filter(|_| document.expires.is_some());
+            dir.is_some_and(|dir| witness::is_dead(dir, &document.holder.id))
+        };
+        let held = found
+            .filter(|(document, _)| !document.released && !document.stale(unix_now()) && !dead(document));
         Ok(held.map(|(document, etag)| LockHeld {
             holder: document.holder,
             etag,
@@ -228,7 +240,7 @@ impl LockPlace {
             let found = self.read().await?;
             let mut left = None;
             if let Some((document, etag)) = &found {
-                match self.judge(document, etag) {
+                match self.watch.judge(document, etag, self.witnesses.as_deref()) {
                     // An attempt of ours that seemed to have failed.
                     _ if document.holder.id == holder.id => {}
                     Verdict::Free => {}
@@ -249,10 +261,16 @@ impl LockPlace {
                     Verdict::Watch(_) | Verdict::Held => return Ok(held(document, etag)),
                 }
             }
+            if expires.is_some() {
+                self.make_witness(&holder.id);
+            }
             let etag = found.as_ref().map(|(_, etag)| etag.as_str());
             match self.put(&Document::new(holder, expires, 0), etag).await {
                 Ok(etag) => {
                     if let Some(gone) = left {
+                        if let Some(dir) = &self.witnesses {
+                            witness::clear(dir, &gone.id);
+                        }
                         self.store.on_event().emit(Event::LockTakenOver {
                             lock: self.what.clone(),
                             who: gone.who,
@@ -271,42 +289,20 @@ impl LockPlace {
         }
     }
 
-    /// Whether a lock that is there is held. Its holder gives up a TTL after the last renewal that it began; we have seen the
-    /// renewal's bytes later than that.
-    fn judge(&self, document: &Document, etag: &str) -> Verdict {
-        if document.released {
-            return Verdict::Free;
-        }
-        let age = self.seen_for(etag);
-        let Some(expires) = document.expires else {
-            return Verdict::Held;
-        };
-        let (ttl, now) = (document.ttl(), unix_now());
-        if age > ttl + ttl / 30 || expires.saturating_add(CLOCKS_DIFFER) <= now {
-            return Verdict::Left;
-        }
-        if !document.stale(now) {
-            return Verdict::Held;
-        }
-        // Renewals come every third of the TTL.
-        match (ttl * 2 / 5).saturating_sub(age) {
-            Duration::ZERO => Verdict::Left,
-            rest => Verdict::Watch(rest),
+    /// Before the lock is written: who reads it finds the witness.
+    fn make_witness(&self, id: &str) {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dir) = &self.witnesses
+            && !witness.as_ref().is_some_and(|witness| witness.is_of(id))
+        {
+            *witness = Witness::make(dir, id);
         }
     }
 
-    /// For how long this etag has been seen.
-    fn seen_for(&self, etag: &str) -> Duration {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match seen.as_ref() {
-            Some(seen) if seen.etag == etag => seen.since.elapsed(),
-            _ => {
-                *seen = Some(Seen {
-                    etag: etag.to_owned(),
-                    since: Moment::now(),
-                });
-                Duration::ZERO
-            }
+    fn unwitness(&self, id: &str) {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = witness.take_if(|witness| witness.is_of(id)) {
+            own.remove();
         }
     }
 

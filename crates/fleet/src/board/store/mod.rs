@@ -7,6 +7,7 @@ mod files;
 mod reading;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -59,6 +60,13 @@ impl StoreBoard {
     #[must_use]
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
         self.lock = self.lock.with_ttl(ttl);
+        self
+    }
+
+    /// With a directory of this machine in which a holder that is killed leaves a sign, so that its lock is free here at once.
+    #[must_use]
+    pub fn with_witnesses(mut self, dir: &Path) -> Self {
+        self.lock = self.lock.with_witnesses(dir);
         self
     }
 
