@@ -108,7 +108,7 @@ fn show(boards: &[RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
     let now = jiff::Timestamp::now().as_second();
     let rows: Vec<Vec<String>> = boards
         .iter()
-        .flat_map(|board| board.hosts())
+        .flat_map(RoleBoard::hosts)
         .map(|host| row(&host, now))
         .collect();
     if rows.is_empty() {
@@ -127,7 +127,7 @@ fn watch(boards: &mut [RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
     let mut shown: BTreeMap<(String, String), HostStatus> = BTreeMap::new();
     loop {
         let begun = Instant::now();
-        let hosts: Vec<HostStatus> = boards.iter().flat_map(|board| board.hosts()).collect();
+        let hosts: Vec<HostStatus> = boards.iter().flat_map(RoleBoard::hosts).collect();
         let current: BTreeMap<_, _> = hosts
             .into_iter()
             .map(|host| ((host.role.clone(), host.host.clone()), host))

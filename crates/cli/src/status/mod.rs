@@ -92,15 +92,16 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
     };
     let over = asked.and_then(|asked| known.ended.get(&asked.kick));
     let in_service = in_service(reports);
+    let given_up = over.is_some_and(|ended| gave_up(ended, name));
     let state = match (answer, asked) {
         (Some(found), _) => Some(match found.report.state {
-            Said::Started if over.is_some() => HostState::Silent,
+            Said::Started if given_up => HostState::Silent,
             Said::Started => HostState::Started,
             Said::Failed => HostState::Failed,
             Said::Succeeded if elsewhere(found) => HostState::Failed,
             Said::Succeeded => HostState::Succeeded,
         }),
-        (None, Some(_)) if over.is_some() => Some(HostState::Silent),
+        (None, Some(_)) if given_up => Some(HostState::Silent),
         (None, Some(_)) => Some(HostState::Asked),
         (None, None) => None,
     };
@@ -130,6 +131,14 @@ fn told(asked: &Asked, name: &str, known: &Known) -> bool {
         .ended
         .get(&asked.kick)
         .is_none_or(|ended| ended.hosts.is_empty() || ended.hosts.contains_key(name))
+}
+
+/// Whether a kick waited for this host in vain. One that nobody followed, or that ended early, says nothing of hosts that go on.
+fn gave_up(ended: &Ended, name: &str) -> bool {
+    ended
+        .hosts
+        .get(name)
+        .is_some_and(|end| end.state == HostState::Silent)
 }
 
 /// The host's own last word; of one that had none, the kick's about it.
@@ -280,6 +289,20 @@ mod tests {
         let row = one(&known);
         assert_eq!(row.state, Some(HostState::Silent));
         assert_eq!(row.says.as_deref(), Some("no word within 10m"));
+    }
+
+    #[test]
+    fn a_host_that_a_kick_left_at_work_goes_on() {
+        let mut known = known();
+        let mut ended = ended();
+        ended.result = KickResult::NotFollowed;
+        ended.hosts.get_mut("web1").unwrap().state = HostState::Asked;
+        known.ended.insert(KICK.to_owned(), ended);
+        assert_eq!(one(&known).state, Some(HostState::Asked));
+        known
+            .reports
+            .push(found(NEW, 9, Said::Started, Some(OLD), Some(KICK)));
+        assert_eq!(one(&known).state, Some(HostState::Started));
     }
 
     #[test]
