@@ -297,8 +297,9 @@ fn say_start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
 }
 
 fn say_end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
+    let manifests = plan.manifests();
     for (host, log) in &kicked.progress.logs {
-        crate::report::last_lines(&stage.context.output, host, log, &plan.manifest);
+        crate::report::last_lines(&stage.context.output, host, log, &manifests);
     }
     if plan.followed {
         stage.say(format!(

@@ -5,7 +5,7 @@ use shipit_store::{KickId, kick};
 
 use super::hosts::{Wave, events_for};
 use super::outcome::{Progress, Stop};
-use super::plan::Plan;
+use super::plan::{Once, Plan};
 use super::stage::Stage;
 use super::wave::{self, Telling};
 use crate::config::Transport;
@@ -18,7 +18,9 @@ pub fn run(
     kick: &KickId,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
-    let Some(url) = &plan.once else { return Ok(()) };
+    let Some(Once { url, .. }) = &plan.once else {
+        return Ok(());
+    };
     if let Some(earlier) = ran_in(stage, plan)? {
         stage.say(format!(
             "the once commands of {} ran already for {}, in the kick {earlier}",

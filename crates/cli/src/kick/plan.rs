@@ -58,8 +58,8 @@ pub struct Plan<'a> {
     pub event: Option<EventRequest>,
     /// The waves.
     pub waves: Vec<Wave>,
-    /// The `once` manifest's URL, where the kick has to run it.
-    pub once: Option<String>,
+    /// The `once` manifest, where the kick has to run it.
+    pub once: Option<Once>,
     /// Whether its hosts will be silent, for the manifest has no commands that report.
     pub mute: bool,
     /// The flags that it was planned with.
@@ -70,10 +70,24 @@ pub struct Plan<'a> {
     pub reason: Option<String>,
 }
 
+/// A `once` manifest, checked against the release.
+pub struct Once {
+    /// Its URL, as hosts read it.
+    pub url: String,
+    /// Its text.
+    pub manifest: String,
+}
+
 impl Plan<'_> {
     /// The role's name.
     pub fn name(&self) -> &str {
         &self.role.name
+    }
+
+    /// The text of all manifests that its hosts may follow.
+    pub fn manifests(&self) -> String {
+        let once = self.once.as_ref().map_or("", |once| &once.manifest);
+        format!("{}\n{once}", self.manifest)
     }
 }
 
@@ -125,8 +139,8 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
     let told_by = event.as_ref().filter(|_| course.transport == Transport::Consul);
     let batch = if wish.followed { course.batch } else { None };
     let waves = hosts::waves(role, &hosts, batch, told_by)?;
-    if let (Some(url), Some(event)) = (&once, told_by) {
-        check_once(role, &hosts, event, url)?;
+    if let (Some(once), Some(event)) = (&once, told_by) {
+        check_once(role, &hosts, event, &once.url)?;
     }
     let by_consul = course.transport == Transport::Consul;
     let reports = manifest.contains(REPORTS);
@@ -249,8 +263,8 @@ fn event(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, url: &str) -> Resu
     }
 }
 
-/// The URL of the `once` manifest, checked; none where this kick is not to run it.
-fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<String>> {
+/// The `once` manifest; none where this kick is not to run it.
+fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<Once>> {
     if wish.action != Action::Kick || wish.hosts.narrows() {
         return Ok(None);
     }
@@ -270,7 +284,9 @@ fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<String>> {
         )
         .hint("somebody overwrote it; publish again"));
     }
-    Ok(wish.release.once_url(&stage.store, &wish.role.name))
+    let manifest = String::from_utf8_lossy(&content.bytes).into_owned();
+    let url = wish.release.once_url(&stage.store, &wish.role.name);
+    Ok(url.map(|url| Once { url, manifest }))
 }
 
 /// That the first wave's event fits does not say that the one for a single host with another URL does.

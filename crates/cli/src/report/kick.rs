@@ -8,8 +8,11 @@ use shipit_store::HostState;
 
 use crate::output::{Hosts, Output};
 
-/// How many of a log's last lines are shown with an error; `shipit logs` has the rest.
+/// How many of a log's last lines are shown with an error, and how much of each; `shipit logs` has the rest.
 const LAST_LINES: usize = 10;
+const LAST_CHARS: usize = 500;
+/// What stands in the line in which stretcher logs the whole manifest. A log begins in the middle of it when it was cut there.
+const WHOLE_MANIFEST: &str = "stretcher.CommandLines{";
 
 /// Reporter of one wave.
 #[derive(Debug)]
@@ -86,13 +89,18 @@ impl Kick {
 /// runs, and once more when it fails, and a command has many lines.
 pub fn last_lines(output: &Output, host: &str, log: &str, manifest: &str) {
     for line in telling(log, manifest) {
-        output.quoted(host, line);
+        match line.char_indices().nth(LAST_CHARS) {
+            Some((at, _)) => output.quoted(host, &format!("{}…", &line[..at])),
+            None => output.quoted(host, line),
+        }
     }
 }
 
 fn telling<'a>(log: &'a str, manifest: &str) -> Vec<&'a str> {
     let known: HashSet<&str> = manifest.lines().map(str::trim).collect();
-    let new = |line: &&str| !line.trim().is_empty() && !known.contains(line.trim());
+    let new = |line: &&str| {
+        !line.trim().is_empty() && !known.contains(line.trim()) && !line.contains(WHOLE_MANIFEST)
+    };
     let lines: Vec<&str> = log.lines().filter(new).collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].to_vec()
 }
@@ -104,7 +112,8 @@ mod tests {
     #[test]
     fn what_a_host_printed_is_not_lost_among_its_commands() {
         let manifest = "commands:\n  post:\n    - |\n      # shipit: run\n      set -eu\n      hook it\n";
-        let log = "invoking command: # shipit: run\nset -eu\nhook it\n\nit broke\nfailed: # shipit: run\nset -eu\nhook it exit status 1\n";
+        let log = "05-aaaa\", Commands:stretcher.Commands{Pre:stretcher.CommandLines{\"# shipit: run\\nset -eu\"}}\n\
+                   invoking command: # shipit: run\nset -eu\nhook it\n\nit broke\nfailed: # shipit: run\nset -eu\nhook it exit status 1\n";
         assert_eq!(
             telling(log, manifest),
             [
