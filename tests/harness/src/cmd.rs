@@ -84,6 +84,11 @@ impl Cmd {
         self.env("HOME", dir.as_ref())
     }
 
+    /// Whether a variable is set for it.
+    pub(crate) fn has_env(&self, name: &str) -> bool {
+        self.env.iter().any(|(known, _)| known == name)
+    }
+
     /// Puts a directory first on PATH.
     pub fn path_first(self, dir: impl AsRef<Path>) -> Self {
         let known = self

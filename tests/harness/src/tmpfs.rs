@@ -42,6 +42,18 @@ impl Tmpfs {
         }
     }
 
+    /// Gives it another size.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[track_caller]
+    pub fn resize(&self, bytes: u64) {
+        let options = format!("remount,size={bytes}");
+        if let Err(why) = as_root(&["mount", "-o", &options], self.path()) {
+            panic!("cannot resize {}\n{why}", self.path().display());
+        }
+    }
+
     /// Its root directory, which anybody may write to.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -89,6 +101,8 @@ mod tests {
         let path = tmpfs.path().to_owned();
         let err = fs::write(path.join("big"), vec![1; 1024 * 1024]).unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::StorageFull);
+        tmpfs.resize(4 * 1024 * 1024);
+        fs::write(path.join("big"), vec![1; 1024 * 1024]).unwrap();
         drop(tmpfs);
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(path.to_str().unwrap()));

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{ConsulAgent, READY};
 use crate::http::{self, Response};
-use crate::wait::wait_for;
+use crate::wait::{until, wait_for};
 
 impl ConsulAgent {
     /// Asks its HTTP API, with the management token when there is one. `target` begins with `/v1/`.
@@ -105,13 +105,11 @@ impl ConsulAgent {
     /// Gives the agent a management token, which it needs itself to register its node.
     pub(super) fn give_token(&self, token: &str) {
         let body = json!({ "Token": token }).to_string();
-        let given = self.api_as(Some(token), "PUT", "/v1/agent/token/agent", body.as_bytes());
-        assert_eq!(
-            given.status,
-            200,
-            "cannot give the agent its token: {}",
-            given.text()
-        );
+        // A server that follows another knows of a new token a moment later.
+        until("Consul's agent to take its token", READY, || {
+            let given = self.api_as(Some(token), "PUT", "/v1/agent/token/agent", body.as_bytes());
+            given.status == 200
+        });
         self.token.set(token.to_owned()).expect("bootstrapped once");
     }
 

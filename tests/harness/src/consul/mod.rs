@@ -189,7 +189,7 @@ impl ConsulAgent {
 
     /// Runs `consul watch` for an event's name, with `handler` as what it runs: the handler's program, words,
     /// environment and working directory count, its time limit and standard input do not. The watch ends when the
-    /// handler exits non-zero, as it does in life.
+    /// handler exits non-zero, as it does in life. A token in that environment is the watch's too; else it has the management one.
     #[track_caller]
     #[must_use]
     pub fn watch(&self, event: &str, handler: &Cmd) -> Process {
@@ -205,7 +205,7 @@ impl ConsulAgent {
             ])
             .arg("-shell=false")
             .args(handler.argv());
-        if let Some(token) = self.token() {
+        if let (Some(token), false) = (self.token(), watch.has_env("CONSUL_HTTP_TOKEN")) {
             watch = watch.env("CONSUL_HTTP_TOKEN", token);
         }
         watch.start(&format!("consul watch for {event}"), log)
