@@ -11,6 +11,8 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future;
+use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -19,7 +21,9 @@ pub use track::{Change, HostNow, Told, Tracker, Verdict, Wanted};
 use crate::board::{Board, Cursor, Error};
 
 /// The longest that one read blocks.
-const LONGEST_READ: Duration = Duration::from_secs(30);
+const LONGEST_READ: Duration = Duration::from_secs(10);
+/// How much later than it should a read may end until that is said: the board's client tries again by itself for a while.
+const LATE: Duration = Duration::from_secs(3);
 /// How often checks of a service are looked at, while a host waits for them.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
 /// The wait after a read that failed; it doubles up to the longest.
@@ -31,6 +35,10 @@ const LONGEST_GAP: Duration = Duration::from_millis(500);
 /// How often a log is looked for that should be there: it is written beside the report, not with it.
 const LOG_TRIES: u32 = 4;
 const BETWEEN_LOG_TRIES: Duration = Duration::from_millis(250);
+/// Of so many hosts logs are read, so many at once, and for so long: a board that is gone must not keep the kick's end.
+const MOST_LOGS: usize = 50;
+const LOGS_AT_ONCE: usize = 8;
+const LOGS_LIMIT: Duration = Duration::from_secs(8);
 
 /// The health checks of a role's service.
 #[async_trait]
@@ -162,7 +170,7 @@ impl<'a> Reader<'a> {
         } else {
             BETWEEN_CHECKS.min(left)
         };
-        let mut changes = match self.read(tracker, wait).await {
+        let mut changes = match self.read(tracker, wait, on_event).await {
             Ok(changes) => changes,
             Err(error) if is_passing(&error) => {
                 self.wait_out(&error, on_event).await;
@@ -185,9 +193,21 @@ impl<'a> Reader<'a> {
         Ok(changes)
     }
 
-    async fn read(&mut self, tracker: &mut Tracker, wait: Duration) -> Result<Vec<Change>, Error> {
+    async fn read(
+        &mut self,
+        tracker: &mut Tracker,
+        wait: Duration,
+        on_event: &(dyn Fn(Event) + Send + Sync),
+    ) -> Result<Vec<Change>, Error> {
         let Following { board, role, .. } = self.following;
-        let (found, seen) = board.reports(role, Some(self.seen), wait).await?;
+        let mut reading = board.reports(role, Some(self.seen), wait);
+        let (found, seen) = tokio::select! {
+            done = &mut reading => done?,
+            () = sleep(wait + LATE) => {
+                self.lose("it does not answer", on_event);
+                reading.await?
+            }
+        };
         let moved = seen != self.seen;
         let changes = match moved {
             true => tracker.reports(&found, Instant::now()),
@@ -202,17 +222,18 @@ impl<'a> Reader<'a> {
     }
 
     async fn wait_out(&mut self, error: &Error, on_event: &(dyn Fn(Event) + Send + Sync)) {
-        let wait = match self.lost {
-            Some((_, wait)) => wait,
-            None => {
-                let reason = chain(error);
-                on_event(Event::Lost { reason });
-                FIRST_WAIT
-            }
-        };
-        let since = self.lost.map_or_else(Instant::now, |(since, _)| since);
+        let (since, wait) = self.lose(&chain(error), on_event);
         self.lost = Some((since, wait.saturating_mul(2).min(LONGEST_WAIT)));
         sleep(wait).await;
+    }
+
+    /// Says it, the first time; gives since when it is so, and how long to wait.
+    fn lose(&mut self, reason: &str, on_event: &(dyn Fn(Event) + Send + Sync)) -> (Instant, Duration) {
+        *self.lost.get_or_insert_with(|| {
+            let reason = reason.to_owned();
+            on_event(Event::Lost { reason });
+            (Instant::now(), FIRST_WAIT)
+        })
     }
 }
 
@@ -225,7 +246,7 @@ fn is_passing(error: &Error) -> bool {
     }
 }
 
-/// The ends of the logs of hosts that did not succeed, by host; hosts that were never heard of have none of this kick.
+/// The ends of the logs of hosts that did not succeed, by host, as far as they can be had in some seconds; hosts that were never heard of have none of this kick.
 pub async fn logs(
     board: &dyn Board,
     role: &str,
@@ -233,11 +254,14 @@ pub async fn logs(
     hosts: &BTreeMap<String, HostNow>,
 ) -> BTreeMap<String, String> {
     let spoke = |(_, now): &(&String, &HostNow)| now.is_bad() && now.time.is_some();
-    let wanted = hosts.iter().filter(spoke);
+    let wanted = hosts.iter().filter(spoke).take(MOST_LOGS);
     let read =
         wanted.map(|(name, _)| async move { Some((name.clone(), log(board, role, release, name).await?)) });
-    let read = futures_util::future::join_all(read).await;
-    read.into_iter().flatten().collect()
+    let read = stream::iter(read).buffer_unordered(LOGS_AT_ONCE);
+    read.take_until(Box::pin(sleep(LOGS_LIMIT)))
+        .filter_map(future::ready)
+        .collect()
+        .await
 }
 
 async fn log(board: &dyn Board, role: &str, release: &str, host: &str) -> Option<String> {
@@ -267,3 +291,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;
