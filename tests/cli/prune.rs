@@ -305,6 +305,21 @@ fn the_bytes_of_a_promoted_release_stay_when_its_origin_goes() {
         (aged.whole("production").len(), aged.whole("staging")),
         (1, vec![ids[2].clone()])
     );
+    // New hosts boot with it though somebody has removed the release by hand.
+    let promoted = aged.whole("production").remove(0);
+    aged.make_live("production", &promoted);
+    fs::remove_dir_all(aged.root.join("releases/shop/production").join(&promoted)).unwrap();
+    aged.age(1);
+    let before = aged.keys();
+    let _ = project
+        .shipit(&["prune", "--keep", "1"])
+        .run()
+        .ok()
+        .says("nothing to prune");
+    assert_eq!(aged.keys(), before);
+    fs::remove_dir_all(aged.root.join("live")).unwrap();
+    let ran = project.shipit(&["prune", "--keep", "1"]).run().ok();
+    let _ = ran.says("removed 0 releases (4 objects");
 }
 
 #[test]

@@ -81,6 +81,11 @@ pub fn layers_prefix(app: &str) -> Result<String, Error> {
     Ok(format!("layers/{}/", name("the app", app)?))
 }
 
+/// `live/<app>/`: the prefix of what is live in all stages.
+pub fn lives_prefix(app: &str) -> Result<String, Error> {
+    Ok(format!("live/{}/", name("the app", app)?))
+}
+
 /// `live/<app>/<stage>/`: the prefix of what is live in a stage.
 pub fn live_prefix(app: &str, stage: &str) -> Result<String, Error> {
     Ok(format!(

@@ -33,8 +33,10 @@ pub(super) struct SeenStage {
     pub documents: BTreeMap<ReleaseId, Bytes>,
     /// What lies under `releases/<app>/<stage>/`; of a stage that is pruned alone.
     pub objects: Vec<Meta>,
-    /// The release that is live, by role; likewise.
+    /// The release that is live, by role.
     pub live: BTreeMap<String, String>,
+    /// SHA-256 of the artifacts that new hosts fetch: the release of a live manifest may be gone.
+    pub live_artifacts: BTreeSet<String>,
     /// Its kicks, newest first; likewise.
     pub kicks: Vec<Kick>,
     /// What lies under `kicks/<app>/<stage>/`; likewise.
@@ -45,7 +47,9 @@ pub(super) struct SeenStage {
 pub(super) async fn look(input: &PruneInput<'_>) -> Result<Seen, Error> {
     let (store, app) = (input.store, input.app);
     let there = store.list_children(&layout::stages_prefix(app)?).await?;
-    let names: BTreeSet<String> = there.into_iter().chain(input.stages.keys().cloned()).collect();
+    let live = store.list_children(&layout::lives_prefix(app)?).await?;
+    let names = there.into_iter().chain(live);
+    let names: BTreeSet<String> = names.chain(input.stages.keys().cloned()).collect();
     let mut seen = Seen::default();
     for name in names {
         // What no stage can be called is none of ours.
@@ -59,6 +63,8 @@ pub(super) async fn look(input: &PruneInput<'_>) -> Result<Seen, Error> {
             stage.objects = store.list(&prefix).await?;
             stage.kick_objects = store.list(&layout::kicks_prefix(app, &name)?).await?;
             stage.moving(store, app, &name).await?;
+        } else {
+            stage.live(store, app, &name).await?;
         }
         seen.stages.insert(name, stage);
     }
@@ -109,13 +115,23 @@ impl SeenStage {
         Ok(unreadable)
     }
 
-    /// Reads what is live, and the kicks: of those that were read before only what had not ended.
-    async fn moving(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
+    /// Reads what is live.
+    async fn live(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
         let live = live::all(store, app, stage).await?;
+        self.live_artifacts = live
+            .values()
+            .filter_map(|live| checksum(&live.manifest))
+            .collect();
         self.live = live
             .into_iter()
             .map(|(role, live)| (role, live.release))
             .collect();
+        Ok(())
+    }
+
+    /// Reads what is live, and the kicks: of those that were read before only what had not ended.
+    async fn moving(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
+        self.live(store, app, stage).await?;
         if self.kicks.is_empty() {
             self.kicks = kick::list(store, app, stage, None, None).await?;
             return Ok(());
@@ -130,4 +146,12 @@ impl SeenStage {
         self.kicks.sort_by(|a, b| b.started.kick.cmp(&a.started.kick));
         Ok(())
     }
+}
+
+/// SHA-256 of the artifact that a manifest names.
+fn checksum(manifest: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(manifest).ok()?;
+    // What a host's environment decides gets some value: it does not decide this.
+    let text = shipit_manifest::host_template(text, &|_| Some("/host".to_owned())).ok()?;
+    shipit_manifest::parse(&text).ok()?.checksum
 }

@@ -17,15 +17,16 @@ pub(super) struct KeptReleases<'a> {
     /// Each with its reasons, which those of stages that are not pruned have none of.
     stays: Vec<(&'a str, &'a Release, BTreeSet<Reason>)>,
     goes: Vec<(&'a str, &'a Release)>,
+    /// SHA-256 of the artifacts of live manifests, whatever became of their releases.
+    live: BTreeSet<&'a str>,
 }
 
 impl KeptReleases<'_> {
     /// SHA-256 of the artifacts that stay.
     pub(super) fn artifacts(&self) -> BTreeSet<&str> {
         let stays = self.stays.iter();
-        stays
-            .map(|(_, release, _)| release.artifact.sha256.as_str())
-            .collect()
+        let stays = stays.map(|(_, release, _)| release.artifact.sha256.as_str());
+        stays.chain(self.live.iter().copied()).collect()
     }
 
     /// The releases that go.
@@ -45,8 +46,10 @@ pub(super) fn kept<'a>(seen: &'a Seen, input: &PruneInput<'_>, among: Option<&Id
     let mut kept = KeptReleases {
         stays: Vec::new(),
         goes: Vec::new(),
+        live: BTreeSet::new(),
     };
     for (name, stage) in &seen.stages {
+        kept.live.extend(stage.live_artifacts.iter().map(String::as_str));
         let keep = input.stages.get(name);
         let mut why = keep.map(|keep| reasons(view(stage, input.locked.contains(name)), *keep, input.now));
         for release in &stage.releases {

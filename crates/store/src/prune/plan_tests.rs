@@ -123,6 +123,19 @@ fn what_a_release_of_any_other_stage_refers_to_stays() {
 }
 
 #[test]
+fn what_new_hosts_boot_with_stays_though_its_release_is_gone() {
+    let (mut seen, records) = world();
+    let lost = seen.stages["production"].releases[2].artifact.sha256.clone();
+    let stage = seen.stages.get_mut("production").unwrap();
+    stage.releases.truncate(2);
+    stage.live_artifacts.insert(lost.clone());
+    let plan = planned(&seen, &records, 1);
+    let gone = |part: &str| plan.removals.iter().any(|removal| removal.key.contains(part));
+    assert!(!gone(&lost) && !gone("key3") && !gone(&digest("index 3")));
+    assert!(gone("key2"));
+}
+
+#[test]
 fn bytes_that_nothing_refers_to_go_when_they_are_old_enough() {
     let (mut seen, records) = world();
     let old = digest("old");
