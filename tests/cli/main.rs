@@ -22,6 +22,7 @@ mod kicks_back;
 mod kicks_consul;
 mod kicks_killed;
 mod kicks_lock;
+mod kicks_many;
 mod kicks_waves;
 mod killed;
 mod layers;
