@@ -123,7 +123,9 @@ async fn it_ends_when_the_last_host_has_spoken() {
                 .unwrap()
                 .contains(&("a".to_owned(), HostState::Started))
         };
+        let until = Instant::now() + Duration::from_secs(20);
         while !is_seen() {
+            assert!(Instant::now() < until, "it was not said that a started");
             sleep(Duration::from_millis(20)).await;
         }
         stage.says("a", Said::Succeeded, None).await;
