@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use shipit_testbed::{ConsulCluster, Process, until};
+use shipit_testbed::{ConsulCluster, Process, Signal, until};
 
 use crate::host::Handler;
 use crate::shop::{Config, KICKER, SOON, Shop, WithLogs, line};
@@ -28,6 +28,7 @@ fn one_kick_at_a_time_through_elections_and_kills() {
     of_two_at_the_same_moment_one_proceeds(&shop);
     the_leader_is_killed_during_the_wait(&shop);
     a_killed_kick_frees_its_lock(&shop);
+    who_is_left_at_work_goes_on(&shop);
     a_host_that_joins_is_told_too(&mut shop);
 }
 
@@ -133,11 +134,35 @@ fn a_killed_kick_frees_its_lock(shop: &Shop) {
     assert_eq!((shop.live(), shop.times_told("web4")), (Some(three), 3));
 }
 
+fn who_is_left_at_work_goes_on(shop: &Shop) {
+    shop.switch("web6.hang", true);
+    let told = shop.times_told("web6");
+    let next = shop.release("three and a half");
+    let mut kick = shop.start("kick", &[]);
+    shop.wait_told("web6", told + 1);
+    until("the others to be done", SOON, || {
+        kick.log().matches(": succeeded in").count() == 5
+    });
+    kick.signal(Signal::INT);
+    let (code, said) = shop.end_of(&mut kick);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(
+        said.contains("still at it, and not followed any more: web6"),
+        "{said}"
+    );
+    assert_eq!(shop.agent(KICKER).kv_get(LOCK), None);
+    assert_eq!(shop.last_kick()["state"], "interrupted");
+    assert_eq!(shop.states()["web6"], "started");
+    shop.switch("web6.hang", false);
+    until("web6 to be done", SOON, || shop.states()["web6"] == "succeeded");
+    assert_eq!(shop.hosts["web6"].current(), Some(next));
+}
+
 fn a_host_that_joins_is_told_too(shop: &mut Shop) {
     let four = shop.release("four");
     shop.switch("web5.hang", true);
     let mut kick: Process = shop.start("kick", &[]);
-    shop.wait_told("web5", 4);
+    shop.wait_told("web5", 5);
     let _ = shop.cluster.join("web9");
     shop.host("web9", Handler::Stretcher);
     shop.switch("web5.hang", false);
