@@ -49,15 +49,15 @@ impl Shop {
 
     /// A handler on a node: its hook knows the node's name.
     fn watch(&mut self, node: &str, program: &[&str]) {
-        let locks = self.project.tmp.mkdir(&format!("locks-{node}"));
-        let tmp = self.project.tmp.mkdir(&format!("tmp-{node}"));
+        let locks = self.project.tmp.mkdir(format!("locks-{node}"));
+        let tmp = self.project.tmp.mkdir(format!("tmp-{node}"));
         let agent = self.cluster.client(node);
         let mut command: Vec<String> = program.iter().map(ToString::to_string).collect();
         if program.len() > 1 {
             command.extend(["--lock-dir".to_owned(), locks.display().to_string()]);
         }
         if let Some(dest) = &self.dest {
-            let disk = self.project.tmp.mkdir(&format!("disk-{node}"));
+            let disk = self.project.tmp.mkdir(format!("disk-{node}"));
             let mount = format!(
                 "mount --bind {} {} && exec \"$@\"",
                 disk.display(),
