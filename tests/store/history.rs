@@ -29,6 +29,7 @@ pub fn started(time: i64, role: &str, release: &str, hosts: &[&str]) -> Started 
         release: release.into(),
         revision: "3074f4622d1bc2b6b7de1fae7f0e2f8c4f3c3f6d".into(),
         live: None,
+        lock: None,
         transport: "exec".into(),
         whole: true,
         followed: true,

@@ -65,6 +65,9 @@ pub struct Started {
     pub revision: String,
     /// The release that was live for the role before, if one was.
     pub live: Option<String>,
+    /// The id of the lock's holder: a kick without an end runs while that one holds the lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
     /// The transport: `consul` or `exec`.
     pub transport: String,
     /// Whether all of the role's hosts are told; not with `--only` and repair.

@@ -91,7 +91,7 @@ pub fn run(args: &HistoryArgs, context: &Context) -> Result<()> {
     })
 }
 
-/// How a kick stands: one without an end runs while the holder of the lock, set before it began, is still there.
+/// How a kick stands: one without an end runs while its own lock is held.
 pub fn state(kick: &Kick, held: Option<&Held>) -> &'static str {
     match (&kick.ended, held) {
         (Some(ended), _) => match ended.result {
@@ -102,7 +102,7 @@ pub fn state(kick: &Kick, held: Option<&Held>) -> &'static str {
             KickResult::LockLost => "lock lost",
             KickResult::Error => "error",
         },
-        (None, Some(held)) if !held.holder.manual && held.holder.time <= kick.started.time => "running",
+        (None, Some(held)) if kick.started.lock.as_ref() == Some(&held.holder.id) => "running",
         (None, _) => "interrupted",
     }
 }

@@ -24,7 +24,7 @@ const LEAST: Duration = Duration::from_millis(300);
 /// Each host of a role: its release, how its last deploy went, since when, its last line.
 ///
 /// Asks no host: it reads what they reported. `succeeded` means that the release is in service and its checks passed; `silent`,
-/// that the kick's deadline passed without the host's last word. A release shown as `behind` is not the live one.
+/// that the kick's deadline passed without the host's last word. A release that is `not live` is not the one that a new host would boot with.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// The roles [default: all]
@@ -167,7 +167,7 @@ fn news(
 fn row(host: &HostStatus, now: i64) -> Vec<String> {
     let none = || "-".to_owned();
     let in_service = match &host.in_service {
-        Some(release) if host.behind => format!("{release} (behind)"),
+        Some(release) if host.live == Some(false) => format!("{release} (not live)"),
         Some(release) => release.clone(),
         None => none(),
     };
@@ -217,7 +217,7 @@ mod tests {
             phase: None,
             since: Some(100),
             says: Some("exit code 1".to_owned()),
-            behind: false,
+            live: None,
         }
     }
 
@@ -228,12 +228,12 @@ mod tests {
             row(&host, 160).join("|"),
             "web|web1|20261121T100000Z-0000001|failed (0000002)|1m|exit code 1"
         );
-        (host.alive, host.behind) = (Some(false), true);
+        (host.alive, host.live) = (Some(false), Some(false));
         host.state = None;
         host.release = host.in_service.clone();
         assert_eq!(
             row(&host, 160).join("|"),
-            "web|web1|20261121T100000Z-0000001 (behind)|never asked, agent down|1m|exit code 1"
+            "web|web1|20261121T100000Z-0000001 (not live)|never asked, agent down|1m|exit code 1"
         );
     }
 }

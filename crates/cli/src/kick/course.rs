@@ -37,7 +37,7 @@ pub struct Kicked {
 pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
     let begin = Instant::now();
     let before = live::read(stage, plan.name())?;
-    let started = started(stage, plan, before.as_ref())?;
+    let started = started(stage, plan, lock, before.as_ref())?;
     // Not dropped on a signal: what is written may be there already, and then it needs its end.
     stage.last_words(async { Ok(kick::start(&stage.store, &started).await?) })?;
     say_start(stage, plan, &started);
@@ -203,7 +203,7 @@ fn replay(stage: &Stage<'_>, plan: &Plan<'_>, progress: &mut Progress) {
     }
 }
 
-fn started(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Result<Started> {
+fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: Option<&Live>) -> Result<Started> {
     let time = jiff::Timestamp::now().as_second();
     let mut hosts = plan.hosts.names();
     hosts.sort();
@@ -217,6 +217,7 @@ fn started(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Result<
         release: plan.release.id.to_string(),
         revision: plan.release.revision.clone(),
         live: before.map(|live| live.release.clone()),
+        lock: Some(lock.holder().id.clone()),
         transport: transport(plan).to_owned(),
         whole: plan.hosts.whole && plan.action != Action::Repair,
         followed: plan.followed,

@@ -114,6 +114,7 @@ mod tests {
                 release: release.to_owned(),
                 revision: String::new(),
                 live: live.map(str::to_owned),
+                lock: None,
                 transport: "exec".to_owned(),
                 whole,
                 followed: true,

@@ -55,11 +55,20 @@ fn whom(to: &NotifyTo) -> String {
     match to {
         NotifyTo::Slack(_) => "the chat behind notify.slack".to_owned(),
         NotifyTo::Webhook { url, .. } => match url.as_text() {
-            Some(url) => format!("the webhook {}", url.split('?').next().unwrap_or(url)),
+            // Its path may be all that keeps others from posting there.
+            Some(url) => format!("the webhook at {}", host(url)),
             None => "the webhook of notify.webhook".to_owned(),
         },
         NotifyTo::Command(command) => format!("the command `{command}`"),
     }
+}
+
+/// `https://hooks.example.com`: a URL without anything that may be secret.
+fn host(url: &str) -> String {
+    let shown = shipit_store::redacted(url);
+    let end = shown.find("://").map_or(0, |at| at + 3);
+    let end = shown[end..].find('/').map_or(shown.len(), |at| end + at);
+    shown[..end].to_owned()
 }
 
 /// A notice's way, with its secrets read.

@@ -97,12 +97,18 @@ impl<'a> RoleBoard<'a> {
             let hosts = self.role.exec.iter().flat_map(|exec| &exec.hosts);
             return Ok(hosts.map(|host| (host.clone(), None)).collect());
         }
-        match hosts::expected(self.stage.consul()?, &wanted(self.role, &HostFlags::default())).await {
+        let wanted = wanted(self.role, &HostFlags::default());
+        match hosts::expected(self.stage.consul()?, &wanted).await {
             Ok(Expected { hosts, .. }) => Ok(hosts
                 .into_iter()
                 .map(|host| (host.name, Some(host.alive)))
                 .collect()),
             Err(HostsError::NoMatch { .. } | HostsError::Unfiltered { .. }) => Ok(BTreeMap::new()),
+            // One of them is gone from the catalog: whether the others are up is not known then.
+            Err(HostsError::Unknown { .. }) => {
+                let named = wanted.named.into_iter().flatten();
+                Ok(named.map(|host| (host, None)).collect())
+            }
             Err(error) => Err(error.into()),
         }
     }

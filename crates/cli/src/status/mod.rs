@@ -37,8 +37,8 @@ pub struct HostStatus {
     pub since: Option<i64>,
     /// Its last word.
     pub says: Option<String>,
-    /// Whether it is known to have another release in service than the live one.
-    pub behind: bool,
+    /// Whether what it has in service is the live release; null when one of the two is not known.
+    pub live: Option<bool>,
 }
 
 /// What is known of a role's hosts.
@@ -110,7 +110,10 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
         host: name.to_owned(),
         alive: known.expected.get(name).copied().flatten(),
         expected: known.expected.contains_key(name),
-        behind: known.live.is_some() && in_service.is_some() && known.live != in_service,
+        live: known
+            .live
+            .as_ref()
+            .and_then(|live| Some(in_service.as_ref()? == live)),
         in_service,
         release: asked
             .map(|asked| asked.release.clone())
@@ -155,13 +158,16 @@ fn says(answer: Option<&Found>, over: Option<&Ended>, name: &str) -> Option<Stri
     over?.hosts.get(name)?.reason.clone()
 }
 
+/// By how much the clock of a host may be behind that of who kicked, in seconds.
+const CLOCKS: i64 = 600;
+
 /// Whether a report is about what was asked: a handler that could not read its ask names no kick, and its report counts when it
 /// came after the kick began.
 fn answers(asked: &Asked, found: &Found) -> bool {
     found.release == asked.release
         && match &found.report.kick {
             Some(kick) => *kick == asked.kick,
-            None => asked_at(asked).is_none_or(|begun| found.report.time >= begun),
+            None => asked_at(asked).is_none_or(|begun| found.report.time >= begun - CLOCKS),
         }
 }
 
@@ -334,9 +340,9 @@ mod tests {
             .reports
             .push(found(NEW, 10, Said::Succeeded, Some(NEW), Some(KICK)));
         let row = one(&known);
-        assert_eq!((row.state, row.behind), (Some(HostState::Succeeded), true));
+        assert_eq!((row.state, row.live), (Some(HostState::Succeeded), Some(false)));
         known.live = Some(NEW.to_owned());
-        assert!(!one(&known).behind);
+        assert_eq!(one(&known).live, Some(true));
     }
 
     #[test]

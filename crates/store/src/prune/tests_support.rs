@@ -53,6 +53,7 @@ pub(crate) fn kick(time: i64, role: &str, release: &str) -> Kick {
         release: release.into(),
         revision: "3074f46".repeat(6)[..40].to_owned(),
         live: None,
+        lock: None,
         transport: "exec".into(),
         whole: true,
         followed: true,
