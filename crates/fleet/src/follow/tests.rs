@@ -35,6 +35,7 @@ async fn stage(hosts: &[&str]) -> Stage {
         release: RELEASE.to_owned(),
         revision: String::new(),
         live: None,
+        lock: None,
         transport: "exec".to_owned(),
         whole: true,
         followed: true,
