@@ -124,8 +124,8 @@ fn after_a_boot(shop: &mut Shop, one: &str, two: &str) {
     // status says so, and repair brings it back to what the role has.
     let status = &shop.status()["web4"];
     assert_eq!(
-        (status["in_service"].as_str(), status["behind"].as_bool()),
-        (Some(two), Some(true)),
+        (status["in_service"].as_str(), status["live"].as_bool()),
+        (Some(two), Some(false)),
         "{status}"
     );
     let ran = shop.shipit("repair", &[]).exits_with_logs(0, shop);
