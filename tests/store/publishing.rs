@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use shipit_artifact::Artifact;
 use shipit_manifest::{Layout, RenderInput, render, render_once};
+use shipit_store::lock::PublishLock;
 use shipit_store::{
     BoxError, Error, ErrorKind, Event, OnEvent, PublishInput, Published, PutOptions, ReleaseId, ReleaseRef,
     RenderContext, RolePlan, Store, StoreOptions, StoreUrl, layout, publish, release, releases,
@@ -43,6 +44,16 @@ fn input(role: &str, context: &RenderContext<'_>) -> RenderInput {
 }
 
 pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Published, Error> {
+    go_under(store, artifact, time, None).await
+}
+
+/// As `go`, under a lock.
+pub async fn go_under(
+    store: &Store,
+    artifact: &Artifact,
+    time: i64,
+    lock: Option<&PublishLock>,
+) -> Result<Published, Error> {
     let web = |context: &RenderContext<'_>| manifest("web", context);
     let batch = |context: &RenderContext<'_>| manifest("batch", context);
     let once = |context: &RenderContext<'_>| Ok(render_once(&input("batch", context))?);
@@ -68,7 +79,7 @@ pub async fn go(store: &Store, artifact: &Artifact, time: i64) -> Result<Publish
         roles,
         shared: true,
         origin: shipit_store::Origin::default(),
-        lock: None,
+        lock,
     })
     .await
 }

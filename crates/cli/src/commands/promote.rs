@@ -144,7 +144,7 @@ fn refuse_without_reports(
     }
     Err(CliError::new(Kind::Refused, message).hint(format!(
         "kick it there first: shipit kick {} --stage {} --release {}; or promote it without reports by --force",
-        names.into_iter().collect::<Vec<_>>().join(" "),
+        lacks.into_keys().collect::<Vec<_>>().join(" "),
         args.from,
         release.id
     )))

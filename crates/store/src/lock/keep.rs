@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -37,9 +37,13 @@ pub trait Renew: Send + 'static {
 #[derive(Debug)]
 pub struct Keeper<R> {
     state: Arc<State>,
+    ask: mpsc::Sender<Answer>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<R>>,
 }
+
+/// Where it is told how a renewal went that somebody asked for.
+type Answer = oneshot::Sender<Result<(), Trouble>>;
 
 #[derive(Debug)]
 struct State {
@@ -91,9 +95,11 @@ impl<R: Renew> Keeper<R> {
             lost: watch::Sender::new(None),
         });
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(grip, Arc::clone(&state), stopped, on_event));
+        let (ask, asked) = mpsc::channel(1);
+        let task = tokio::spawn(run(grip, Arc::clone(&state), asked, stopped, on_event));
         Self {
             state,
+            ask,
             stop: Some(stop),
             task: Some(task),
         }
@@ -102,6 +108,26 @@ impl<R: Renew> Keeper<R> {
     /// Why the lock is lost, if it is.
     pub fn lost(&self) -> Option<String> {
         self.state.lost()
+    }
+
+    /// Renews it now. When that fails for a while, it is tried again until it succeeds or the lock is lost: then it says why.
+    ///
+    /// # Errors
+    /// Why the lock is lost.
+    pub async fn confirm(&self) -> Result<(), String> {
+        loop {
+            let (tell, told) = oneshot::channel();
+            // Where the task has ended, nobody answers: then it is lost.
+            let asked = self.ask.send(tell).await.is_ok();
+            let answer = if asked { told.await.ok() } else { None };
+            match (self.lost(), answer) {
+                (Some(why), _) | (None, Some(Err(Trouble::Lost(why)))) => return Err(why),
+                (None, Some(Ok(()))) => return Ok(()),
+                (None, Some(Err(Trouble::Passing(_))) | None) => {
+                    sleep((self.state.ttl / 12).min(self.state.left())).await;
+                }
+            }
+        }
     }
 
     /// Waits until the lock is lost, and says why.
@@ -137,17 +163,20 @@ impl<R> Drop for Keeper<R> {
 async fn run<R: Renew>(
     mut grip: R,
     state: Arc<State>,
+    mut asked: mpsc::Receiver<Answer>,
     mut stopped: oneshot::Receiver<()>,
     on_event: OnLockEvent,
 ) -> R {
     let every = state.ttl / 3;
     let mut wait = every;
     loop {
-        tokio::select! {
+        // The keeper lives as long as its task.
+        let answer = tokio::select! {
             biased;
             _ = &mut stopped => return grip,
-            () = sleep(wait) => {}
-        }
+            Some(answer) = asked.recv() => Some(answer),
+            () = sleep(wait) => None,
+        };
         if state.lost().is_some() {
             break;
         }
@@ -160,16 +189,17 @@ async fn run<R: Renew>(
                 renewed.unwrap_or_else(|_| Err(Trouble::Passing("no answer came".to_owned())))
             }
         };
-        match renewed {
+        match &renewed {
             Ok(()) => {
                 state.renewed_at(began);
                 wait = every.saturating_sub(began.elapsed());
             }
             Err(Trouble::Lost(why)) => {
-                state.lose(why);
+                state.lose(why.clone());
                 break;
             }
             Err(Trouble::Passing(why)) => {
+                let why = why.clone();
                 on_event(LockEvent::NotRenewed {
                     why,
                     left: state.left(),
@@ -177,7 +207,13 @@ async fn run<R: Renew>(
                 wait = (every / 4).min(state.left());
             }
         }
+        if let Some(answer) = answer {
+            // Who asked may have stopped to wait.
+            let _ = answer.send(renewed);
+        }
     }
+    // Nobody else is answered.
+    drop(asked);
     tokio::select! {
         _ = &mut stopped => {}
         () = pending() => {}

@@ -98,6 +98,14 @@ impl PublishLock {
         self.keeper.lost().map_or(Ok(()), |why| Err(self.lost(why)))
     }
 
+    /// Asks the store whether it is still held, by renewing it: for as long as a renewal keeps others away, it is.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`] when it is not.
+    pub async fn confirm(&self) -> Result<(), Error> {
+        self.keeper.confirm().await.map_err(|why| self.lost(why))
+    }
+
     /// Does some work under the lock: it is dropped when the lock is lost.
     ///
     /// # Errors

@@ -6,32 +6,32 @@ use crate::Release;
 use crate::kick::{HostState, Kick, KickResult};
 
 /// The roles for which a release has no good reports, each with the reason. `kicks` are those of its stage, newest first. A
-/// role that the stage never kicked is not asked for; with none that it did there are no reports at all.
+/// role that the stage never kicked is not asked for; with none that it did there are no reports at all. Of a release that has
+/// none of the roles (the stages name theirs differently) all that it has are asked for.
 ///
 /// A role is good when its last whole kick with the release succeeded, or what failed of it was mended by kicks of some hosts that
 /// followed; and no host failed since.
 pub fn lacks(release: &Release, roles: &BTreeSet<String>, kicks: &[Kick]) -> BTreeMap<String, String> {
-    let published = release.roles.keys().filter(|role| roles.contains(*role));
-    let published: BTreeSet<&String> = published.collect();
-    let kicked: Vec<&&String> = published
-        .iter()
-        .filter(|role| kicks.iter().any(|kick| kick.started.role == ***role))
-        .collect();
+    let all: BTreeSet<&String> = release.roles.keys().collect();
+    let same: BTreeSet<&String> = all.iter().copied().filter(|role| roles.contains(*role)).collect();
+    let asked = if same.is_empty() { all } else { same };
+    let was_kicked = |role: &&String| kicks.iter().any(|kick| kick.started.role == **role);
+    let kicked: Vec<&String> = asked.iter().copied().filter(was_kicked).collect();
     if kicked.is_empty() {
-        let never = |role: &&String| {
-            let why = format!("{} was never kicked in {}", role, release.stage);
-            ((*role).clone(), why)
+        let never = |role: &String| {
+            let why = format!("{role} was never kicked in {}", release.stage);
+            (role.clone(), why)
         };
-        return published.iter().map(never).collect();
+        return asked.into_iter().map(never).collect();
     }
     let mut lacks = BTreeMap::new();
     for role in kicked {
         let own: Vec<&Kick> = kicks
             .iter()
-            .filter(|kick| kick.started.role == ***role && kick.started.release == release.id.as_str())
+            .filter(|kick| kick.started.role == *role && kick.started.release == release.id.as_str())
             .collect();
         if let Some(why) = lack(&own) {
-            lacks.insert((**role).clone(), why);
+            lacks.insert(role.clone(), why);
         }
     }
     lacks
@@ -150,6 +150,19 @@ mod tests {
         );
         // batch was never kicked in the stage: it is not asked for.
         assert!(why(&[]).unwrap().contains("never kicked"));
+    }
+
+    #[test]
+    fn a_release_without_one_of_the_roles_needs_reports_all_the_same() {
+        let release = release(NOW, &["web"]);
+        let others = BTreeSet::from(["all".to_owned(), "admin".to_owned()]);
+        let of = |kicks: &[Kick]| lacks(&release, &others, kicks);
+        let never = of(&[]);
+        assert!(never["web"].contains("never kicked"), "{never:?}");
+        let failed = of(&[kick(1, true, KickResult::Failed, &[("web1", BAD)])]);
+        assert!(failed["web"].contains("not good on web1"), "{failed:?}");
+        let good = of(&[kick(1, true, KickResult::Succeeded, &[("web1", OK)])]);
+        assert!(good.is_empty(), "{good:?}");
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Bound, Rendered, Run};
-use crate::lock::PublishLock;
 use crate::release::{ReleaseArtifact, VERSION};
 use crate::{Body, Error, PutOptions, PutOutcome, Release, ReleaseId, RoleOnce, RoleRelease, layout};
 
@@ -112,8 +111,10 @@ impl Run<'_> {
             };
             roles.insert(role.clone(), told);
         }
-        // From here on it would be a release.
-        self.input.lock.map_or(Ok(()), PublishLock::check)?;
+        // From here on it would be a release. Who took the lock over may have removed what was found, or sent.
+        if let Some(lock) = self.input.lock {
+            lock.confirm().await?;
+        }
         let release = self.release(id, bound, roles);
         let key = layout::release_key(self.input.app, self.input.stage, id)?;
         let bytes = release.to_bytes();
