@@ -355,7 +355,9 @@ fn a_kick_killed_with_a_lock_in_consul_leaves_nothing_that_lasts() {
         assert!(bed.round(number, &Kill::After(point.clone())));
     };
     std::thread::scope(|scope| {
-        [(0, "/kicks/"), (1, "/live/")].map(|kill| scope.spawn(move || at(kill)));
+        for kill in [(0, "/kicks/"), (1, "/live/")] {
+            scope.spawn(move || at(kill));
+        }
     });
 }
 
