@@ -23,6 +23,8 @@ mod fire;
 mod held;
 #[path = "consul/hosts.rs"]
 mod hosts;
+#[path = "consul/kept.rs"]
+mod kept;
 #[path = "consul/keys.rs"]
 mod keys;
 #[path = "consul/many.rs"]

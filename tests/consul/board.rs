@@ -33,6 +33,15 @@ impl Place for InConsul {
     fn board(&self) -> Arc<dyn Board> {
         Arc::new(ConsulBoard::new(client(&self.0.url()), APP, STAGE))
     }
+
+    /// Its hosts are nodes of the catalog.
+    fn begin(&self, started: &Started) {
+        for node in &started.hosts {
+            let body = serde_json::json!({ "Node": node, "Address": "127.0.0.2" }).to_string();
+            let done = self.0.api("PUT", "/v1/catalog/register", body.as_bytes());
+            assert_eq!(done.status, 200, "{}", done.text());
+        }
+    }
 }
 
 struct InStore {
@@ -120,6 +129,7 @@ suite! {
     super::locks::a_grip_turns_into_a_manual_lock => a_grip_turns_into_a_manual_lock,
     super::locks::a_lock_that_was_ended_is_lost => a_lock_that_was_ended_is_lost,
     super::reports::what_is_asked_is_told => what_is_asked_is_told,
+    super::reports::whoever_is_there_is_asked_nothing_by_name => whoever_is_there_is_asked_nothing_by_name,
     super::reports::reports_come_in_order => reports_come_in_order,
     super::reports::a_reader_waits_for_news => a_reader_waits_for_news,
     super::reports::logs_are_kept_and_forgotten => logs_are_kept_and_forgotten,

@@ -74,7 +74,7 @@ fn the_keys_are_those_that_hosts_read_and_write() {
             .await
             .unwrap();
         assert!(found[0].index > before.0 && found[0].report.state == Said::Succeeded);
-        // Releases that are no more go with their reports and logs.
+        // Releases that are no more go with their reports and logs; that ask went when nobody was asked by name.
         assert_eq!(board.forget(&[RELEASE.to_owned()]).await.unwrap(), 3);
         assert_eq!(
             agent.kv_keys("shipit/reports/"),

@@ -241,10 +241,14 @@ fn a_pruner_forgets_reports_and_leaves_locks_alone() {
         &format!("shipit/reports/shop/production/web/n1/{RELEASE}"),
         br#"{"state":"succeeded","time":1}"#,
     );
+    agent.kv_put(
+        "shipit/asks/shop/production/web/n1",
+        format!("20261121T134515Z-5e1f00aa {RELEASE}\n").as_bytes(),
+    );
     block_on(async {
         assert!(board.held().await.unwrap().is_none());
-        assert_eq!(board.forget(&[RELEASE.to_owned()]).await.unwrap(), 1);
+        assert_eq!(board.forget(&[RELEASE.to_owned()]).await.unwrap(), 2);
         assert!(board.try_lock(&holder()).await.is_err());
     });
-    assert!(agent.kv_keys("shipit/reports/").is_empty());
+    assert!(agent.kv_keys("shipit/").is_empty());
 }

@@ -1,8 +1,10 @@
 //! Asks, reports and logs.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use shipit_fleet::report::{Asked, Found, Report, Said};
+use shipit_store::kick::Started;
 
 use super::{Place, started};
 use crate::agents::on_threads;
@@ -60,6 +62,35 @@ pub fn what_is_asked_is_told(place: &dyn Place) {
         let asked: Vec<(&str, &Asked)> = asked.iter().map(|(node, asked)| (node.as_str(), asked)).collect();
         assert_eq!(asked, expected);
         assert!(place.board().asked("none").await.unwrap().is_empty());
+    });
+}
+
+pub fn whoever_is_there_is_asked_nothing_by_name(place: &dyn Place) {
+    ask(place, "web", BEFORE, &NODES, 1_795_000_000);
+    ask(place, "web2", BEFORE, &NODES, 1_795_000_050);
+    // All of the role, known by its number: a host that found the ask of before would name that kick.
+    let whole = Started {
+        whole: true,
+        expected: Some(NODES.len()),
+        ..started("web", BEFORE, &[], 1_795_000_100)
+    };
+    place.begin(&whole);
+    let asked = Asked {
+        kick: whole.kick.to_string(),
+        release: BEFORE.to_owned(),
+    };
+    on_threads(async {
+        let board = place.board();
+        let cursor = board.ask("web", &asked, &[]).await.unwrap();
+        assert_eq!(board.asked("web").await.unwrap(), BTreeMap::new());
+        assert_eq!(board.asked("web2").await.unwrap().len(), NODES.len());
+        let report = report(&asked.kick, Said::Succeeded);
+        board
+            .put_report("web", NODES[0], BEFORE, &report, None)
+            .await
+            .unwrap();
+        let (found, _) = board.reports("web", None, Duration::ZERO).await.unwrap();
+        assert!(only(&found, NODES[0], BEFORE).index > cursor.0);
     });
 }
 

@@ -3,6 +3,8 @@
 //! The session ends when nobody renews it, and the key goes with it; a manual lock is the same key without a session. What
 //! decides about a lock is read consistently. Elections of a leader and agents that start again are waited for by the client.
 
+mod asks;
+mod forget;
 mod lock;
 mod reports;
 

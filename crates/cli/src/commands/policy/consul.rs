@@ -100,8 +100,10 @@ fn kicker(subject: &Subject<'_>, rules: &mut Rules) -> Result<()> {
 /// Stages that share a store are pruned together, so these are for all of them.
 fn pruner(subject: &Subject<'_>, rules: &mut Rules) {
     let app = &subject.config.app;
-    rules.about("Reports and logs of releases that are no more, of all stages: they are pruned together.");
-    for area in ["reports", "logs"] {
+    rules.about(
+        "Asks, reports and logs of releases that are no more, of all stages: they are pruned together.",
+    );
+    for area in ["asks", "reports", "logs"] {
         rules.rule("key_prefix", &format!("shipit/{area}/{app}/"), "write");
     }
     rules.about("What a deploy that is under way needs is left alone.");

@@ -1,14 +1,12 @@
-//! What is asked of hosts and what they report. One node's garbage is not everybody's: a value that is no report or no ask is
-//! left out.
+//! What hosts report. One node's garbage is not everybody's: a value that is no report is left out.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::ConsulBoard;
 use crate::board::{Cursor, Error, HostLog};
 use crate::consul::{Blocking, KvEntry, KvList, Op, Read};
-use crate::report::{Asked, Found, LOG_LIMIT, REPORT_LIMIT, Report, RoleKeys};
+use crate::report::{Found, LOG_LIMIT, REPORT_LIMIT, Report, RoleKeys};
 
 /// Consul notices by itself when its index went backwards (it was restored, it forgot) only at the end of a wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -17,66 +15,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const REST: u32 = 15;
 /// But no longer than this: a report is to be seen within a second.
 const LONGEST_REST: Duration = Duration::from_millis(700);
-/// Of how many releases a node's reports stay when it is asked for another one: everybody who follows a role reads all of its reports
-/// each time, and a node is deployed some thousand times in a year.
-const KEPT: usize = 5;
 /// The pause after a wait that ended with nothing new.
 const IDLE: Duration = Duration::from_millis(50);
 
 impl ConsulBoard {
-    pub(super) async fn write_asks(
-        &self,
-        role: &str,
-        asked: &Asked,
-        nodes: &[String],
-    ) -> Result<Cursor, Error> {
-        let keys = self.keys(role);
-        let value = asked.to_value().into_bytes();
-        let ops: Vec<Op> = nodes
-            .iter()
-            .map(|node| Op::Set {
-                key: keys.ask(node),
-                value: value.clone(),
-            })
-            .collect();
-        if ops.is_empty() {
-            return Ok(Cursor(self.client.kv_list(&keys.reports(), None).await?.index));
-        }
-        let doing = format!("noting what is asked of {role} of {}", self.what());
-        let cursor = Cursor(self.client.write_all(&doing, &ops).await?);
-        // What stays too long is only slow: no kick fails for it.
-        let _ = self.forget_oldest(role).await;
-        Ok(cursor)
-    }
-
-    /// Removes what a role's nodes said of releases long gone by: the oldest by their ids, which begin with the time.
-    async fn forget_oldest(&self, role: &str) -> Result<(), Error> {
-        let keys = self.keys(role);
-        let prefix = keys.reports();
-        let reports = self.client.kv_keys(&prefix).await?;
-        let ops: Vec<Op> = outdated(&prefix, &reports)
-            .into_iter()
-            .flat_map(|(node, release)| {
-                [keys.report(node, release), keys.log(node, release)].map(|key| Op::Delete { key })
-            })
-            .collect();
-        let doing = format!("forgetting old reports of {role} of {}", self.what());
-        if !ops.is_empty() {
-            self.client.write_all(&doing, &ops).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn read_asks(&self, role: &str) -> Result<BTreeMap<String, Asked>, Error> {
-        let prefix = self.keys(role).asks();
-        let list = self.client.kv_list(&prefix, None).await?;
-        let asked = list.entries.into_iter().filter_map(|entry| {
-            let node = entry.key.strip_prefix(&prefix)?.to_owned();
-            Some((node, Asked::parse(std::str::from_utf8(&entry.value).ok()?)?))
-        });
-        Ok(asked.collect())
-    }
-
     pub(super) async fn wait_for_reports(
         &self,
         role: &str,
@@ -176,23 +118,6 @@ impl ConsulBoard {
             release,
         }))
     }
-
-    pub(super) async fn delete_releases(&self, releases: &[String]) -> Result<u64, Error> {
-        let gone: BTreeSet<&str> = releases.iter().map(String::as_str).collect();
-        let mut ops = Vec::new();
-        for area in ["reports", "logs"] {
-            let prefix = format!("shipit/{area}/{}/{}/", self.app, self.stage);
-            let keys = self.client.kv_keys(&prefix).await?;
-            let of_gone = |key: &String| {
-                let last = key.rsplit_once('/').map(|(_, release)| release);
-                last.is_some_and(|release| gone.contains(release))
-            };
-            ops.extend(keys.into_iter().filter(of_gone).map(|key| Op::Delete { key }));
-        }
-        let doing = format!("forgetting reports of {}", self.what());
-        self.client.write_all(&doing, &ops).await?;
-        Ok(ops.len() as u64)
-    }
 }
 
 /// The report of one key under a role's prefix.
@@ -204,23 +129,6 @@ fn found(prefix: &str, entry: &KvEntry) -> Option<Found> {
         index: entry.modify_index,
         report: serde_json::from_slice(&entry.value).ok()?,
     })
-}
-
-/// The nodes and releases of those keys of reports that are not among the newest of their node.
-fn outdated<'a>(prefix: &str, keys: &'a [String]) -> Vec<(&'a str, &'a str)> {
-    let mut nodes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for key in keys {
-        if let Some((node, release)) = key.strip_prefix(prefix).and_then(|rest| rest.rsplit_once('/')) {
-            nodes.entry(node).or_default().push(release);
-        }
-    }
-    let mut outdated = Vec::new();
-    for (node, mut releases) in nodes {
-        releases.sort_unstable();
-        releases.truncate(releases.len().saturating_sub(KEPT));
-        outdated.extend(releases.into_iter().map(|release| (node, release)));
-    }
-    outdated
 }
 
 /// A report's JSON, its message cut until it fits.
@@ -255,20 +163,6 @@ fn tail(log: &str) -> &str {
 mod tests {
     use super::*;
     use crate::report::Said;
-
-    #[test]
-    fn a_nodes_oldest_reports_are_outdated_and_no_other_nodes() {
-        let key = |node: &str, at: usize| format!("p/{node}/2026112{at}T100000Z-0000001");
-        let mut keys: Vec<String> = (0..KEPT + 2).rev().map(|at| key("web1", at)).collect();
-        keys.push(key("web10", 0));
-        keys.push("p/stray".to_owned());
-        let first = |at: usize| ("web1", key("", at).trim_start_matches("p//").to_owned());
-        let found: Vec<(&str, String)> = outdated("p/", &keys)
-            .into_iter()
-            .map(|(node, release)| (node, release.to_owned()))
-            .collect();
-        assert_eq!(found, [first(0), first(1)]);
-    }
 
     #[test]
     fn what_is_too_long_is_cut() {
