@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use shipit_fleet::board::{Attempt, Board, ConsulBoard, Grip};
 use shipit_fleet::lock::{Lock, TakeError};
-use shipit_testbed::{ConsulAgent, ConsulCluster};
+use shipit_testbed::{ConsulAgent, ConsulCluster, Fault, FaultProxy};
 
 use crate::agents::{client, on_threads};
 use crate::board::{APP, STAGE, by_hand, holder};
@@ -47,6 +47,29 @@ fn it_stands_for_as_long_as_it_is_held_and_the_next_one_waits() {
         let turned = next.turn_manual(&by_hand("other")).await.unwrap();
         assert_eq!(turned, None);
         assert_eq!(one.held().await.unwrap().unwrap().holder, by_hand("other"));
+    });
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn one_that_was_taken_at_the_second_go_is_as_new() {
+    let agent = ConsulAgent::dev();
+    let proxy = FaultProxy::start(agent.addr());
+    let board = Arc::new(ConsulBoard::new(client(&proxy.url()), APP, STAGE));
+    on_threads(async {
+        // As long as an election takes: that lock would be late, and is given back.
+        proxy.inject(Fault::delay(Duration::from_secs(8)).path("/v1/txn"));
+        let begin = Instant::now();
+        let lock = take(&board, "one", 0).await.unwrap();
+        assert!(begin.elapsed() >= Duration::from_secs(8), "nothing was late");
+        // Its first renewal comes later than the time of the late one was over.
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            assert_eq!(lock.lost(), None);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        lock.release().await.unwrap();
+        assert_eq!(board.held().await.unwrap(), None);
     });
 }
 

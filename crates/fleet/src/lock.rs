@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shipit_store::lock::{Keeper, Moment, Renew, Trouble, Waited, wait_for};
+use shipit_store::lock::{Keeper, Renew, Trouble, Waited, wait_for};
 
 pub use shipit_store::lock::{LockEvent, OnLockEvent};
 
@@ -70,24 +70,23 @@ impl Lock {
         stop: impl Future<Output = ()>,
     ) -> Result<Self, TakeError> {
         let attempt = async || {
-            let began = Moment::now();
             Ok::<_, Error>(match board.try_lock(&holder).await? {
-                Attempt::Taken(grip) => Ok((grip, began)),
+                Attempt::Taken(grip) => Ok(grip),
                 Attempt::Held(held) => Err(held),
             })
         };
-        let (grip, began) = match wait_for(wait, stop, &on_event, |held| &held.holder, attempt).await? {
+        let grip = match wait_for(wait, stop, &on_event, |held| &held.holder, attempt).await? {
             Waited::Taken(taken) => taken,
             Waited::Held(held) => return Err(TakeError::Held(held)),
             Waited::Stopped(taken) => {
-                if let Some((grip, _)) = taken {
+                if let Some(grip) = taken {
                     board.release(grip).await?;
                 }
                 return Err(TakeError::Stopped);
             }
         };
-        let ttl = board.ttl();
-        let keeper = Keeper::start(Renewing { board, grip }, ttl, began, on_event);
+        let (ttl, taken) = (board.ttl(), grip.taken());
+        let keeper = Keeper::start(Renewing { board, grip }, ttl, taken, on_event);
         Ok(Self { keeper, holder })
     }
 

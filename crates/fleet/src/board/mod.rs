@@ -16,6 +16,7 @@ use serde::Serialize;
 pub use consul::ConsulBoard;
 pub use error::{Error, ErrorKind};
 pub use shipit_store::Holder;
+use shipit_store::lock::Moment;
 pub use store::StoreBoard;
 
 use crate::report::{Asked, Found, Report};
@@ -36,12 +37,18 @@ pub struct Held {
 pub struct Grip {
     pub(crate) token: String,
     pub(crate) holder: Holder,
+    pub(crate) taken: Moment,
 }
 
 impl Grip {
     /// Who holds it.
     pub fn holder(&self) -> &Holder {
         &self.holder
+    }
+
+    /// When the request began that took it: from then on its time runs.
+    pub fn taken(&self) -> Moment {
+        self.taken
     }
 }
 
@@ -91,7 +98,8 @@ pub trait Board: Send + Sync {
     /// Who holds the stage's lock.
     async fn held(&self) -> Result<Option<Held>, Error>;
 
-    /// Notes what a kick asks of nodes, before they are told. Reports that are newer than the cursor returned may be answers.
+    /// Notes what a kick asks of nodes, before they are told; with none, of whoever is there, and what was asked before stands no
+    /// more. Reports that are newer than the cursor returned may be answers.
     async fn ask(&self, role: &str, asked: &Asked, nodes: &[String]) -> Result<Cursor, Error>;
 
     /// What was last asked of each of a role's nodes.
@@ -119,6 +127,6 @@ pub trait Board: Send + Sync {
     /// The end of a host's log: of a release, or of the one that it reported last.
     async fn log(&self, role: &str, node: &str, release: Option<&str>) -> Result<Option<HostLog>, Error>;
 
-    /// Removes reports and logs of releases that are no more; how many entries.
+    /// Removes reports, logs and asks of releases that are no more; how many entries.
     async fn forget(&self, releases: &[String]) -> Result<u64, Error>;
 }

@@ -1,6 +1,8 @@
 //! The lock: taken, renewed and turned into a manual one by transactions, so that nobody's lock is overrun.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use shipit_store::lock::Moment;
 
 use super::{ConsulBoard, TTL};
 use crate::board::{Attempt, Error, Grip, Held, Holder};
@@ -46,14 +48,14 @@ impl ConsulBoard {
 
     pub(super) async fn try_to_lock(&self, holder: &Holder) -> Result<Attempt, Error> {
         for _ in 0..TRIES {
-            let begin = Instant::now();
             // Whoever waits asks often: a session is made only when it looks as if the lock were free.
             if let Some((held, _)) = self.look().await? {
                 return Ok(Attempt::Held(Box::new(held)));
             }
             let name = format!("shipit {} {}", self.app, self.stage);
+            let begin = Moment::now();
             let session = self.client.session_create(&name, TTL).await?;
-            let attempt = self.take(holder, &session).await;
+            let attempt = self.take(holder, &session, begin).await;
             // Its holder counts its time from when it asked: a lock that took the length of an election is taken anew.
             let late = begin.elapsed() > TTL / 2;
             match attempt {
@@ -71,7 +73,7 @@ impl ConsulBoard {
 
     /// Takes the lock for a session, in one transaction that fails when the key is there: a manual lock has no session, and
     /// Consul would give it to the first one that asks.
-    async fn take(&self, holder: &Holder, session: &str) -> Result<Attempt, Error> {
+    async fn take(&self, holder: &Holder, session: &str, begin: Moment) -> Result<Attempt, Error> {
         let ops = [
             Op::CheckAbsent { key: self.lock() },
             Op::Lock {
@@ -88,11 +90,11 @@ impl ConsulBoard {
             };
             // When an answer was lost, it was sent again, and the lock in the way may be its own.
             let held = match failed {
-                None => return Ok(self.taken(holder, session)),
+                None => return Ok(taken(holder, session, begin)),
                 Some(_) => self.look().await?,
             };
             match held {
-                Some((_, Some(by))) if by == session => return Ok(self.taken(holder, session)),
+                Some((_, Some(by))) if by == session => return Ok(taken(holder, session, begin)),
                 Some((held, _)) => return Ok(Attempt::Held(Box::new(held))),
                 None => {}
             }
@@ -101,13 +103,6 @@ impl ConsulBoard {
             }
         }
         Err(Error::Changed { what: self.what() })
-    }
-
-    fn taken(&self, holder: &Holder, session: &str) -> Attempt {
-        Attempt::Taken(Grip {
-            token: session.to_owned(),
-            holder: holder.clone(),
-        })
     }
 
     pub(super) async fn renew_session(&self, grip: &Grip) -> Result<(), Error> {
@@ -189,4 +184,12 @@ impl ConsulBoard {
             now: now.map(Box::new),
         }
     }
+}
+
+fn taken(holder: &Holder, session: &str, begin: Moment) -> Attempt {
+    Attempt::Taken(Grip {
+        token: session.to_owned(),
+        holder: holder.clone(),
+        taken: begin,
+    })
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use shipit_store::kick::{self, KickId};
-use shipit_store::lock::{LockAttempt, LockGrip, LockHeld, LockPlace};
+use shipit_store::lock::{LockAttempt, LockGrip, LockHeld, LockPlace, Moment};
 use shipit_store::{PutOptions, Store, layout};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
@@ -152,8 +152,9 @@ impl Board for StoreBoard {
     }
 
     async fn try_lock(&self, holder: &Holder) -> Result<Attempt, Error> {
+        let begin = Moment::now();
         Ok(match self.lock.attempt(holder).await? {
-            LockAttempt::Taken(grip) => Attempt::Taken(from_store(grip)),
+            LockAttempt::Taken(grip) => Attempt::Taken(from_store(grip, begin)),
             LockAttempt::Held(held) => Attempt::Held(Box::new(held_from_store(*held))),
         })
     }
@@ -161,7 +162,7 @@ impl Board for StoreBoard {
     async fn renew(&self, grip: &mut Grip) -> Result<(), Error> {
         let mut own = to_store(grip);
         let renewed = self.lock.renew(&mut own).await;
-        *grip = from_store(own);
+        *grip = from_store(own, grip.taken);
         renewed.map_err(|error| match error {
             shipit_store::Error::LockLost { what, why, now } => Error::Lost { what, why, now },
             other => other.into(),
@@ -342,10 +343,11 @@ impl Board for StoreBoard {
 }
 
 /// Consul's grips have one token; the store's is how often it was renewed, and the etag.
-fn from_store(grip: LockGrip) -> Grip {
+fn from_store(grip: LockGrip, taken: Moment) -> Grip {
     Grip {
         token: format!("{} {}", grip.renewals, grip.etag),
         holder: grip.holder,
+        taken,
     }
 }
 
