@@ -51,10 +51,10 @@ struct Entry<'a> {
 const COLUMNS: [Column; 8] = [
     Column::Whole("when"),
     Column::Whole("role"),
-    Column::Text("action"),
+    Column::Whole("action"),
     Column::Whole("release"),
-    Column::Text("ended"),
-    Column::Text("hosts"),
+    Column::Whole("ended"),
+    Column::Whole("hosts"),
     Column::Text("who"),
     Column::Text("why"),
 ];

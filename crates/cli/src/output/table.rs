@@ -2,9 +2,11 @@
 
 use std::io::IsTerminal as _;
 
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use rustix::termios::tcgetwinsize;
 
+/// The space between two columns.
+const GAP: u16 = 2;
 /// What no table is narrowed below: cells of a narrower one say nothing.
 const LEAST_WIDTH: u16 = 40;
 
@@ -40,9 +42,13 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> Ve
     }
     for (shown, column) in table.column_iter_mut().zip(columns) {
         // Two spaces between columns, none before the first.
-        shown.set_padding((0, 2));
+        shown.set_padding((0, GAP));
         match column {
-            Column::Text(_) => {}
+            // A heading that is cut names nothing.
+            Column::Text(heading) => {
+                let width = heading.chars().count() as u16 + GAP;
+                shown.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+            }
             Column::Whole(_) => {
                 shown.set_constraint(ColumnConstraint::ContentWidth);
             }
@@ -120,6 +126,15 @@ mod tests {
         HOST   RELEASE                    N  LAST LINE
         web1   20261121T134515Z-3074f46   9  done
         web10  20261121T134515Z-3074f46  10  rsync: write failed No space left on device (28)
+        ");
+    }
+
+    #[test]
+    fn headings_are_never_cut_and_a_terminal_that_is_too_narrow_gets_longer_lines() {
+        insta::assert_snapshot!(shown(Some(40)), @"
+        HOST   RELEASE                    N  LAST LINE
+        web1   20261121T134515Z-3074f46   9  done
+        web10  20261121T134515Z-3074f46  10  rsync:…
         ");
     }
 
