@@ -14,8 +14,9 @@ const AGENTS: usize = 20;
 /// Gossip takes a random time: more rounds than elsewhere, for they are short.
 const ROUNDS: usize = 11;
 
-/// What each watch runs, whoever fired: it writes the report of its host for the release that the payload names.
-const HANDLER: &str = r#"r=$(sed 's/.*"Payload":"//;s/".*//' | base64 -d 2>/dev/null); r=${r%/*}; [ -z "$r" ] || curl -sS -X PUT -d '{"state":"succeeded","time":1}' "$CONSUL_HTTP_ADDR/v1/kv/$REPORTS/$NODE/${r##*/}" >&2"#;
+/// What each watch runs, whoever fired: it writes the report of its host for the release that the payload names. The event is told
+/// apart in it: Consul leaves a key alone that is written with the value that it has.
+const HANDLER: &str = r#"r=$(sed 's/.*"Payload":"//;s/".*//' | base64 -d 2>/dev/null); r=${r%/*}; [ -z "$r" ] || curl -sS -X PUT -d "{\"state\":\"succeeded\",\"time\":1,\"message\":\"$CONSUL_INDEX\"}" "$CONSUL_HTTP_ADDR/v1/kv/$REPORTS/$NODE/${r##*/}" >&2"#;
 
 /// What a script does to follow: it is woken up when a key comes, and counts the keys.
 const PEER: &str = r#"
