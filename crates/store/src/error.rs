@@ -20,7 +20,7 @@ pub enum ErrorKind {
     Usage,
     /// The object, or the release, is not there.
     NotFound,
-    /// The bucket is not there.
+    /// The bucket, or the store's directory, is not there.
     NoBucket,
     /// No credentials, or ones that the server does not accept.
     Credentials,
@@ -115,6 +115,14 @@ pub enum Error {
         bucket: String,
         /// ` at <endpoint>`, or nothing on AWS.
         at: String,
+    },
+    /// The store's directory is not there.
+    #[error("the store {store} is not there: {why}")]
+    NoDirectory {
+        /// The store.
+        store: String,
+        /// How.
+        why: &'static str,
     },
     /// No credentials were found.
     #[error("no AWS credentials were found while {doing}")]
@@ -318,7 +326,7 @@ impl Error {
             | Self::BadKey { .. }
             | Self::BadName { .. } => ErrorKind::Usage,
             Self::NotFound { .. } | Self::NoRelease { .. } => ErrorKind::NotFound,
-            Self::NoBucket { .. } => ErrorKind::NoBucket,
+            Self::NoBucket { .. } | Self::NoDirectory { .. } => ErrorKind::NoBucket,
             Self::NoCredentials { .. } | Self::BadCredentials { .. } => ErrorKind::Credentials,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::WrongRegion { .. } | Self::ClockSkew { .. } | Self::Request { .. } => ErrorKind::Setup,

@@ -90,6 +90,44 @@ impl Store {
         &self.url
     }
 
+    /// Whether a publish has something to go to: a directory that is there. One that is not is made by a publish, and a bucket is
+    /// taken to be there: each request to it tells else.
+    ///
+    /// # Errors
+    /// [`Error::NoDirectory`] when there is something else; else the disk's.
+    pub async fn is_there(&self) -> Result<bool, Error> {
+        let StoreUrl::Directory { root } = &self.url else {
+            return Ok(true);
+        };
+        match tokio::fs::metadata(root).await {
+            Ok(found) if found.is_dir() => Ok(true),
+            Ok(_) => Err(self.not_there("it is no directory")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+                Err(self.not_there("it would lie in something that is no directory"))
+            }
+            Err(source) => Err(Error::io("read", root, source)),
+        }
+    }
+
+    /// For who reads what was published: what is not there holds nothing, which is not to be taken for an empty store.
+    ///
+    /// # Errors
+    /// [`Error::NoDirectory`] when it is not there; else the disk's.
+    pub async fn check_there(&self) -> Result<(), Error> {
+        match self.is_there().await? {
+            true => Ok(()),
+            false => Err(self.not_there("the directory does not exist")),
+        }
+    }
+
+    fn not_there(&self, why: &'static str) -> Error {
+        Error::NoDirectory {
+            store: self.url.to_string(),
+            why,
+        }
+    }
+
     /// The URL from which hosts read the object: under the public URL when there is one, else the store's own.
     pub fn host_url_of(&self, key: &str) -> String {
         match &self.public_url {
@@ -185,6 +223,28 @@ mod tests {
             let error = open(Some(bad)).unwrap_err().to_string();
             assert!(!error.contains("geheim"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_not_there_is_no_empty_store() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "x").unwrap();
+        let at = |name: &str| {
+            let url = format!("file://{}/{name}", dir.path().display());
+            Store::open(&StoreUrl::parse(&url).unwrap(), StoreOptions::default()).unwrap()
+        };
+        for name in ["nothing", "nothing/below"] {
+            assert!(!at(name).is_there().await.unwrap());
+            let error = at(name).check_there().await.unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::NoBucket);
+            assert!(error.to_string().contains("does not exist"), "{error}");
+        }
+        for name in ["file", "file/below"] {
+            let error = at(name).is_there().await.unwrap_err();
+            assert!(error.to_string().contains("no directory"), "{error}");
+        }
+        std::fs::create_dir(dir.path().join("empty")).unwrap();
+        at("empty").check_there().await.unwrap();
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod difference;
 mod read;
+mod tree;
 mod write;
 
 use std::ops::Range;
@@ -172,8 +173,7 @@ impl Objects for Directory {
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        let path = self.path(key)?;
-        self.blocking(move |_, _| write::remove(&path)).await
+        self.writing(key, |put| put.delete()).await
     }
 
     async fn delete_if_match(&self, key: &str, etag: &str) -> Result<(), Error> {
@@ -182,9 +182,7 @@ impl Objects for Directory {
     }
 
     async fn sweep(&self, now: i64) -> Result<(), Error> {
-        let swept = self
-            .blocking(move |place, _| write::sweep(&place.root, now))
-            .await;
+        let swept = self.blocking(move |place, _| tree::sweep(&place.root, now)).await;
         match swept {
             Ok(removed) => {
                 for path in removed {

@@ -1,8 +1,8 @@
 //! Writing into a directory store: a temporary file that is complete and on disk before it gets its name.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use shipit_artifact::hex;
 use tempfile::NamedTempFile;
 
-use super::{LOCK_WAIT, Place, RESERVED, STALE_SECONDS, read};
+use super::{LOCK_WAIT, Place, RESERVED, read, tree};
 use crate::{Body, Error, Event, PutOptions, PutOutcome};
 
 /// The piece in which files are copied and compared.
@@ -45,14 +45,16 @@ impl Put<'_> {
         body: &Body,
         options: &PutOptions,
     ) -> Result<PutOutcome, Error> {
-        self.place_parent()?;
-        match temporary.persist_noclobber(self.path) {
-            Ok(_) => {}
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                let stored = read::open_regular(self.path)?.ok_or_else(|| self.in_the_way())?;
-                return self.compare(stored, body, options);
+        let placed = match self.persist(temporary, false)? {
+            Placed::Nowhere(temporary, _) => {
+                let _lock = self.lock()?;
+                self.persist(temporary, false)?
             }
-            Err(error) => return Err(Error::io("write", self.path, error.error)),
+            placed => placed,
+        };
+        if !placed.is_there(self.path)? {
+            let stored = read::open_regular(self.path)?.ok_or_else(|| self.in_the_way())?;
+            return self.compare(stored, body, options);
         }
         self.sync_parent()?;
         self.place.on_event.emit(Event::Stored {
@@ -70,23 +72,53 @@ impl Put<'_> {
             .write_all(bytes)
             .and_then(|()| temporary.as_file().sync_all());
         written.map_err(|source| Error::io("write", self.path, source))?;
-        self.place_parent()?;
-        let placed = match etag {
-            Some(_) => temporary.persist(self.path),
-            None => temporary.persist_noclobber(self.path),
+        if !self.persist(temporary, etag.is_some())?.is_there(self.path)? {
+            return Err(self.changed());
+        }
+        self.sync_parent()?;
+        Ok(read::etag_of(bytes))
+    }
+
+    /// Gives a file its name.
+    fn persist(&self, temporary: NamedTempFile, replace: bool) -> Result<Placed, Error> {
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        match self.place_parent() {
+            Err(Error::Io { source, .. }) if gone(&source) => return Ok(Placed::Nowhere(temporary, source)),
+            made => made?,
+        }
+        let placed = match replace {
+            true => temporary.persist(self.path),
+            false => temporary.persist_noclobber(self.path),
         };
         match placed {
-            Ok(_) => self.sync_parent()?,
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Err(self.changed()),
-            Err(error) => return Err(Error::io("write", self.path, error.error)),
+            Ok(_) => Ok(Placed::There),
+            Err(error) if gone(&error.error) => Ok(Placed::Nowhere(error.file, error.error)),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(Placed::Taken),
+            Err(error) => Err(Error::io("write", self.path, error.error)),
         }
-        Ok(read::etag_of(bytes))
+    }
+
+    /// Deletes the object, and the directories that then hold nothing. They go under the lock, so that who finds that
+    /// they went in that moment can put something there for certain.
+    pub(super) fn delete(&self) -> Result<(), Error> {
+        tree::remove(self.path)?;
+        for directory in tree::removable(&self.place.root, self.key) {
+            if !tree::is_empty(&directory) {
+                break;
+            }
+            // It stays for a later delete where the lock cannot be had, and where something was put there just now.
+            let Ok(_lock) = self.lock() else { break };
+            if fs::remove_dir(&directory).is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn delete_if_match(&self, etag: &str) -> Result<(), Error> {
         let _lock = self.lock()?;
         self.check_etag(Some(etag))?;
-        remove(self.path)
+        tree::remove(self.path)
     }
 
     fn check_etag(&self, etag: Option<&str>) -> Result<(), Error> {
@@ -115,7 +147,7 @@ impl Put<'_> {
     /// A file of its own beside the objects, with its final permissions.
     pub(super) fn temporary(&self) -> Result<NamedTempFile, Error> {
         let directory = self.place.root.join(format!("{RESERVED}.tmp"));
-        make_directories(&directory)?;
+        tree::make_directories(&directory)?;
         let failed = |source| Error::io("create a temporary file in", &directory, source);
         let file = NamedTempFile::new_in(&directory).map_err(failed)?;
         file.as_file()
@@ -202,16 +234,16 @@ impl Put<'_> {
     }
 
     fn place_parent(&self) -> Result<(), Error> {
-        self.path.parent().map_or(Ok(()), make_directories)
+        self.path.parent().map_or(Ok(()), tree::make_directories)
     }
 
     fn sync_parent(&self) -> Result<(), Error> {
-        self.path.parent().map_or(Ok(()), sync_directory)
+        self.path.parent().map_or(Ok(()), tree::sync_directory)
     }
 
     /// The lock of conditional writes. The system releases it with the file, so a killed process holds none.
     fn lock(&self) -> Result<File, Error> {
-        make_directories(&self.place.root)?;
+        tree::make_directories(&self.place.root)?;
         let path = self.place.root.join(format!("{RESERVED}.lock"));
         // Opened for reading where it exists: another user of the store's group may own it.
         let opened = File::open(&path).or_else(|_| {
@@ -239,6 +271,26 @@ impl Put<'_> {
                 });
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// What came of giving a file its name.
+enum Placed {
+    There,
+    /// Something else has the name.
+    Taken,
+    /// The directory was empty, and somebody removed it after it was found or made.
+    Nowhere(NamedTempFile, io::Error),
+}
+
+impl Placed {
+    /// Whether it is there; false when something else is.
+    fn is_there(self, path: &Path) -> Result<bool, Error> {
+        match self {
+            Self::There => Ok(true),
+            Self::Taken => Ok(false),
+            Self::Nowhere(_, source) => Err(Error::io("write", path, source)),
         }
     }
 }
@@ -311,76 +363,4 @@ pub(crate) fn check_sha256(path: &str, options: &PutOptions, found: &str) -> Res
         }),
         _ => Ok(()),
     }
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_directory),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(())
-        }
-        Err(source) => Err(Error::io("delete", path, source)),
-    }
-}
-
-/// Makes what is missing of a path, readable for all, writable for the group where the directory above is.
-fn make_directories(path: &Path) -> Result<(), Error> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let Some(parent) = path.parent() else {
-        return Ok(());
-    };
-    make_directories(parent)?;
-    let failed = |source| Error::io("create the directory", path, source);
-    match DirBuilder::new().create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(source) => return Err(failed(source)),
-    }
-    let above = parent.metadata().map_err(failed)?.mode();
-    fs::set_permissions(path, Permissions::from_mode(0o755 | (above & 0o2020))).map_err(failed)?;
-    sync_directory(parent)
-}
-
-fn sync_directory(path: &Path) -> Result<(), Error> {
-    let synced = File::open(path).and_then(|directory| directory.sync_all());
-    match synced {
-        // A directory that may be written but not read, and file systems that know no such call.
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
-            ) =>
-        {
-            Ok(())
-        }
-        other => other.map_err(|source| Error::io("sync", path, source)),
-    }
-}
-
-/// Removes temporary files that are a day old.
-pub(super) fn sweep(root: &Path, now: i64) -> Result<Vec<PathBuf>, Error> {
-    let directory = root.join(format!("{RESERVED}.tmp"));
-    let failed = |source| Error::io("clean", &directory, source);
-    let reader = match directory.read_dir() {
-        Ok(reader) => reader,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(failed(source)),
-    };
-    let mut removed = Vec::new();
-    for entry in reader {
-        let entry = entry.map_err(failed)?;
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_file() && metadata.mtime() <= now - STALE_SECONDS {
-            remove(&entry.path())?;
-            removed.push(entry.path());
-        }
-    }
-    Ok(removed)
 }

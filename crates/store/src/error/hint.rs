@@ -16,6 +16,9 @@ impl Error {
                 format!("allow {action} on it in the bucket's or the user's policy (docs/store.md has both): {url}")
             }
             Self::NoBucket { .. } => "create it, or correct store.url, store.region or store.endpoint".into(),
+            Self::NoDirectory { .. } => {
+                "mount it, or correct store.url; the first publish makes a directory that does not exist".into()
+            }
             Self::WrongRegion { expected: Some(region), .. } => format!("set store.region = \"{region}\""),
             Self::WrongRegion { .. } => "set store.region to the bucket's region".into(),
             Self::ClockSkew { .. } => "set the clock (timedatectl set-ntp true)".into(),
