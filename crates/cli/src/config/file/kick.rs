@@ -27,7 +27,7 @@ pub struct KickTable {
     /// How many hosts of a role may fail or stay silent before the kick is stopped and counts as failed.
     #[schemars(extend("default" = 0, "examples" = [1]))]
     pub max_failures: Option<u32>,
-    /// What must be good after a wave before the pause and the next wave: a URL that answers with 2xx within 10 seconds, or a command that
+    /// What must be good after a wave and the pause before the next wave: a URL that answers with 2xx within 10 seconds, or a command that
     /// ends with code 0 within `timeout`. The command runs where the kick does, in the config's directory.
     #[schemars(with = "Option<Command>", extend("examples" = ["https://shop.example.com/health", "deploy/error-rate --below 1%"]))]
     pub wave_check: Option<String>,
@@ -163,5 +163,5 @@ pub enum HostsValue {
     /// How many.
     Count(#[schemars(range(min = 1))] u32),
     /// Which.
-    Named(#[schemars(with = "Vec<super::texts::Text>")] Vec<String>),
+    Named(#[schemars(with = "Vec<super::texts::Text>", length(min = 1))] Vec<String>),
 }

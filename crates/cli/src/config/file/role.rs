@@ -127,7 +127,7 @@ pub struct ExecTable {
     #[schemars(with = "Option<Command>", extend("examples" = ["ssh {{ host }} shipit apply"]))]
     pub command: Option<String>,
     /// The hosts.
-    #[schemars(with = "Option<Vec<Text>>", extend("examples" = [["web-1.example.com", "web-2.example.com"]]))]
+    #[schemars(with = "Option<Vec<Text>>", length(min = 1), extend("examples" = [["web-1.example.com", "web-2.example.com"]]))]
     pub hosts: Option<Vec<String>>,
     /// How many hosts at once.
     #[schemars(range(min = 1), extend("default" = 10, "examples" = [2]))]

@@ -169,20 +169,17 @@ impl Settler<'_> {
     fn exec(&mut self, role: &[Part], table: file::ExecTable) -> Option<Exec> {
         let path = under(role, "exec");
         let env = self.variables(&path, table.env);
+        // What is not there may come from a stage; an empty list is none.
+        let is_empty = table.hosts.as_ref().map(Vec::is_empty);
         let hosts = table.hosts.unwrap_or_default();
-        if self.around.stage.is_some() {
-            if table.command.is_none() {
-                let help = "add command = \"ssh {{ host }} shipit apply\"";
-                self.problem(&path, "`exec` has no `command`", "", help);
-            }
-            if hosts.is_empty() {
-                self.problem(
-                    &under(&path, "hosts"),
-                    "`exec` has no hosts",
-                    "",
-                    "add hosts = [\"…\"]",
-                );
-            }
+        let staged = self.around.stage.is_some();
+        if staged && table.command.is_none() {
+            let help = "add command = \"ssh {{ host }} shipit apply\"";
+            self.problem(&path, "`exec` has no `command`", "", help);
+        }
+        if is_empty.unwrap_or(staged) {
+            let help = "add hosts = [\"…\"]";
+            self.problem(&under(&path, "hosts"), "`exec` has no hosts", "", help);
         }
         let command = table.command?;
         if let Err(why) = renders(&command) {

@@ -326,6 +326,11 @@ fn everything_between_keys_is_refused_at_its_line() {
             "cannot be rendered",
         ),
         (
+            "[role.a]\ndest = \"/srv/a\"\n[role.a.exec]\ncommand = \"x\"\nhosts = []",
+            6,
+            "`exec` has no hosts",
+        ),
+        (
             "[role.a]\ndest = \"/srv/a\"\ntransport = \"exec\"",
             2,
             "has no [role.a.exec]",
