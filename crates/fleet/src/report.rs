@@ -52,7 +52,8 @@ pub struct Found {
     pub node: String,
     /// The release.
     pub release: String,
-    /// Grows with every write: a report with a greater one is newer. Consul's ModifyIndex; in a store, the time.
+    /// Grows with every write: a report with a greater one is newer. Consul's ModifyIndex; in a store, the kick's time
+    /// and a number.
     pub index: u64,
     /// What it says.
     #[serde(flatten)]

@@ -87,7 +87,7 @@ pub(super) fn role_and_once(role: &str) -> (&str, bool) {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stored {
     pub(super) release: String,
-    /// Microseconds since 1970 by the kick's clock; greater than that of all reports before it.
+    /// The kick's time in microseconds and the report's number: greater than that of all reports before it.
     pub(super) index: u64,
     #[serde(flatten)]
     pub(super) report: Report,

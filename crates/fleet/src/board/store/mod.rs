@@ -5,11 +5,13 @@
 
 mod files;
 mod reading;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use shipit_store::kick::{self, KickId};
@@ -78,13 +80,16 @@ impl StoreBoard {
         }
     }
 
-    /// The time in microseconds, but greater than all that were given before, whatever was done to the clock.
-    fn next_index(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
-        let next = |last: u64| Some(now.max(last.saturating_add(1)));
-        let last = self.index.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
-        now.max(last.unwrap_or_default().saturating_add(1))
+    /// The index of the last report that was written here, and no less than what all of a kick's are greater than.
+    fn last_index(&self, kick: &KickId) -> u64 {
+        let base = first_index(kick);
+        self.index.fetch_max(base, Ordering::SeqCst).max(base)
+    }
+
+    /// The index of a kick's next report.
+    fn next_index(&self, kick: &KickId) -> u64 {
+        self.last_index(kick);
+        self.index.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     async fn found(&self, role: &str) -> Result<(Vec<Found>, bool), Error> {
@@ -196,9 +201,9 @@ impl Board for StoreBoard {
         Ok(self.lock.held().await?.map(held_from_store))
     }
 
-    async fn ask(&self, _role: &str, _asked: &Asked, _nodes: &[String]) -> Result<Cursor, Error> {
+    async fn ask(&self, _role: &str, asked: &Asked, _nodes: &[String]) -> Result<Cursor, Error> {
         // Who is told what stands in started.json, and hosts read nothing here.
-        Ok(Cursor(self.next_index()))
+        Ok(Cursor(self.last_index(&KickId::parse(&asked.kick)?)))
     }
 
     async fn asked(&self, role: &str) -> Result<BTreeMap<String, Asked>, Error> {
@@ -272,7 +277,7 @@ impl Board for StoreBoard {
         let key = file(What::of(report.state));
         let stored = Stored {
             release: release.to_owned(),
-            index: self.next_index(),
+            index: self.next_index(&kick),
             report: report.clone(),
         };
         let bytes = serde_json::to_vec(&stored).map_err(|error| Error::Corrupt {
@@ -340,6 +345,12 @@ impl Board for StoreBoard {
         }
         Ok(gone)
     }
+}
+
+/// What the indexes of all of a kick's reports are greater than: they are numbered from its id's time on, in microseconds. Ids
+/// ascend whatever the clocks of those who kick, and so do reports; no kick has a million of them.
+fn first_index(kick: &KickId) -> u64 {
+    u64::try_from(kick.time()).unwrap_or_default() * 1_000_000
 }
 
 /// Consul's grips have one token; the store's is how often it was renewed, and the etag.

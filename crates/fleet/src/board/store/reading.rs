@@ -9,7 +9,9 @@ use shipit_store::kick::{self, KickId, Started};
 use shipit_store::{Store, layout};
 
 use super::files::{HostFile, Stored, What};
+use super::first_index;
 use crate::board::Error;
+use crate::report::{Report, Said};
 
 /// How many of a stage's newest kicks are looked at. A host that was told nothing in so many has no state any more.
 pub(super) const NEWEST: usize = 50;
@@ -66,20 +68,17 @@ impl Place<'_> {
         Ok((id, kick.map(|kick| kick.started)))
     }
 
-    /// A host's report; nothing when it is gone.
-    async fn report(&self, prefix: &str, file: HostFile) -> Result<(HostFile, Option<Stored>), Error> {
-        let key = format!("{prefix}{}", file.name());
-        let content = match self.store.get_bytes(&key, LARGEST).await {
-            Ok(content) => content,
+    /// A host's report; nothing when it is gone. One that cannot be understood is no reason to know nothing of the other hosts.
+    async fn report(&self, started: &Started, file: HostFile) -> Result<(HostFile, Option<Stored>), Error> {
+        let key = format!("{}{}", self.prefix(&started.kick)?, file.name());
+        let stored = match self.store.get_bytes(&key, LARGEST).await {
+            Ok(content) => serde_json::from_slice(&content.bytes)
+                .unwrap_or_else(|error| garbled(started, &file, &error.to_string())),
             Err(shipit_store::Error::NotFound { .. }) => return Ok((file, None)),
+            Err(shipit_store::Error::Corrupt { why, .. }) => garbled(started, &file, &why),
             Err(error) => return Err(error.into()),
         };
-        let parsed = serde_json::from_slice(&content.bytes);
-        let parsed = parsed.map_err(|error| shipit_store::Error::Corrupt {
-            url: self.store.url_of(&key),
-            why: format!("it is no report: {error}"),
-        })?;
-        Ok((file, Some(parsed)))
+        Ok((file, Some(stored)))
     }
 
     /// Reads several things, some of them at once.
@@ -165,6 +164,9 @@ impl Known {
         if self.over {
             return Ok(false);
         }
+        let Some(started) = self.started.as_ref() else {
+            return Ok(false);
+        };
         let prefix = place.prefix(id)?;
         let mut ended = false;
         let mut wanted: BTreeMap<(String, bool), HostFile> = BTreeMap::new();
@@ -190,7 +192,7 @@ impl Known {
         }
         let wanted: Vec<HostFile> = wanted.into_values().collect();
         let found = place
-            .several(wanted, |file| Box::pin(place.report(&prefix, file)))
+            .several(wanted, |file| Box::pin(place.report(started, file)))
             .await?;
         let fresh = !found.is_empty();
         for (file, stored) in found {
@@ -201,6 +203,27 @@ impl Known {
         }
         self.over = ended || !may_run;
         Ok(fresh)
+    }
+}
+
+/// What stands for a report that cannot be understood. Nothing says that the host succeeded, so that a repair tells it again.
+fn garbled(started: &Started, file: &HostFile, why: &str) -> Stored {
+    let state = match file.what {
+        What::Started => Said::Started,
+        What::Ended | What::Log => Said::Failed,
+    };
+    Stored {
+        release: started.release.clone(),
+        index: first_index(&started.kick) + 1,
+        report: Report {
+            kick: Some(started.kick.to_string()),
+            state,
+            phase: None,
+            time: started.time,
+            current: None,
+            handler: None,
+            message: Some(format!("its report cannot be understood: {why}")),
+        },
     }
 }
 
