@@ -24,6 +24,8 @@ use crate::board::{Board, Cursor, Error};
 const LONGEST_READ: Duration = Duration::from_secs(10);
 /// How much later than it should a read may end until that is said: the board's client tries again by itself for a while.
 const LATE: Duration = Duration::from_secs(3);
+/// How long the last look may take, when the deadline is over.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How often checks of a service are looked at, while a host waits for them.
 const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
 /// The wait after a read that failed; it doubles up to the longest.
@@ -117,27 +119,30 @@ pub async fn follow(
             };
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let changes = tracker.expire(following.limit, Instant::now());
-            changes
-                .into_iter()
-                .for_each(|change| on_event(Event::Host(change)));
-            return End::Deadline;
-        }
+        // The read that the deadline ended may have missed what came in time: it is looked for once more.
+        let over = left.is_zero();
+        let most = if over { LAST_LOOK } else { left };
         let step = reader.step(tracker, left, on_event);
-        let changes = tokio::select! {
+        let mut changes = tokio::select! {
             biased;
             () = &mut stop => return End::Stopped,
-            step = timeout(left, step) => match step {
+            step = timeout(most, step) => match step {
                 Ok(Ok(changes)) => changes,
                 Ok(Err(error)) => return End::Error(error),
                 // The loop sees that the deadline is over.
                 Err(_) => Vec::new(),
             },
         };
+        let silent = over && tracker.verdict().is_none();
+        if silent {
+            changes.extend(tracker.expire(following.limit, Instant::now()));
+        }
         changes
             .into_iter()
             .for_each(|change| on_event(Event::Host(change)));
+        if silent {
+            return End::Deadline;
+        }
     }
 }
 
@@ -146,6 +151,8 @@ struct Reader<'a> {
     following: &'a Following<'a>,
     seen: Cursor,
     lost: Option<(Instant, Duration)>,
+    /// How long the next step waits before it reads. What was read is handed on first.
+    pause: Duration,
 }
 
 impl<'a> Reader<'a> {
@@ -154,16 +161,21 @@ impl<'a> Reader<'a> {
             following,
             seen: following.since,
             lost: None,
+            pause: Duration::ZERO,
         }
     }
 
-    /// One read of reports, and of checks where hosts wait for them. What the board does not answer is waited out here.
+    /// One read of reports, and of checks where hosts wait for them; with no time left it waits for nothing. What the board
+    /// does not answer is waited out before the next one.
     async fn step(
         &mut self,
         tracker: &mut Tracker,
         left: Duration,
         on_event: &(dyn Fn(Event) + Send + Sync),
     ) -> Result<Vec<Change>, Error> {
+        let pause = std::mem::take(&mut self.pause).min(left);
+        sleep(pause).await;
+        let left = left - pause;
         let unchecked = tracker.unchecked();
         let wait = if unchecked.is_empty() {
             LONGEST_READ.min(left)
@@ -173,7 +185,7 @@ impl<'a> Reader<'a> {
         let mut changes = match self.read(tracker, wait, on_event).await {
             Ok(changes) => changes,
             Err(error) if is_passing(&error) => {
-                self.wait_out(&error, on_event).await;
+                self.wait_out(&error, on_event);
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
@@ -186,7 +198,7 @@ impl<'a> Reader<'a> {
         if let (false, Some(checks)) = (unchecked.is_empty(), self.following.checks) {
             match checks.failing(&unchecked).await {
                 Ok(failing) => changes.extend(tracker.checks(&failing, checks.service())),
-                Err(error) if is_passing(&error) => self.wait_out(&error, on_event).await,
+                Err(error) if is_passing(&error) => self.wait_out(&error, on_event),
                 Err(error) => return Err(error),
             }
         }
@@ -216,15 +228,15 @@ impl<'a> Reader<'a> {
         self.seen = seen;
         if tracker.verdict().is_none() && moved {
             let hosts = u32::try_from(found.len()).unwrap_or(u32::MAX);
-            sleep(GAP_PER_HOST.saturating_mul(hosts).min(LONGEST_GAP)).await;
+            self.pause = GAP_PER_HOST.saturating_mul(hosts).min(LONGEST_GAP);
         }
         Ok(changes)
     }
 
-    async fn wait_out(&mut self, error: &Error, on_event: &(dyn Fn(Event) + Send + Sync)) {
+    fn wait_out(&mut self, error: &Error, on_event: &(dyn Fn(Event) + Send + Sync)) {
         let (since, wait) = self.lose(&chain(error), on_event);
         self.lost = Some((since, wait.saturating_mul(2).min(LONGEST_WAIT)));
-        sleep(wait).await;
+        self.pause = wait;
     }
 
     /// Says it, the first time; gives since when it is so, and how long to wait.

@@ -163,3 +163,21 @@ async fn the_deadline_and_a_stop_end_it() {
     assert!(matches!(end, End::Stopped), "{end:?}");
     assert_eq!(states(&tracker), [HostState::Asked]);
 }
+
+#[tokio::test]
+async fn what_came_just_before_the_deadline_is_heard() {
+    let stage = stage(&["a"]).await;
+    let mut tracker = stage.tracker(&["a"]);
+    let following = Following {
+        // The board looks each second.
+        limit: Duration::from_millis(1600),
+        ..stage.following(0)
+    };
+    let said = async {
+        sleep(Duration::from_millis(1300)).await;
+        stage.says("a", Said::Succeeded, None).await;
+    };
+    let (end, ()) = tokio::join!(follow(&following, &mut tracker, future::pending(), &|_| {}), said);
+    assert!(matches!(end, End::Done), "{end:?}");
+    assert_eq!(states(&tracker), [HostState::Succeeded]);
+}
