@@ -118,17 +118,24 @@ pub struct Tracker {
     wanted: Wanted,
     since: Cursor,
     hosts: BTreeMap<String, HostNow>,
+    /// The indexes of what hosts had said in this kick before it asked them (again), by node; none before the first look.
+    past: Option<BTreeMap<String, u64>>,
 }
 
 impl Tracker {
-    /// The hosts are asked; reports that are no newer than `since` are of the past.
+    /// The hosts are asked; reports that are no newer than `since`, and stand there at the first look, are of the past.
     pub fn new(wanted: Wanted, since: Cursor) -> Self {
         let hosts = wanted
             .hosts
             .iter()
             .map(|told| (told.name.clone(), HostNow::asked(told.dead.clone())))
             .collect();
-        Tracker { wanted, since, hosts }
+        Tracker {
+            wanted,
+            since,
+            hosts,
+            past: None,
+        }
     }
 
     /// What is waited for.
@@ -149,11 +156,15 @@ impl Tracker {
     /// Takes reports, in any order, old ones among them; gives what changed, by name.
     pub fn reports(&mut self, found: &[Found], at: Instant) -> Vec<Change> {
         let mut changed = Vec::new();
-        let Tracker { wanted, since, .. } = &*self;
+        let past = self
+            .past
+            .take()
+            .unwrap_or_else(|| past(found, &self.wanted, self.since));
         let answers: Vec<&Found> = found
             .iter()
-            .filter(|found| answers(found, wanted, *since))
+            .filter(|found| answers(found, &self.wanted, self.since, &past))
             .collect();
+        self.past = Some(past);
         for report in answers {
             let now = match self.hosts.get_mut(&report.node) {
                 Some(now) => now,
@@ -163,7 +174,7 @@ impl Tracker {
                     .or_insert_with(|| HostNow::asked(None)),
                 None => continue,
             };
-            if report.index <= now.index {
+            if !is_news(report, now) {
                 continue;
             }
             let next = said(report, &self.wanted, now, at);
@@ -269,14 +280,31 @@ impl Tracker {
     }
 }
 
-/// Whether a report is an answer to this kick.
-fn answers(found: &Found, wanted: &Wanted, since: Cursor) -> bool {
-    let ours = found
-        .report
-        .kick
-        .as_deref()
-        .is_none_or(|kick| kick == wanted.kick);
-    found.index > since.0 && ours && found.release == wanted.release
+/// Whether a report is an answer to this kick. One that came since the first look and names it is, whatever its index: a board
+/// that was restored from a backup counts from less than before.
+fn answers(found: &Found, wanted: &Wanted, since: Cursor, past: &BTreeMap<String, u64>) -> bool {
+    let newer = found.index > since.0;
+    let ours = match &found.report.kick {
+        Some(kick) => *kick == wanted.kick && (newer || past.get(&found.node) != Some(&found.index)),
+        None => newer,
+    };
+    ours && found.release == wanted.release
+}
+
+/// What hosts had said in this kick before they were asked.
+fn past(found: &[Found], wanted: &Wanted, since: Cursor) -> BTreeMap<String, u64> {
+    let ours = |found: &&Found| found.report.kick.as_ref() == Some(&wanted.kick);
+    let past = found
+        .iter()
+        .filter(ours)
+        .filter(|found| found.index <= since.0 && found.release == wanted.release);
+    past.map(|found| (found.node.clone(), found.index)).collect()
+}
+
+/// Whether a report comes after what is known of its host. An index that went back is a board that was restored, or a server
+/// that lags behind: the host's clock tells them apart.
+fn is_news(found: &Found, known: &HostNow) -> bool {
+    found.index > known.index || (found.index < known.index && Some(found.report.time) >= known.time)
 }
 
 fn change(host: &str, now: &HostNow) -> Change {

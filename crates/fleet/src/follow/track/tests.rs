@@ -102,6 +102,21 @@ fn what_is_no_answer_to_this_kick_does_not_count() {
 }
 
 #[test]
+fn what_names_this_kick_counts_though_indexes_go_back() {
+    // A Consul that was restored counts from less than the kick saw when it asked, and than a host's word before.
+    let mut tracker = tracker(&["a"]);
+    let now = Instant::now();
+    assert_eq!(tracker.reports(&[said("a", 20, Said::Started)], now).len(), 1);
+    let mut restored = said("a", 7, Said::Succeeded);
+    restored.report.time += 1;
+    assert_eq!(tracker.reports(std::slice::from_ref(&restored), now).len(), 1);
+    assert_eq!(states(&tracker), [Succeeded]);
+    // What it had said before, seen once more by a server that lags behind, is no news.
+    assert_eq!(tracker.reports(&[said("a", 5, Said::Started)], now), []);
+    assert_eq!(states(&tracker), [Succeeded]);
+}
+
+#[test]
 fn success_counts_only_with_the_release_in_service() {
     let mut tracker = tracker(&["a"]);
     let mut report = said("a", 11, Said::Succeeded);
