@@ -57,6 +57,7 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
             hosts: &args.hosts,
             lagging: None,
             followed: !args.no_wait,
+            note: None,
             reason: args.waves.reason.clone(),
         };
         Ok(roles.iter().copied().map(wish).collect())

@@ -50,7 +50,7 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<()> {
         holder.manual = true;
         let held = stage.wait(async { Ok(board.lock_by_hand(&holder, None).await?) })?;
         if let Some(held) = held {
-            return Err(errors::locked(&settle::board::stage_name(&config), &held.holder));
+            return Err(settle::board::locked(&config, &held.holder));
         }
         context.output.say(format!(
             "{} in {} is locked: {message}",

@@ -5,10 +5,11 @@ use serde::Serialize;
 use shipit_fleet::board::HostLog;
 
 use crate::args::StageArg;
-use crate::config::Role;
+use crate::config::{Role, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::kick::Stage;
+use crate::settle;
 
 /// What a host's deploy printed: the end of it, as the host reported it.
 ///
@@ -54,7 +55,7 @@ pub fn run(args: &LogsArgs, context: &Context) -> Result<()> {
     let stage = Stage::open(&config, context)?;
     let logs = stage.wait(found(args, &stage, &roles))?;
     if logs.is_empty() {
-        return Err(none(args, &roles));
+        return Err(none(args, &config, &roles));
     }
     for RoleLog { role, log } in &logs {
         context
@@ -85,7 +86,7 @@ async fn found(args: &LogsArgs, stage: &Stage<'_>, roles: &[&Role]) -> Result<Ve
     Ok(logs)
 }
 
-fn none(args: &LogsArgs, roles: &[&Role]) -> CliError {
+fn none(args: &LogsArgs, config: &Settled, roles: &[&Role]) -> CliError {
     let names: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
     let about = args
         .release
@@ -96,5 +97,8 @@ fn none(args: &LogsArgs, roles: &[&Role]) -> CliError {
         Kind::Hosts,
         format!("{} has reported no log{about} for {}", args.host, names.join(", ")),
     )
-    .hint("`shipit status` lists the hosts by their names and what each said; a host that was killed leaves no log")
+    .hint(format!(
+        "`shipit status{}` lists the hosts by their names and what each said; a host that was killed leaves no log",
+        settle::board::stage_flag(config)
+    ))
 }

@@ -6,7 +6,7 @@ use shipit_store::{Action, ReleaseId};
 use crate::args::StageArg;
 use crate::context::Context;
 use crate::errors::Result;
-use crate::kick::{self, HostFlags, Request, Stage, WaveFlags, Wish};
+use crate::kick::{self, HostFlags, Request, Stage, Target, WaveFlags, Wish};
 
 /// Kick again only the hosts that did not report, failed, or lag behind.
 ///
@@ -18,7 +18,8 @@ pub struct RepairArgs {
     roles: Vec<String>,
     #[command(flatten)]
     stage: StageArg,
-    /// The release that the hosts are to have [default: that of the role's last kick]
+    /// The release that the hosts are to have [default: that of the role's last kick; when that was of some hosts, these alone are
+    /// repaired]
     #[arg(long, value_name = "ID", value_parser = release_id)]
     release: Option<ReleaseId>,
     #[command(flatten)]
@@ -42,16 +43,21 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
     let plan = |stage: &Stage<'_>| {
         let mut wishes = Vec::new();
         for role in roles.iter().copied() {
-            let release = match &args.release {
-                Some(id) => kick::find(stage, id)?,
-                None => kick::of_repair(stage, &role.name)?,
+            let target = match &args.release {
+                Some(id) => Target::from(kick::find(stage, id)?),
+                None => kick::of_repair(stage, &role.name, &args.hosts.only)?,
             };
-            let lagging = kick::lagging(stage, role, &release, &args.waves, &args.hosts)?;
+            let Target { release, note, among } = target;
+            let lagging = kick::lagging(stage, role, &release, &args.waves, &args.hosts, among.as_ref())?;
             if lagging.is_empty() {
-                stage.say(format!(
-                    "{}: each host says that it has {}",
-                    role.name, release.id
-                ));
+                let which = match &among {
+                    None => "each host".to_owned(),
+                    Some(some) => {
+                        let names: Vec<&str> = some.iter().map(String::as_str).collect();
+                        format!("each of {}, which alone the last kick told,", names.join(", "))
+                    }
+                };
+                stage.say(format!("{}: {which} says that it has {}", role.name, release.id));
                 continue;
             }
             wishes.push(Wish {
@@ -62,6 +68,7 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
                 hosts: &args.hosts,
                 lagging: Some(lagging),
                 followed: true,
+                note,
                 reason: args.waves.reason.clone(),
             });
         }

@@ -2,18 +2,19 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use shipit_store::{Action, Release, ReleaseId};
+use shipit_store::{Action, ReleaseId};
 
 use crate::args::StageArg;
 use crate::config::Role;
 use crate::context::Context;
 use crate::errors::Result;
-use crate::kick::{self, HostFlags, Request, Stage, WaveFlags, Wish};
+use crate::kick::{self, HostFlags, Request, Stage, Target, WaveFlags, Wish};
 
 /// Bring roles back to their last good release.
 ///
-/// That is the live release when the last kick of the role failed, else the one that was live before it. Nothing is built: hosts
-/// that still have the release switch back to it. The rollback is a kick of its own in the history, and its release is live then.
+/// That is the live release when the last kick of the role failed, else the one that was live before it was kicked: a second
+/// rollback goes further back. One that failed is done again. Nothing is built: hosts that still have the release switch back to
+/// it. The rollback is a kick of its own in the history, and its release is live then.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// The roles, in order; the next one is rolled back only when the one before went well
@@ -48,14 +49,16 @@ pub fn run(args: &RollbackArgs, context: &Context) -> Result<()> {
     let plan = |stage: &Stage<'_>| {
         let mut wishes = Vec::new();
         for role in roles.iter().copied() {
+            let target = target(stage, role, args)?;
             wishes.push(Wish {
                 role,
                 action: Action::Rollback,
-                release: target(stage, role, args)?,
+                release: target.release,
                 waves: &args.waves,
                 hosts: &all,
                 lagging: None,
                 followed: true,
+                note: target.note,
                 reason: reason.cloned(),
             });
         }
@@ -72,9 +75,9 @@ pub fn run(args: &RollbackArgs, context: &Context) -> Result<()> {
 }
 
 /// The release that a role goes to.
-fn target(stage: &Stage<'_>, role: &Role, args: &RollbackArgs) -> Result<Release> {
+fn target(stage: &Stage<'_>, role: &Role, args: &RollbackArgs) -> Result<Target> {
     match &args.release {
-        Some(id) => kick::find(stage, id),
+        Some(id) => Ok(kick::find(stage, id)?.into()),
         None => kick::of_rollback(stage, &role.name),
     }
 }

@@ -5,9 +5,11 @@ use serde::Serialize;
 use shipit_fleet::board::Held;
 
 use crate::args::StageArg;
+use crate::config::Settled;
 use crate::context::Context;
 use crate::errors::{self, CliError, Kind, Result};
 use crate::kick::Stage;
+use crate::settle;
 
 /// End a stage's manual lock.
 ///
@@ -38,7 +40,7 @@ pub fn run(args: &UnlockArgs, context: &Context) -> Result<()> {
     let held = stage.wait(async { Ok(board.held().await?) })?;
     if let Some(held) = &held {
         if !held.holder.manual && !args.force {
-            return Err(runs(held, config.stage()));
+            return Err(runs(held, &config));
         }
         stage.wait(async { Ok(board.break_lock(held).await?) })?;
     }
@@ -58,13 +60,17 @@ pub fn run(args: &UnlockArgs, context: &Context) -> Result<()> {
     })
 }
 
-fn runs(held: &Held, stage: &str) -> CliError {
+fn runs(held: &Held, config: &Settled) -> CliError {
     CliError::new(
         Kind::Locked,
         format!(
-            "the lock of {stage} is no manual one, but of a deploy that runs: {}",
+            "the lock of {} is no manual one, but of a deploy that runs: {}",
+            config.stage(),
             errors::held_by(&held.holder)
         ),
     )
-    .hint("it ends with that deploy, or by itself when the deploy dies; `shipit unlock --force` ends it now")
+    .hint(format!(
+        "it ends with that deploy, or by itself when the deploy dies; `shipit unlock{} --force` ends it now",
+        settle::board::stage_flag(config)
+    ))
 }

@@ -5,15 +5,30 @@ use shipit_store::Holder;
 use super::{CliError, Kind};
 use crate::times;
 
-/// Somebody has the lock of `what` (`shop in production`, `publishing shop`).
+/// Somebody has the lock of publishing; of `what` (`publishing shop`).
 pub fn locked(what: &str, holder: &Holder) -> CliError {
+    refused(what, holder, "", "in about a minute")
+}
+
+/// Somebody has the lock of a stage, `what` (`shop in production`). `flag` names the stage to commands.
+pub fn stage_locked(what: &str, holder: &Holder, flag: &str, uses_consul: bool) -> CliError {
+    let frees = match uses_consul {
+        true => "within 25 seconds",
+        false => "in about a minute, on its own machine at once",
+    };
+    refused(what, holder, flag, frees)
+}
+
+fn refused(what: &str, holder: &Holder, flag: &str, frees: &str) -> CliError {
     let error = CliError::new(Kind::Locked, format!("{what} is locked by {}", held_by(holder)));
     if holder.manual {
-        error.hint("a person set it, and `shipit unlock` alone ends it: ask them first")
+        error.hint(format!(
+            "a person set it, and `shipit unlock{flag}` alone ends it: ask them first"
+        ))
     } else {
-        error.hint(
-            "wait for it with --lock-wait 10m; when its holder is gone, it frees itself in about a minute",
-        )
+        error.hint(format!(
+            "wait for it with --lock-wait 10m; when its holder is gone, it frees itself {frees}"
+        ))
     }
 }
 
@@ -72,6 +87,15 @@ mod tests {
              \"db migration\" (https://ci.example.com/job/shop/7/)"
         );
         assert!(error.hints()[0].contains("--lock-wait"));
+        let staged = |uses_consul| stage_locked("x", &holder(), " --stage x", uses_consul).hints()[0].clone();
+        assert!(staged(true).contains("25 seconds") && staged(false).contains("a minute"));
+        let manual = Holder {
+            manual: true,
+            ..holder()
+        };
+        assert!(
+            stage_locked("x", &manual, " --stage x", true).hints()[0].contains("`shipit unlock --stage x`")
+        );
         let bare = Holder {
             build: None,
             revision: None,

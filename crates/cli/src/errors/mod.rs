@@ -7,7 +7,7 @@ mod locks;
 use std::error::Error as StdError;
 
 pub use from::{chain, config};
-pub use locks::{held_by, locked, lost};
+pub use locks::{held_by, locked, lost, stage_locked};
 
 use crate::interrupt::Asked;
 

@@ -22,7 +22,7 @@ const COMMAND: &str = "SHIPIT_WAVE_CHECK";
 
 /// Runs the check after a wave. A command may take as long as a wave, and learns from its environment what is deployed.
 pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, check: &WaveCheck, wave: usize) -> Result<(), Stop> {
-    stage.say(format!("checking before the next wave: {check}"));
+    stage.say(format!("checking before the next wave: {}", shown(check)));
     match check {
         WaveCheck::Url(url) => {
             let answer = stage.wait(async { Ok(probe(url, URL_LIMIT).await) })?;
@@ -64,8 +64,36 @@ fn by_command(stage: &Stage<'_>, plan: &Plan<'_>, command: &str, wave: usize) ->
     match ended.first().map(|outcome| &outcome.result) {
         Some(HostResult::Succeeded) => Ok(()),
         _ if stage.is_stopped() => Err(Stop::Signal),
-        Some(result) => Err(Stop::Check(format!("{command} {}", report::result(result)))),
-        None => Err(Stop::Check(format!("{command} was not run"))),
+        Some(result) => Err(Stop::Check(format!(
+            "{} {}",
+            program(command),
+            report::result(result)
+        ))),
+        None => Err(Stop::Check(format!("{} was not run", program(command)))),
+    }
+}
+
+/// A check as logs, the history and notices may show it: what is handed over in a URL or to a program may be a secret.
+fn shown(check: &WaveCheck) -> String {
+    match check {
+        WaveCheck::Url(url) => shipit_store::redacted(url),
+        WaveCheck::Command(command) => program(command),
+    }
+}
+
+/// The program of a command, without what is set for it and what it is given.
+fn program(command: &str) -> String {
+    let is_set = |word: &&str| {
+        let name = word.split_once('=').map(|(name, _)| name);
+        name.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+    };
+    // A value with blanks in it stands in quotes: what follows is no program for sure.
+    let mut words = command.split_whitespace().skip_while(is_set);
+    let plain = |word: &&str| !word.contains(['"', '\'', '=', '@', '$', '`']);
+    match (words.next().filter(plain), words.next()) {
+        (None, _) => "the command".to_owned(),
+        (Some(program), None) => program.to_owned(),
+        (Some(program), Some(_)) => format!("{program} …"),
     }
 }
 
@@ -76,4 +104,21 @@ fn with_directory(
 ) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     env.push(("SHIPIT_CONFIG_DIR".into(), stage.config.dir.clone().into()));
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_check_is_given_is_not_shown() {
+        let show = |text: &str| shown(&WaveCheck::of(text));
+        let url = show("https://bob:geheim@shop.example.com/x?token=geheim");
+        assert_eq!(url, "https://shop.example.com/x?…");
+        assert_eq!(show("deploy/error-rate --token geheim"), "deploy/error-rate …");
+        assert_eq!(show("TOKEN=geheim deploy/check"), "deploy/check");
+        assert_eq!(show("TOKEN='ge heim' deploy/check"), "the command");
+        assert_eq!(show("curl -u bob:geheim https://bob:geheim@x/"), "curl …");
+        assert_eq!(show("true"), "true");
+    }
 }

@@ -76,37 +76,57 @@ fn go(
     before: Option<&Live>,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
-    held(stage, lock)?;
-    once::run(stage, plan, kick, progress)?;
+    still_there(stage, plan)?;
+    wave::held(stage, lock)?;
+    once::run(stage, plan, lock, kick, progress)?;
     waves(stage, plan, lock, kick, progress)?;
     if !plan.hosts.whole || plan.action == Action::Repair {
         return Ok(());
     }
-    held(stage, lock)?;
+    wave::held(stage, lock)?;
     live::move_to(stage, plan, before)?;
     progress.moved_live = true;
     if plan.followed {
-        joined(stage, plan, kick, progress)?;
+        joined(stage, plan, lock, kick, progress)?;
     }
     if plan.course.transport == Transport::Exec {
+        wave::held(stage, lock)?;
         replay(stage, plan, progress);
     }
     Ok(())
+}
+
+/// That the release was not pruned since it was read. From `started.json` on a prune leaves it alone, and not before.
+fn still_there(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<()> {
+    let found = super::target::find(stage, &plan.release.id);
+    found.map(drop).map_err(|error| {
+        error
+            .context(format!(
+                "the release {} was pruned meanwhile, or cannot be read any more; no host was told",
+                plan.release.id
+            ))
+            .hint(format!(
+                "`shipit releases{}` lists what there is; publish it again, or kick another",
+                stage.flag()
+            ))
+    })
 }
 
 /// The kick was good; what keeps newcomers from being told is a warning.
 fn joined(
     stage: &Stage<'_>,
     plan: &Plan<'_>,
+    lock: &Lock,
     kick: &KickId,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
-    match live::joined(stage, plan, kick, progress) {
+    match live::joined(stage, plan, lock, kick, progress) {
         Err(Stop::Error(error)) => {
             stage.warn(format!(
-                "could not see to hosts of {0} that joined during the kick: {1}; `shipit repair {0}` does",
+                "could not see to hosts of {0} that joined during the kick: {1}; `shipit repair {0}{2}` does",
                 plan.name(),
-                error.chain().join(": ")
+                error.chain().join(": "),
+                stage.flag()
             ));
             Ok(())
         }
@@ -127,13 +147,13 @@ fn waves(
         if at > 0 {
             between(stage, plan, lock, at)?;
         }
-        held(stage, lock)?;
         let label = match count {
             1 => plan.name().to_owned(),
             _ => format!("{}, wave {} of {count}", plan.name(), at + 1),
         };
         let telling = Telling {
             kick,
+            lock,
             label,
             board_role: plan.name().to_owned(),
             url: &plan.url,
@@ -153,11 +173,17 @@ fn waves(
     Ok(())
 }
 
-/// The check and the pause between two waves.
+/// The pause between two waves, and then the check: a release that goes wrong mostly needs some time for it.
 fn between(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, wave: usize) -> std::result::Result<(), Stop> {
-    if let Some(check) = &plan.course.check {
-        check::run(stage, plan, check, wave)?;
+    pause(stage, plan, lock)?;
+    wave::held(stage, lock)?;
+    match &plan.course.check {
+        Some(check) => check::run(stage, plan, check, wave),
+        None => Ok(()),
     }
+}
+
+fn pause(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> std::result::Result<(), Stop> {
     let pause = plan.course.pause;
     if pause.get().is_zero() {
         return Ok(());
@@ -170,17 +196,6 @@ fn between(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, wave: usize) -> std:
         })
     };
     match stage.wait(pause)? {
-        Some(why) => Err(Stop::Lost(why)),
-        None => Ok(()),
-    }
-}
-
-/// Whether this kick may go on: the lock is ours, and nobody asked to stop.
-fn held(stage: &Stage<'_>, lock: &Lock) -> std::result::Result<(), Stop> {
-    if stage.is_stopped() {
-        return Err(Stop::Signal);
-    }
-    match lock.lost() {
         Some(why) => Err(Stop::Lost(why)),
         None => Ok(()),
     }
@@ -282,6 +297,9 @@ fn say_start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
         started.release,
         started.kick
     ));
+    if let Some(note) = &plan.note {
+        stage.say(note);
+    }
     if plan.mute {
         stage.warn(format!(
             "the manifest of {} in {} has no commands that report, so its hosts will count as silent; publish again, with a \
@@ -351,6 +369,6 @@ impl Kicked {
     /// The error that it ends with.
     pub fn into_error(self, stage: &Stage<'_>, plan: &Plan<'_>) -> Option<CliError> {
         let Kicked { stop, progress, .. } = self;
-        stop.map(|stop| stop.into_error(plan, &progress, stage.context))
+        stop.map(|stop| stop.into_error(stage, plan, &progress))
     }
 }

@@ -23,7 +23,7 @@ pub struct WaveFlags {
     pub pause: Option<Span>,
     /// How long the hosts of one wave have until they count as silent, like 10m; with exec, one host's command [default:
     /// kick.timeout]
-    #[arg(long, value_name = "TIME", value_parser = Span::parse)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     pub timeout: Option<Span>,
     /// How many hosts may fail or stay silent until the kick counts as failed [default: kick.max_failures, else 0]
     #[arg(long, value_name = "N")]
@@ -55,6 +55,15 @@ pub struct HostFlags {
 }
 
 impl HostFlags {
+    /// All of a role's hosts.
+    pub const fn all() -> Self {
+        HostFlags {
+            only: Vec::new(),
+            service: None,
+            tag: None,
+        }
+    }
+
     /// Whether fewer than the role's hosts may be meant.
     pub fn narrows(&self) -> bool {
         !self.only.is_empty() || self.service.is_some() || self.tag.is_some()
@@ -68,6 +77,14 @@ pub enum TransportArg {
     Consul,
     /// A command for each host.
     Exec,
+}
+
+/// With no time at all every host would be silent before it can speak.
+fn some_time(text: &str) -> Result<Span, String> {
+    match Span::parse(text)? {
+        none if none.get().is_zero() => Err("hosts need some time: write 1s or more".to_owned()),
+        some => Ok(some),
+    }
 }
 
 fn parse_check(text: &str) -> Result<WaveCheck, String> {

@@ -6,7 +6,7 @@ use shipit_fleet::filters;
 use shipit_fleet::follow::Told;
 use shipit_fleet::hosts::{self, Expected, Wanted};
 
-use super::flags::{Course, HostFlags};
+use super::flags::{Course, HostFlags, WaveFlags};
 use super::stage::Stage;
 use crate::config::{Batch, Exec, Hosts, Role, Settled, Transport};
 use crate::errors::{CliError, Kind, Result};
@@ -53,6 +53,20 @@ pub struct Wave {
     pub events: Vec<EventRequest>,
 }
 
+/// A datacenter is Consul's: commands know none.
+pub fn refuse_dc(role: &Role, course: &Course, waves: &WaveFlags) -> Result<()> {
+    if course.transport == Transport::Consul || waves.dc.is_none() {
+        return Ok(());
+    }
+    Err(CliError::new(
+        Kind::Usage,
+        format!(
+            "role {}: --dc is for the transport consul, and it is told by exec",
+            role.name
+        ),
+    ))
+}
+
 /// The hosts that a role's kick is to tell.
 pub fn listed(
     stage: &Stage<'_>,
@@ -61,10 +75,26 @@ pub fn listed(
     flags: &HostFlags,
     followed: bool,
 ) -> Result<Listed> {
+    refuse_patterns(role, flags)?;
     match course.transport {
         Transport::Exec => by_exec(role, flags),
         Transport::Consul => by_consul(stage, role, flags, followed),
     }
+}
+
+/// A name is a name. What looks like a pattern would tell more hosts than whoever wrote it counted.
+fn refuse_patterns(role: &Role, flags: &HostFlags) -> Result<()> {
+    let Some(pattern) = flags.only.iter().find(|name| name.contains('*')) else {
+        return Ok(());
+    };
+    Err(CliError::new(
+        Kind::Usage,
+        format!("role {}: --only {pattern} is no host's name", role.name),
+    )
+    .hint(format!(
+        "name each host by an --only of its own; patterns stand in the config alone: [role.{}.filter] node = \"web-*\"",
+        role.name
+    )))
 }
 
 /// The role's table of the transport exec.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use shipit_fleet::board::Board;
 use shipit_fleet::follow::{HostNow, Told};
+use shipit_fleet::lock::Lock;
 use shipit_fleet::report::{Found, Said};
 use shipit_store::live::{self, Live};
 use shipit_store::{Error, KickId};
@@ -34,7 +35,13 @@ pub fn move_to(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Res
         return Ok(());
     }
     let etag = before.map(|live| live.etag.as_str());
-    let moved = stage.wait(async { Ok(live::move_to(&stage.store, app, name, role, bytes, etag).await) })?;
+    // A write that a signal drops may be done, and the history would not know.
+    let moved =
+        stage.finish(async { Ok(live::move_to(&stage.store, app, name, role, bytes, etag).await) })?;
+    let done = match plan.followed {
+        true => "its hosts have",
+        false => "its hosts were told",
+    };
     match moved {
         Ok(_) => {
             stage.say(format!("{} is live for {role} in {name}", plan.release.id));
@@ -43,9 +50,22 @@ pub fn move_to(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Res
         Err(error @ Error::Changed { .. }) => Err(CliError::from_source(Kind::Store, error)
             .context("the live release was moved by somebody else during the kick, and stays as they left it")
             .hint(format!(
-                "see `shipit history` and `shipit status {role}`; kick the release again that is to be live"
+                "see `shipit history{0}` and `shipit status {role}{0}`; kick the release again that is to be live",
+                stage.flag()
             ))),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let old = before.map_or("none is live yet", |live| live.release.as_str());
+            Err(CliError::from(error)
+                .context(format!(
+                    "moving live: {done} {}, but new hosts still boot with what was live before ({old})",
+                    plan.release.id
+                ))
+                .hint(format!(
+                    "kick again: `shipit kick {role}{} --release {}` changes nothing on hosts that have it, and moves live",
+                    stage.flag(),
+                    plan.release.id
+                )))
+        }
     }
 }
 
@@ -53,6 +73,7 @@ pub fn move_to(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Res
 pub fn joined(
     stage: &Stage<'_>,
     plan: &Plan<'_>,
+    lock: &Lock,
     kick: &KickId,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
@@ -70,6 +91,7 @@ pub fn joined(
         stage.say(format!("joined since the kick began: {}", names.join(", ")));
         let telling = Telling {
             kick,
+            lock,
             label: format!("{}: hosts that joined", plan.name()),
             board_role: plan.name().to_owned(),
             url: &plan.url,
@@ -88,13 +110,14 @@ pub fn joined(
             .collect();
         if !bad.is_empty() {
             stage.warn(format!(
-                "{}: {} joined during the kick and did not follow; `shipit repair {}` tells them again",
+                "{}: {} joined during the kick and did not follow; `shipit repair {}{}` tells them again",
                 plan.name(),
                 bad.iter()
                     .map(|name| name.as_str())
                     .collect::<Vec<_>>()
                     .join(", "),
-                plan.name()
+                plan.name(),
+                stage.flag()
             ));
         }
     }

@@ -28,7 +28,7 @@ pub use hosts::wanted;
 pub use plan::Wish;
 pub use repair::lagging;
 pub use stage::Stage;
-pub use target::{find, of_repair, of_rollback};
+pub use target::{Target, find, of_repair, of_rollback};
 
 use crate::config::{Role, Settled};
 use crate::context::Context;
@@ -89,10 +89,16 @@ pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
             work
         }
     };
-    stage.last_words(async {
+    let settled = stage.last_words(async {
         stage.store.settle().await;
         Ok(())
-    })?;
+    });
+    if let Err(error) = settled {
+        stage.warn(format!(
+            "what was being written to the store is not all done: {}",
+            error.chain().join(": ")
+        ));
+    }
     work
 }
 
@@ -124,10 +130,13 @@ fn keep(stage: &Stage<'_>, lock: Lock, plans: &[Plan<'_>], reason: &str) -> Resu
     let what = settle::board::stage_name(stage.config);
     let other = stage.last_words(async { Ok(lock.turn_manual(&holder).await?) })?;
     match other {
-        Some(held) => Err(crate::errors::locked(&what, &held.holder)
+        Some(held) => Err(settle::board::locked(stage.config, &held.holder)
             .context("the rollback is done, but the stage could not be kept locked")),
         None => {
-            stage.say(format!("{what} stays locked until `shipit unlock`: {reason}"));
+            stage.say(format!(
+                "{what} stays locked until `shipit unlock{}`: {reason}",
+                stage.flag()
+            ));
             Ok(())
         }
     }
@@ -138,8 +147,8 @@ fn kick_all(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock) -> Result<()> {
     let mut document = Document::new(stage, plans);
     let done = kick_each(stage, plans, lock, &mut document);
     // What hosts were told they were told, whatever came of the rest: an event cannot be called back.
-    document.print(stage)?;
-    done
+    let printed = document.print(stage);
+    done.and(printed)
 }
 
 fn kick_each(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, document: &mut Document) -> Result<()> {
@@ -150,14 +159,23 @@ fn kick_each(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, document: &mut 
             false => error.hint(format!("not kicked: {}", rest.join(", "))),
         };
         let kicked = course::run(stage, plan, lock).map_err(not_kicked)?;
-        document.add(stage, plan, &kicked)?;
-        let back = go_back(stage, plan, &kicked, lock, document);
+        // Going back comes first: a stdout that cannot be written keeps no host from it.
+        let back = go_back(stage, plan, &kicked, lock);
+        let mut added = document.add(stage, plan, &kicked);
+        if let Some(Back {
+            went: Some((plan, kicked)),
+            ..
+        }) = &back
+        {
+            added = added.and(document.add(stage, plan, kicked));
+        }
         if let Some(error) = kicked.into_error(stage, plan) {
             return Err(not_kicked(match back {
-                Some(back) => error.hint(back),
+                Some(back) => error.hint(back.in_words(stage)),
                 None => error,
             }));
         }
+        added.map_err(not_kicked)?;
         if stage.is_stopped() && !rest.is_empty() {
             return Err(not_kicked(stage.context.stopped()));
         }
@@ -165,14 +183,31 @@ fn kick_each(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, document: &mut 
     Ok(())
 }
 
-/// After a kick that failed for its release, the live one again, where the config wants that; what came of it in words.
-fn go_back(
-    stage: &Stage<'_>,
-    failed: &Plan<'_>,
-    kicked: &Kicked,
-    lock: &Lock,
-    document: &mut Document,
-) -> Option<String> {
+/// What came of going back after a kick that failed.
+struct Back<'a> {
+    role: &'a str,
+    /// The kick that did it, where there was one.
+    went: Option<(Plan<'a>, Kicked)>,
+    /// Why there was none.
+    why_not: Option<CliError>,
+}
+
+impl Back<'_> {
+    fn in_words(self, stage: &Stage<'_>) -> String {
+        let failed = match self.went {
+            None => self.why_not,
+            Some((plan, kicked)) => match kicked.into_error(stage, &plan) {
+                None => return format!("{} was rolled back to {}", self.role, plan.release.id),
+                Some(error) => Some(error),
+            },
+        };
+        let why = failed.map(|error| error.chain().join(": ")).unwrap_or_default();
+        format!("{} could not be rolled back: {why}", self.role)
+    }
+}
+
+/// After a kick that failed for its release, the live one again, where the config wants that.
+fn go_back<'a>(stage: &Stage<'_>, failed: &Plan<'a>, kicked: &Kicked, lock: &Lock) -> Option<Back<'a>> {
     let stop = kicked.stop.as_ref()?;
     let due = stage.config.kick.rollback_on_failure
         && failed.action == Action::Kick
@@ -182,33 +217,58 @@ fn go_back(
     if !due {
         return None;
     }
-    let role = failed.name();
-    let all = HostFlags::default();
-    let went = of_rollback(stage, role).and_then(|release| {
+    let role: &'a Role = failed.role;
+    let name = role.name.as_str();
+    let went = back_to(stage, failed).and_then(|target| {
         stage.say(format!(
-            "{role} goes back to {} (rollback_on_failure)",
-            release.id
+            "{name} goes back to {} (rollback_on_failure)",
+            target.release.id
         ));
         let plan = plan::plan(
             stage,
             Wish {
-                role: failed.role,
+                role,
                 action: Action::Rollback,
-                release,
+                release: target.release,
                 waves: failed.wave_flags,
-                hosts: &all,
+                hosts: &ALL,
                 lagging: None,
                 followed: true,
+                note: target.note,
                 reason: Some(format!("the kick {} failed", kicked.id)),
             },
         )?;
         let back = course::run(stage, &plan, lock)?;
-        document.add(stage, &plan, &back)?;
-        let id = plan.release.id.to_string();
-        back.into_error(stage, &plan).map_or(Ok(id), Err)
+        Ok((plan, back))
     });
-    Some(match went {
-        Ok(id) => format!("{role} was rolled back to {id}"),
-        Err(error) => format!("{role} could not be rolled back: {}", error.chain().join(": ")),
+    let (went, why_not) = match went {
+        Ok(went) => (Some(went), None),
+        Err(error) => (None, Some(error)),
+    };
+    Some(Back {
+        role: name,
+        went,
+        why_not,
     })
+}
+
+/// All of a role's hosts.
+static ALL: HostFlags = HostFlags::all();
+
+/// The release that a failed kick goes back to by itself. When the live one was told again, and did not do well on all hosts this
+/// time, there is nothing that it replaced: to leave it is for people to decide.
+fn back_to(stage: &Stage<'_>, failed: &Plan<'_>) -> Result<Target> {
+    let live = live::read(stage, failed.name())?;
+    if live.is_some_and(|live| live.release == failed.release.id.as_str()) {
+        return Err(CliError::new(
+            Kind::Refused,
+            format!(
+                "{} is the live release itself; `shipit rollback {}{}` goes to the one before it",
+                failed.release.id,
+                failed.name(),
+                stage.flag()
+            ),
+        ));
+    }
+    of_rollback(stage, failed.name())
 }

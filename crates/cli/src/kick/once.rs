@@ -1,6 +1,7 @@
 //! The `once` commands of a role: on one host, before any other is told, from a manifest of their own that switches nothing.
 
 use shipit_fleet::follow::Told;
+use shipit_fleet::lock::Lock;
 use shipit_store::{KickId, kick};
 
 use super::hosts::{Wave, events_for};
@@ -15,6 +16,7 @@ use crate::errors::Result;
 pub fn run(
     stage: &Stage<'_>,
     plan: &Plan<'_>,
+    lock: &Lock,
     kick: &KickId,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
@@ -43,6 +45,7 @@ pub fn run(
     };
     let telling = Telling {
         kick,
+        lock,
         label: format!("once on {}", host.name),
         board_role: format!("{}.once", plan.name()),
         url,

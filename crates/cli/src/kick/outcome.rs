@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use shipit_fleet::follow::HostNow;
-use shipit_store::{HostEnd, HostState, KickResult};
+use shipit_store::{Action, HostEnd, HostState, KickResult};
 
 use super::plan::{Plan, action};
+use super::stage::Stage;
 use crate::context::Context;
 use crate::errors::{CliError, Kind};
 
@@ -196,11 +197,14 @@ impl Stop {
     }
 
     /// For the user.
-    pub fn into_error(self, plan: &Plan<'_>, progress: &Progress, context: &Context) -> CliError {
+    pub fn into_error(self, stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError {
         let role = plan.name();
+        let flag = stage.flag();
+        let signal = matches!(self, Stop::Signal);
+        let open = progress.open();
         let not_told = progress.not_told(plan);
         let error = match self {
-            Stop::Hosts => hosts_failed(plan, progress),
+            Stop::Hosts => hosts_failed(stage, plan, progress),
             Stop::Check(why) => CliError::new(
                 Kind::Hosts,
                 format!("role {role}: the check between waves failed: {why}"),
@@ -211,9 +215,18 @@ impl Stop {
             )
             .hint("mend it and kick again: once commands run again until they succeed"),
             Stop::Lost(why) => CliError::new(Kind::Locked, format!("role {role}: the lock was lost: {why}"))
-                .hint("`shipit lock --status` says who has it now; hosts that were told go on: see `shipit status`"),
-            Stop::Signal => stopped(plan, progress, context),
+                .hint(format!(
+                    "`shipit lock --status{flag}` says who has it now; hosts that were told go on: see `shipit status {role}{flag}`"
+                )),
+            Stop::Signal => stopped(stage, plan, progress),
             Stop::Error(error) => error.context(format!("role {role}")),
+        };
+        let error = match open.is_empty() || signal || !plan.followed {
+            true => error,
+            false => error.hint(format!(
+                "still at it, and not followed any more: {}; `shipit status {role}{flag}` shows how they do",
+                named(&open)
+            )),
         };
         match not_told.is_empty() {
             true => error,
@@ -222,22 +235,38 @@ impl Stop {
     }
 }
 
-fn hosts_failed(plan: &Plan<'_>, progress: &Progress) -> CliError {
+fn hosts_failed(stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError {
+    let flag = stage.flag();
     let (role, number) = (plan.name(), progress.hosts.len() + progress.missing);
     let bad = progress.bad_hosts();
-    CliError::new(
+    let again = match plan.action {
+        // That one goes back already: the next one would go to the same release again.
+        Action::Rollback => format!("`shipit rollback {role}{flag}` tries it again for all of them"),
+        Action::Kick | Action::Repair => format!("`shipit rollback {role}{flag}` goes back"),
+    };
+    let error = CliError::new(
         Kind::Hosts,
-        format!("role {role}: {} of {number} hosts did not succeed: {}", progress.bad(), named(&bad)),
-    )
-    .hint(format!(
-        "`shipit logs {}` shows more; `shipit repair {role}` tells those hosts again, `shipit rollback {role}` goes back",
-        progress.hosts.iter().find(|(_, now)| now.is_bad()).map_or("HOST", |(host, _)| host),
-    ))
+        format!(
+            "role {role}: {} of {number} hosts did not succeed: {}",
+            progress.bad(),
+            named(&bad)
+        ),
+    );
+    // A host that was never heard of has no log of this kick.
+    let spoke = progress
+        .hosts
+        .iter()
+        .find(|(_, now)| now.is_bad() && now.time.is_some());
+    error
+        .maybe_hint(spoke.map(|(host, _)| format!("`shipit logs {host}{flag}` shows more")))
+        .hint(format!(
+            "`shipit repair {role}{flag}` tells those hosts again, {again}"
+        ))
 }
 
 /// What a signal leaves: hosts that go on by themselves, and those whose commands were ended here.
-fn stopped(plan: &Plan<'_>, progress: &Progress, context: &Context) -> CliError {
-    let mut error = context.stopped();
+fn stopped(stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError {
+    let mut error = stage.context.stopped();
     let bad = progress.bad_hosts();
     if !bad.is_empty() {
         error = error.context(format!("role {}: {}", plan.name(), named(&bad)));
@@ -245,9 +274,10 @@ fn stopped(plan: &Plan<'_>, progress: &Progress, context: &Context) -> CliError 
     let open = progress.open();
     match open.is_empty() {
         false => error.hint(format!(
-            "still at it, and not followed any more: {}; see `shipit status {}`, or {} again: hosts that are done do nothing more",
+            "still at it, and not followed any more: {}; see `shipit status {}{}`, or {} again: hosts that are done do nothing more",
             named(&open),
             plan.name(),
+            stage.flag(),
             action(plan.action)
         )),
         true => error.hint(format!(

@@ -32,6 +32,8 @@ pub struct Wish<'a> {
     pub lagging: Option<Vec<String>>,
     /// Whether it is followed to its end.
     pub followed: bool,
+    /// What is to be known of the release, said before hosts are told.
+    pub note: Option<String>,
     /// Why, in the words of who does it.
     pub reason: Option<String>,
 }
@@ -66,6 +68,8 @@ pub struct Plan<'a> {
     pub wave_flags: &'a WaveFlags,
     /// Whether it is followed to its end.
     pub followed: bool,
+    /// What is to be known of the release.
+    pub note: Option<String>,
     /// Why, in the words of who does it.
     pub reason: Option<String>,
 }
@@ -104,6 +108,7 @@ pub fn action(action: Action) -> &'static str {
 pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
     let role = wish.role;
     let course = Course::new(wish.waves, stage.config, role);
+    hosts::refuse_dc(role, &course, wish.waves)?;
     refuse_what_cannot_be(stage, &wish, &course)?;
     let (manifest, url) = manifest(stage, &wish.release, role)?;
     let once = once(stage, &wish)?;
@@ -133,7 +138,7 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
         };
     }
     if wish.followed {
-        refuse_the_dead(role, &hosts)?;
+        refuse_the_dead(role, wish.action, &hosts)?;
     }
     let event = event(stage, &wish, &course, &url)?;
     let told_by = event.as_ref().filter(|_| course.transport == Transport::Consul);
@@ -159,6 +164,7 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
         mute: by_consul && wish.followed && !reports,
         wave_flags: wish.waves,
         followed: wish.followed,
+        note: wish.note,
         reason: wish.reason,
     })
 }
@@ -210,7 +216,7 @@ fn refuse_mute(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, more: &str) 
 }
 
 /// That there is anybody to tell: nobody's silence is not a success.
-fn refuse_the_dead(role: &Role, hosts: &Listed) -> Result<()> {
+fn refuse_the_dead(role: &Role, action: Action, hosts: &Listed) -> Result<()> {
     let dead: Vec<String> = hosts
         .told
         .iter()
@@ -223,7 +229,14 @@ fn refuse_the_dead(role: &Role, hosts: &Listed) -> Result<()> {
         Kind::Hosts,
         format!("role {}: none of its hosts is alive: {}", role.name, named(&dead)),
     )
-    .hint("start their Consul agents, or fire without following by --no-wait: hosts that boot take the live release"))
+    .hint(match action {
+        Action::Kick => {
+            "start their Consul agents, or fire without following by --no-wait: hosts that boot take the live release"
+        }
+        Action::Repair | Action::Rollback => {
+            "start their Consul agents, and run this again; hosts that boot take the live release"
+        }
+    }))
 }
 
 /// The manifest's text and URL, once its bytes in the store are those that the release names.

@@ -40,7 +40,7 @@ impl<'a> Stage<'a> {
     pub fn open(config: &'a Settled, context: &'a Context) -> Result<Self> {
         let reporter = Arc::new(report::Store::new(&context.output));
         let on_event = OnEvent::new(move |event| reporter.event(&event));
-        let store = settle::store::open(config, context, on_event)?;
+        let store = settle::store::existing(config, context, on_event)?;
         let board = settle::board::board(config, context, &store)?;
         let consul = match config.uses_consul() {
             true => Some(Client::new(&settle::consul::options(config, context)?)?),
@@ -66,6 +66,11 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// ` --stage production`, for commands in hints: none of them may mean another stage. Empty in a config without stages.
+    pub fn flag(&self) -> String {
+        settle::board::stage_flag(self.config)
+    }
+
     /// Waits for network work; a signal ends it.
     pub fn wait<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.context.block_on(work)
@@ -80,6 +85,21 @@ impl<'a> Stage<'a> {
                     Kind::Internal,
                     format!("no answer in {} s", LAST_WORDS.as_secs()),
                 )),
+            }
+        };
+        self.context.block_on_to_the_end(limited)
+    }
+
+    /// Waits for network work that may not be dropped on a signal, for what it does may be done already: once one came, as long as
+    /// last words have.
+    pub fn finish<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let limited = async {
+            tokio::select! {
+                result = work => result,
+                () = async {
+                    self.context.interrupt.asked().await;
+                    tokio::time::sleep(LAST_WORDS).await;
+                } => Err(self.context.stopped()),
             }
         };
         self.context.block_on_to_the_end(limited)

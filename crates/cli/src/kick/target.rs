@@ -1,49 +1,112 @@
 //! Where a rollback goes, and what a repair repeats: read from the live pointer and the history.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use shipit_store::kick::{self, Kick};
-use shipit_store::{KickResult, Release, ReleaseId, ReleaseRef, release};
+use shipit_store::{Action, KickResult, Release, ReleaseId, ReleaseRef, release};
 
 use super::live;
 use super::stage::Stage;
 use crate::errors::{CliError, Kind, Result};
 
+/// A release that is found in the history.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// It.
+    pub release: Release,
+    /// What is to be known of it, to be said when its hosts are told.
+    pub note: Option<String>,
+    /// These hosts alone.
+    pub among: Option<BTreeSet<String>>,
+}
+
+impl From<Release> for Target {
+    fn from(release: Release) -> Self {
+        Target {
+            release,
+            note: None,
+            among: None,
+        }
+    }
+}
+
 /// The release that a rollback of a role goes to.
-pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Release> {
+pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
     let live = live::read(stage, role)?.map(|live| live.release);
-    let last = newest(stage, role, is_whole)?;
+    let last = newest(stage, role, |kick| is_whole(kick) && told_somebody(kick))?;
     let before = match &live {
-        Some(live) => newest(stage, role, |kick| replaced_another(kick, live))?,
+        Some(live) => newest(stage, role, |kick| brought(kick, live))?,
         None => None,
     };
-    let target = good_before(live.as_deref(), last.as_ref(), before.as_ref()).map_err(|why| {
+    let back = good_before(live.as_deref(), last.as_ref(), before.as_ref()).map_err(|why| {
         CliError::new(
             Kind::Refused,
             format!("{role} in {} cannot be rolled back: {why}", stage.config.stage()),
         )
-        .hint("`shipit releases` lists what there is; name one by --to ID")
-    })?;
-    let id = ReleaseId::parse(&target)?;
-    find(stage, &id).map_err(|error| {
-        error.of_kind(Kind::Refused).context(format!(
-            "{role} in {} cannot be rolled back to {target}, which is not in the store any more",
-            stage.config.stage()
+        .hint(format!(
+            "`shipit releases{}` lists what there is; name one by --to ID",
+            stage.flag()
         ))
+    })?;
+    let release = find(stage, &ReleaseId::parse(&back.release)?).map_err(|error| {
+        error.of_kind(Kind::Refused).context(format!(
+            "{role} in {} cannot be rolled back to {}, which is not in the store any more",
+            stage.config.stage(),
+            back.release
+        ))
+    })?;
+    Ok(Target {
+        note: back.note,
+        ..Target::from(release)
     })
 }
 
-/// The release that a role's hosts were told last.
-pub fn of_repair(stage: &Stage<'_>, role: &str) -> Result<Release> {
-    let last = newest(stage, role, |_| true)?.ok_or_else(|| {
+/// The release that a role's hosts were told last, all of them; of those that only some hosts were told since, these hosts alone:
+/// what was tried on one host is not spread by mending it. `only` are the hosts that the user names.
+pub fn of_repair(stage: &Stage<'_>, role: &str, only: &[String]) -> Result<Target> {
+    let since: RefCell<Vec<Kick>> = RefCell::default();
+    let whole = newest(stage, role, |kick| {
+        if !told_somebody(kick) {
+            return false;
+        }
+        if !is_whole(kick) {
+            since.borrow_mut().push(kick.clone());
+        }
+        is_whole(kick)
+    })?;
+    let again = again(whole.as_ref(), &since.into_inner(), only).map_err(|named| {
         CliError::new(
+            Kind::Refused,
+            format!(
+                "{role} in {}: of {named}, some have another release than others by the last kicks",
+                stage.config.stage()
+            ),
+        )
+        .hint("name the release that they are to have by --release ID")
+    })?;
+    let Some((release, among)) = again else {
+        return Err(CliError::new(
             Kind::Refused,
             format!(
                 "{role} in {} was never kicked: there is nothing to repair",
                 stage.config.stage()
             ),
         )
-        .hint(format!("kick it: `shipit kick {role}`"))
-    })?;
-    find(stage, &ReleaseId::parse(&last.started.release)?)
+        .hint(format!("kick it: `shipit kick {role}{}`", stage.flag())));
+    };
+    let note = among.as_ref().map(|among| {
+        let names: Vec<String> = among.iter().cloned().collect();
+        format!(
+            "the last kick of {role} was of some hosts alone, and so is this repair: {}; --release ID repairs all",
+            super::outcome::named(&names)
+        )
+    });
+    Ok(Target {
+        release: find(stage, &ReleaseId::parse(&release)?)?,
+        note,
+        among,
+    })
 }
 
 /// A release of the stage.
@@ -63,116 +126,100 @@ fn is_whole(kick: &Kick) -> bool {
     kick.started.whole
 }
 
-/// Whether a kick made a release live in place of another one.
-fn replaced_another(kick: &Kick, release: &str) -> bool {
-    kick.ended.as_ref().is_some_and(|ended| ended.moved_live)
+/// Whether it went well, or came at least as far as making its release live.
+fn went_well(kick: &Kick) -> bool {
+    kick.ended.as_ref().is_some_and(|ended| {
+        ended.moved_live || matches!(ended.result, KickResult::Succeeded | KickResult::NotFollowed)
+    })
+}
+
+/// Whether any host heard of it: a kick that was stopped before changed nothing, and says nothing of its release. One that was
+/// killed may have told some, and of hosts that are known by number alone nobody knows.
+fn told_somebody(kick: &Kick) -> bool {
+    let ended = kick.ended.as_ref();
+    went_well(kick) || kick.started.expected.is_some() || ended.is_none_or(|ended| !ended.hosts.is_empty())
+}
+
+/// Whether a kick brought a release that became live in place of another one. A rollback brings nothing: it goes back to what a
+/// kick brought, and the next one goes further back.
+fn brought(kick: &Kick, release: &str) -> bool {
+    kick.started.action == Action::Kick
+        && kick.ended.as_ref().is_some_and(|ended| ended.moved_live)
         && kick.started.release == release
         && kick.started.live.as_ref().is_some_and(|before| before != release)
 }
 
-/// The last good release: the live one when the `last` kick of the whole role did not go well, else the one that was live
-/// `before` the kick that made this one live.
+/// Where a rollback goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Back {
+    release: String,
+    note: Option<String>,
+}
+
+/// The last good release. When the `last` kick of the whole role did not go well: the live one, or, after a rollback, again where
+/// that one went. Else, and when it is the live one itself that did not go well, the one that was live `before` the kick that
+/// brought it.
 fn good_before(
     live: Option<&str>,
     last: Option<&Kick>,
     before: Option<&Kick>,
-) -> std::result::Result<String, String> {
+) -> std::result::Result<Back, String> {
     let Some(live) = live else {
         return Err("no release was ever live, for no kick of all its hosts went well".to_owned());
     };
-    let went_well = |kick: &Kick| {
-        let result = kick.ended.as_ref().map(|ended| ended.result);
-        matches!(result, Some(KickResult::Succeeded | KickResult::NotFollowed))
+    let to = |release: &str| Back {
+        release: release.to_owned(),
+        note: None,
     };
-    if last.is_some_and(|last| !went_well(last)) {
-        return Ok(live.to_owned());
+    if let Some(bad) = last.filter(|last| !went_well(last)) {
+        let release = &bad.started.release;
+        if bad.started.action == Action::Rollback {
+            let note = format!(
+                "the rollback {} to {release} did not go well: going there again",
+                bad.started.kick
+            );
+            return Ok(Back {
+                release: release.clone(),
+                note: Some(note),
+            });
+        }
+        if release != live {
+            return Ok(to(live));
+        }
     }
     before
-        .and_then(|kick| kick.started.live.clone())
+        .and_then(|kick| kick.started.live.as_deref())
+        .map(to)
         .ok_or_else(|| format!("{live} is live, and the history knows of none before it"))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use shipit_store::{Action, Ended, KICK_VERSION, KickId, Started};
-
-    use super::*;
-
-    fn kick(release: &str, live: Option<&str>, whole: bool, result: Option<KickResult>) -> Kick {
-        let id = KickId::new(1_795_268_715).unwrap();
-        let moved_live = whole && result == Some(KickResult::Succeeded);
-        Kick {
-            started: Started {
-                version: KICK_VERSION,
-                kick: id.clone(),
-                app: "shop".to_owned(),
-                stage: "production".to_owned(),
-                role: "web".to_owned(),
-                action: Action::Kick,
-                release: release.to_owned(),
-                revision: String::new(),
-                live: live.map(str::to_owned),
-                lock: None,
-                transport: "exec".to_owned(),
-                whole,
-                followed: true,
-                hosts: Vec::new(),
-                expected: None,
-                who: String::new(),
-                reason: None,
-                time: 0,
-            },
-            ended: result.map(|result| Ended {
-                version: KICK_VERSION,
-                kick: id,
-                result,
-                reason: None,
-                moved_live,
-                once: false,
-                hosts: BTreeMap::new(),
-                time: 0,
-                seconds: 0.0,
-            }),
-        }
+/// What a repair tells again, and to which hosts alone: by the newest kick of the whole role, and those of some hosts `since`,
+/// newest first. `Err` has the names that the user gave, when one release does not serve them all.
+fn again(
+    whole: Option<&Kick>,
+    since: &[Kick],
+    only: &[String],
+) -> std::result::Result<Option<(String, Option<BTreeSet<String>>)>, String> {
+    let all = whole.map(|whole| (whole.started.release.clone(), None));
+    let release_of = |kick: &Kick| kick.started.release.clone();
+    let Some(some) = since.first().map(release_of) else {
+        return Ok(all);
+    };
+    if whole.is_some_and(|whole| whole.started.release == some) {
+        return Ok(all);
     }
-
-    /// As it is found in a history, newest first.
-    fn good_in(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, String> {
-        let before = live.and_then(|live| kicks.iter().find(|kick| replaced_another(kick, live)));
-        good_before(live, kicks.iter().find(|kick| is_whole(kick)), before)
-    }
-
-    const GOOD: Option<KickResult> = Some(KickResult::Succeeded);
-    const BAD: Option<KickResult> = Some(KickResult::Failed);
-
-    #[test]
-    fn after_a_bad_kick_the_live_release_is_the_last_good_one() {
-        for bad in [BAD, None, Some(KickResult::Interrupted)] {
-            let kicks = [kick("b", Some("a"), true, bad), kick("a", None, true, GOOD)];
-            assert_eq!(good_in(Some("a"), &kicks).unwrap(), "a");
-        }
-    }
-
-    #[test]
-    fn after_a_good_kick_it_is_the_one_that_was_live_before() {
-        let kicks = [
-            // A repair of some hosts that failed says nothing about the role.
-            kick("c", Some("c"), false, BAD),
-            kick("c", Some("c"), true, GOOD),
-            kick("c", Some("b"), true, GOOD),
-            kick("b", Some("a"), true, GOOD),
-            kick("a", None, true, GOOD),
-        ];
-        assert_eq!(good_in(Some("c"), &kicks).unwrap(), "b");
-        assert_eq!(good_in(Some("b"), &kicks[3..]).unwrap(), "a");
-    }
-
-    #[test]
-    fn there_may_be_nothing_good() {
-        assert!(good_in(None, &[kick("a", None, true, BAD)]).is_err());
-        assert!(good_in(Some("a"), &[kick("a", None, true, GOOD)]).is_err());
-        assert!(good_in(Some("a"), &[]).is_err());
+    let of_some = since.iter().filter(|kick| kick.started.release == some);
+    let among: BTreeSet<String> = of_some
+        .flat_map(|kick| kick.started.hosts.iter().cloned())
+        .collect();
+    let named = only.iter().filter(|name| among.contains(*name)).count();
+    match named {
+        0 if !only.is_empty() => Ok(all),
+        named if named < only.len() => Err(only.join(", ")),
+        _ => Ok(Some((some, Some(among)))),
     }
 }
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ use shipit_fleet::board;
 use shipit_fleet::consul::{Client, EventRequest};
 use shipit_fleet::follow::{self, Checks, End, Event, Following, Told, Tracker, Wanted, follow};
 use shipit_fleet::hosts;
+use shipit_fleet::lock::Lock;
 use shipit_fleet::report::Asked;
 use shipit_store::KickId;
 
@@ -23,6 +24,8 @@ use crate::report;
 pub struct Telling<'a> {
     /// The kick.
     pub kick: &'a KickId,
+    /// The lock without which nobody is told.
+    pub lock: &'a Lock,
     /// What it is called: `wave 1 of 3`.
     pub label: String,
     /// The role on the board: `web`, or `web.once`.
@@ -33,6 +36,17 @@ pub struct Telling<'a> {
     pub switches: bool,
     /// How many hosts may fail.
     pub may_fail: usize,
+}
+
+/// Whether a kick may go on: the lock is ours, and nobody asked to stop.
+pub fn held(stage: &Stage<'_>, lock: &Lock) -> Result<(), Stop> {
+    if stage.is_stopped() {
+        return Err(Stop::Signal);
+    }
+    match lock.lost() {
+        Some(why) => Err(Stop::Lost(why)),
+        None => Ok(()),
+    }
 }
 
 /// Tells a wave's hosts, and follows them; `progress` has each of them, whatever comes of it.
@@ -58,25 +72,29 @@ pub fn tell(
     progress: &mut Progress,
 ) -> Result<board::Cursor, Stop> {
     let since = ask(stage, &wave.told, telling, release)?;
+    let client = stage.consul()?;
+    held(stage, telling.lock)?;
     for told in &wave.told {
         let now = follow::HostNow::asked(told.dead.clone());
         progress.hosts.insert(told.name.clone(), now);
     }
-    let client = stage.consul()?;
     for event in &wave.events {
+        // Asking, and each event, may take long on a bad day; somebody else may have the lock by now.
+        held(stage, telling.lock)?;
         let fired = fire(stage, client, event)?;
         progress.events.push(fired);
     }
     Ok(since)
 }
 
-/// Notes on the board what is asked of hosts.
+/// Notes on the board what is asked of hosts, while the lock is held.
 pub fn ask(
     stage: &Stage<'_>,
     hosts: &[Told],
     telling: &Telling<'_>,
     release: &str,
 ) -> Result<board::Cursor, Stop> {
+    held(stage, telling.lock)?;
     let asked = Asked {
         kick: telling.kick.to_string(),
         release: release.to_owned(),

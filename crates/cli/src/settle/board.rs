@@ -12,7 +12,7 @@ use shipit_store::lock::{LockPlace, PublishLock};
 
 use crate::config::Settled;
 use crate::context::Context;
-use crate::errors::{Result, held_by, locked};
+use crate::errors::{CliError, Kind, Result, held_by, stage_locked};
 use crate::output::Output;
 use crate::settle;
 
@@ -33,6 +33,22 @@ pub fn stage_name(config: &Settled) -> String {
     format!("{} in {}", config.app, config.stage())
 }
 
+/// ` --stage production`, for commands in hints: none of them may mean another stage. Empty in a config without stages.
+pub fn stage_flag(config: &Settled) -> String {
+    let name = config.stage.as_ref();
+    name.map_or_else(String::new, |name| format!(" --stage {name}"))
+}
+
+/// Somebody has the stage's lock.
+pub fn locked(config: &Settled, holder: &Holder) -> CliError {
+    stage_locked(
+        &stage_name(config),
+        holder,
+        &stage_flag(config),
+        config.uses_consul(),
+    )
+}
+
 /// Takes the stage's lock, and waits for it as long as `wait` says, which is said; ends early when the process is asked to
 /// stop. Who has it gives it back by `release`.
 pub fn stage_lock(
@@ -49,7 +65,7 @@ pub fn stage_lock(
         Lock::take(board, holder, wait, on_event, context.interrupt.asked())
             .await
             .map_err(|error| match error {
-                TakeError::Held(held) => locked(&what, &held.holder),
+                TakeError::Held(held) => locked(config, &held.holder),
                 TakeError::Board(error) => error.into(),
                 _ => context.stopped(),
             })
@@ -80,20 +96,20 @@ const GIVE_BACK: Duration = Duration::from_secs(5);
 /// Gives a lock back, whatever came of the work under it. That it did not work is a warning.
 pub fn give_back<E>(context: &Context, what: &str, release: impl Future<Output = std::result::Result<(), E>>)
 where
-    crate::errors::CliError: From<E>,
+    CliError: From<E>,
 {
     let released = context.block_on_to_the_end(async {
         match tokio::time::timeout(GIVE_BACK, release).await {
             Ok(done) => Ok(done?),
-            Err(_) => Err(crate::errors::CliError::new(
-                crate::errors::Kind::Internal,
+            Err(_) => Err(CliError::new(
+                Kind::Internal,
                 format!("no answer in {} s", GIVE_BACK.as_secs()),
             )),
         }
     });
     if let Err(error) = released {
         context.output.warn(format!(
-            "could not give back the lock of {what}: {}; it frees itself in about a minute",
+            "could not give back the lock of {what}: {}; it frees itself within about a minute",
             error.chain().join(": ")
         ));
     }

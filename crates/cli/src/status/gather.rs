@@ -81,6 +81,8 @@ impl<'a> RoleBoard<'a> {
         let live = live::read(store, &config.app, config.stage(), name).await?;
         self.known.live = live.map(|live| live.release);
         let kicks = kick::list(store, &config.app, config.stage(), Some(name), Some(KICKS)).await?;
+        let release = |kick: &kick::Kick| (kick.started.kick.to_string(), kick.started.release.clone());
+        self.known.releases = kicks.iter().map(release).collect();
         let ended = kicks
             .into_iter()
             .filter_map(|kick| Some((kick.started.kick.to_string(), kick.ended?)));

@@ -54,6 +54,8 @@ pub struct Known {
     pub reports: Vec<Found>,
     /// The ends of the role's newest kicks, by their ids.
     pub ended: BTreeMap<String, Ended>,
+    /// The releases of the same kicks, and of those among them that have no end.
+    pub releases: BTreeMap<String, String>,
     /// The live release.
     pub live: Option<String>,
 }
@@ -91,7 +93,7 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
         None => reports.first(),
     };
     let over = asked.and_then(|asked| known.ended.get(&asked.kick));
-    let in_service = in_service(reports);
+    let in_service = in_service(reports, name, known);
     let given_up = over.is_some_and(|ended| gave_up(ended, name));
     let state = match (answer, asked) {
         (Some(found), _) => Some(match found.report.state {
@@ -184,15 +186,34 @@ fn elsewhere(found: &Found) -> bool {
         .is_some_and(|current| *current != found.release)
 }
 
-/// What the newest report that tells has in service.
-fn in_service(newest_first: &[&Found]) -> Option<String> {
-    newest_first
-        .iter()
-        .find_map(|found| match (&found.report.current, found.report.state) {
-            (Some(current), _) => Some(current.clone()),
-            (None, Said::Succeeded) => Some(found.release.clone()),
-            (None, _) => None,
-        })
+/// What a host has in service by its newest report. One that failed and does not say what it has may have switched or not; one that
+/// has begun still has what it had.
+fn in_service(newest_first: &[&Found], name: &str, known: &Known) -> Option<String> {
+    let found = newest_first.first()?;
+    match (&found.report.current, found.report.state) {
+        (Some(current), _) => Some(current.clone()),
+        (None, Said::Succeeded) => Some(found.release.clone()),
+        (None, Said::Failed) => None,
+        (None, Said::Started) => before(found, &newest_first[1..], name, known),
+    }
+}
+
+/// What it had before it began: by the kicks before, for a board has one report of each release, and this one may have taken the
+/// place of another; by older reports when these kicks did not tell it.
+fn before(begun: &Found, older: &[&Found], name: &str, known: &Known) -> Option<String> {
+    for (kick, release) in known.releases.iter().rev() {
+        if begun.report.kick.as_ref() == Some(kick) {
+            continue;
+        }
+        // Of a kick that has no end nobody knows what it left.
+        let ended = known.ended.get(kick)?;
+        match ended.hosts.get(name) {
+            None => {}
+            Some(end) if end.state == HostState::Succeeded => return Some(release.clone()),
+            Some(_) => return None,
+        }
+    }
+    in_service(older, name, known)
 }
 
 /// A state as every table shows it.
@@ -207,165 +228,4 @@ pub fn name(state: HostState) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use shipit_fleet::report::Report;
-    use shipit_store::{HostEnd, KICK_VERSION, KickResult};
-
-    const OLD: &str = "20261121T100000Z-0000001";
-    const NEW: &str = "20261121T110000Z-0000002";
-    const KICK: &str = "20261121T110500Z-5e1f00aa";
-
-    fn known() -> Known {
-        let asked = Asked {
-            kick: KICK.to_owned(),
-            release: NEW.to_owned(),
-        };
-        Known {
-            role: "web".to_owned(),
-            expected: BTreeMap::from([("web1".to_owned(), Some(true))]),
-            asked: BTreeMap::from([("web1".to_owned(), asked)]),
-            reports: vec![found(
-                OLD,
-                5,
-                Said::Succeeded,
-                Some(OLD),
-                Some("20261121T100500Z-00000000"),
-            )],
-            live: Some(OLD.to_owned()),
-            ..Known::default()
-        }
-    }
-
-    fn found(release: &str, index: u64, state: Said, current: Option<&str>, kick: Option<&str>) -> Found {
-        Found {
-            node: "web1".to_owned(),
-            release: release.to_owned(),
-            index,
-            report: Report {
-                kick: kick.map(str::to_owned),
-                state,
-                phase: None,
-                time: 1_795_259_200,
-                current: current.map(str::to_owned),
-                handler: None,
-                message: Some("last line".to_owned()),
-            },
-        }
-    }
-
-    fn ended() -> Ended {
-        Ended {
-            version: KICK_VERSION,
-            kick: KickId::parse(KICK).unwrap(),
-            result: KickResult::Failed,
-            reason: None,
-            moved_live: false,
-            once: false,
-            hosts: BTreeMap::from([(
-                "web1".to_owned(),
-                HostEnd {
-                    state: HostState::Silent,
-                    reason: Some("no word within 10m".to_owned()),
-                    time: None,
-                },
-            )]),
-            time: 0,
-            seconds: 0.0,
-        }
-    }
-
-    #[track_caller]
-    fn one(known: &Known) -> HostStatus {
-        let mut rows = hosts(known);
-        assert_eq!(rows.len(), 1);
-        rows.remove(0)
-    }
-
-    #[test]
-    fn a_host_is_asked_until_it_speaks_and_silent_when_the_kick_is_over() {
-        let mut known = known();
-        let row = one(&known);
-        assert_eq!(
-            (row.state, row.in_service.as_deref()),
-            (Some(HostState::Asked), Some(OLD))
-        );
-        assert_eq!(row.since, Some(KickId::parse(KICK).unwrap().time()));
-        known.ended.insert(KICK.to_owned(), ended());
-        let row = one(&known);
-        assert_eq!(row.state, Some(HostState::Silent));
-        assert_eq!(row.says.as_deref(), Some("no word within 10m"));
-    }
-
-    #[test]
-    fn a_host_that_a_kick_left_at_work_goes_on() {
-        let mut known = known();
-        let mut ended = ended();
-        ended.result = KickResult::NotFollowed;
-        ended.hosts.get_mut("web1").unwrap().state = HostState::Asked;
-        known.ended.insert(KICK.to_owned(), ended);
-        assert_eq!(one(&known).state, Some(HostState::Asked));
-        known
-            .reports
-            .push(found(NEW, 9, Said::Started, Some(OLD), Some(KICK)));
-        assert_eq!(one(&known).state, Some(HostState::Started));
-    }
-
-    #[test]
-    fn a_host_that_the_kick_did_not_come_to_stands_where_it_stood() {
-        let mut known = known();
-        let mut ended = ended();
-        let web1 = ended.hosts.remove("web1").unwrap();
-        ended.hosts.insert("web2".to_owned(), web1);
-        known.ended.insert(KICK.to_owned(), ended);
-        let row = one(&known);
-        assert_eq!(
-            (row.state, row.release.as_deref()),
-            (Some(HostState::Succeeded), Some(OLD))
-        );
-    }
-
-    #[test]
-    fn what_it_says_counts_for_the_kick_that_asked() {
-        let mut known = known();
-        known.reports.push(found(
-            NEW,
-            9,
-            Said::Succeeded,
-            Some(NEW),
-            Some("20261121T104500Z-5e1f0000"),
-        ));
-        assert_eq!(one(&known).state, Some(HostState::Asked), "another kick's report");
-        known
-            .reports
-            .push(found(NEW, 10, Said::Succeeded, Some(NEW), Some(KICK)));
-        let row = one(&known);
-        assert_eq!((row.state, row.live), (Some(HostState::Succeeded), Some(false)));
-        known.live = Some(NEW.to_owned());
-        assert_eq!(one(&known).live, Some(true));
-    }
-
-    #[test]
-    fn success_with_another_release_in_service_is_a_failure() {
-        let mut known = known();
-        known
-            .reports
-            .push(found(NEW, 10, Said::Succeeded, Some(OLD), Some(KICK)));
-        let row = one(&known);
-        assert_eq!(row.state, Some(HostState::Failed));
-        assert_eq!(row.says, Some(format!("current is {OLD}")));
-    }
-
-    #[test]
-    fn a_host_that_was_never_asked_is_listed_with_what_it_said() {
-        let mut known = known();
-        known.asked.clear();
-        known.expected.insert("web2".to_owned(), Some(false));
-        let rows = hosts(&known);
-        assert_eq!(rows[0].state, Some(HostState::Succeeded));
-        assert_eq!(
-            (rows[1].host.as_str(), rows[1].state, rows[1].alive),
-            ("web2", None, Some(false))
-        );
-    }
-}
+mod tests;

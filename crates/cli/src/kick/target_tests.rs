@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+
+use shipit_store::{Ended, HostEnd, HostState, KICK_VERSION, KickId, Started};
+
+use super::*;
+
+fn kick(release: &str, live: Option<&str>, whole: bool, result: Option<KickResult>) -> Kick {
+    let id = KickId::new(1_795_268_715).unwrap();
+    let moved_live = whole && result == Some(KickResult::Succeeded);
+    Kick {
+        started: Started {
+            version: KICK_VERSION,
+            kick: id.clone(),
+            app: "shop".to_owned(),
+            stage: "production".to_owned(),
+            role: "web".to_owned(),
+            action: Action::Kick,
+            release: release.to_owned(),
+            revision: String::new(),
+            live: live.map(str::to_owned),
+            lock: None,
+            transport: "exec".to_owned(),
+            whole,
+            followed: true,
+            hosts: Vec::new(),
+            expected: None,
+            who: String::new(),
+            reason: None,
+            time: 0,
+        },
+        ended: result.map(|result| Ended {
+            version: KICK_VERSION,
+            kick: id,
+            result,
+            reason: None,
+            moved_live,
+            once: false,
+            hosts: BTreeMap::from([(
+                "web1".to_owned(),
+                HostEnd {
+                    state: HostState::Failed,
+                    reason: None,
+                    time: None,
+                },
+            )]),
+            time: 0,
+            seconds: 0.0,
+        }),
+    }
+}
+
+/// As it is found in a history, newest first.
+fn good_in(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, String> {
+    let before = live.and_then(|live| kicks.iter().find(|kick| brought(kick, live)));
+    let last = kicks.iter().find(|kick| is_whole(kick) && told_somebody(kick));
+    good_before(live, last, before).map(|back| back.release)
+}
+
+fn rollback(release: &str, live: &str, result: Option<KickResult>) -> Kick {
+    let mut kick = kick(release, Some(live), true, result);
+    kick.started.action = Action::Rollback;
+    kick
+}
+
+/// One of these hosts alone.
+fn some(release: &str, hosts: &[&str], action: Action) -> Kick {
+    let mut kick = kick(release, None, false, BAD);
+    kick.started.action = action;
+    kick.started.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+    kick
+}
+
+const GOOD: Option<KickResult> = Some(KickResult::Succeeded);
+const BAD: Option<KickResult> = Some(KickResult::Failed);
+
+#[test]
+fn after_a_bad_kick_the_live_release_is_the_last_good_one() {
+    for bad in [BAD, None, Some(KickResult::Interrupted)] {
+        let kicks = [kick("b", Some("a"), true, bad), kick("a", None, true, GOOD)];
+        assert_eq!(good_in(Some("a"), &kicks).unwrap(), "a");
+    }
+}
+
+#[test]
+fn after_a_good_kick_it_is_the_one_that_was_live_before() {
+    let kicks = [
+        // A repair of some hosts that failed says nothing about the role.
+        kick("c", Some("c"), false, BAD),
+        kick("c", Some("c"), true, GOOD),
+        kick("c", Some("b"), true, GOOD),
+        kick("b", Some("a"), true, GOOD),
+        kick("a", None, true, GOOD),
+    ];
+    assert_eq!(good_in(Some("c"), &kicks).unwrap(), "b");
+    assert_eq!(good_in(Some("b"), &kicks[3..]).unwrap(), "a");
+}
+
+#[test]
+fn there_may_be_nothing_good() {
+    assert!(good_in(None, &[kick("a", None, true, BAD)]).is_err());
+    assert!(good_in(Some("a"), &[kick("a", None, true, GOOD)]).is_err());
+    assert!(good_in(Some("a"), &[]).is_err());
+}
+
+#[test]
+fn a_rollback_that_did_not_go_well_goes_to_the_same_again() {
+    for bad in [BAD, None, Some(KickResult::Interrupted)] {
+        let kicks = [
+            rollback("a", "b", bad),
+            kick("b", Some("a"), true, GOOD),
+            kick("a", None, true, GOOD),
+        ];
+        assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a", "never forward to b");
+    }
+    let failed = rollback("a", "b", BAD);
+    let note = good_before(Some("b"), Some(&failed), None).unwrap().note.unwrap();
+    assert!(note.contains("going there again"), "{note}");
+}
+
+#[test]
+fn a_second_rollback_goes_further_back() {
+    let kicks = [
+        rollback("c", "d", GOOD),
+        kick("d", Some("c"), true, GOOD),
+        kick("c", Some("b"), true, GOOD),
+        kick("b", Some("a"), true, GOOD),
+        kick("a", None, true, GOOD),
+    ];
+    assert_eq!(good_in(Some("c"), &kicks).unwrap(), "b");
+    let then: Vec<Kick> = std::iter::once(rollback("b", "c", GOOD)).chain(kicks).collect();
+    assert_eq!(good_in(Some("b"), &then).unwrap(), "a");
+}
+
+#[test]
+fn a_kick_that_told_nobody_does_not_count() {
+    let mut nobody = kick("c", Some("b"), true, Some(KickResult::Interrupted));
+    nobody.ended.as_mut().unwrap().hosts.clear();
+    let kicks = [
+        nobody.clone(),
+        kick("b", Some("a"), true, GOOD),
+        kick("a", None, true, GOOD),
+    ];
+    assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a");
+    // Of a number of hosts nobody knows.
+    nobody.started.expected = Some(3);
+    assert!(told_somebody(&nobody));
+}
+
+#[test]
+fn a_kick_that_moved_live_went_well_though_it_was_stopped_then() {
+    let mut stopped = kick("b", Some("a"), true, Some(KickResult::Interrupted));
+    stopped.ended.as_mut().unwrap().moved_live = true;
+    let kicks = [stopped, kick("a", None, true, GOOD)];
+    assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a");
+}
+
+#[test]
+fn when_the_live_release_itself_did_not_go_well_it_is_not_the_last_good_one() {
+    let kicks = [
+        kick("b", Some("b"), true, BAD),
+        kick("b", Some("a"), true, GOOD),
+        kick("a", None, true, GOOD),
+    ];
+    assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a");
+    assert!(
+        good_in(
+            Some("a"),
+            &[kick("a", Some("a"), true, BAD), kick("a", None, true, GOOD)]
+        )
+        .is_err()
+    );
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+#[test]
+fn a_repair_spreads_nothing_that_was_tried_on_some_hosts() {
+    let whole = kick("a", None, true, GOOD);
+    let (release, among) = again(Some(&whole), &[], &[]).unwrap().unwrap();
+    assert_eq!((release.as_str(), among), ("a", None));
+    let canary = some("b", &["web1", "web2"], Action::Kick);
+    let since = [some("b", &["web2"], Action::Repair), canary];
+    let (release, among) = again(Some(&whole), &since, &[]).unwrap().unwrap();
+    assert_eq!(release, "b");
+    assert_eq!(among.unwrap().into_iter().collect::<Vec<_>>(), ["web1", "web2"]);
+    // A host of the others, by its name: what all were told.
+    let (release, among) = again(Some(&whole), &since, &names(&["web3"])).unwrap().unwrap();
+    assert_eq!((release.as_str(), among), ("a", None));
+    assert!(again(Some(&whole), &since, &names(&["web1", "web3"])).is_err());
+    // Repairs of what the whole role was told are of the whole role.
+    let since = [some("a", &["web2"], Action::Repair)];
+    let (release, among) = again(Some(&whole), &since, &[]).unwrap().unwrap();
+    assert_eq!((release.as_str(), among), ("a", None));
+    assert!(again(None, &[], &[]).unwrap().is_none());
+}
