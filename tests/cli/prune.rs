@@ -79,6 +79,8 @@ fn old_releases_go_with_their_bytes_and_what_is_needed_stays() {
     );
     assert!(aged.root.join("artifacts/shop/notes.txt").exists());
     assert!(aged.root.join("artifacts/other/x.tar.zst").exists());
+    let of_staging = fs::read_dir(aged.root.join("releases/shop/staging")).unwrap();
+    assert_eq!(of_staging.count(), 4, "no empty directory is left");
 
     let _ = project
         .shipit(&["prune", "--keep", "2"])
@@ -267,6 +269,9 @@ fn there_has_to_be_something_to_keep() {
         .run()
         .exits(2)
         .says("nowhere");
+    // Nothing was published yet, or it is elsewhere: that is not a store in which there is nothing to prune.
+    let _ = project.shipit(&["prune"]).run().exits(5).says("is not there");
+    fs::create_dir(small::store(&project)).unwrap();
     let _ = project.shipit(&["prune"]).run().ok().says("nothing to prune");
 }
 

@@ -90,6 +90,7 @@ fn a_stage_without_releases_says_so() {
     let project = Project::new();
     project.config(&small::config(&project, "", ""));
     project.repo.commit("one");
+    fs::create_dir(small::store(&project)).unwrap();
     let ran = project
         .shipit(&["releases", "--stage", "staging"])
         .run()
@@ -97,4 +98,39 @@ fn a_stage_without_releases_says_so() {
         .says("no release of shop in staging yet");
     assert_eq!(ran.out(), "");
     assert_eq!(document(&project, &[])["releases"], json!([]));
+}
+
+#[test]
+fn a_store_that_is_not_there_is_not_taken_for_an_empty_one() {
+    let (project, _) = two();
+    project.config(&(small::config(&project, "", "") + "[stage.production]\n"));
+    let (store, away) = (small::store(&project), project.tmp.join("unmounted"));
+    fs::rename(&store, &away).unwrap();
+    let reading: [&[&str]; 8] = [
+        &["releases", "--stage", "staging"],
+        &["status", "--stage", "staging"],
+        &["history", "--stage", "staging"],
+        &["diff", "latest", "--stage", "staging"],
+        &["kick", "web", "--stage", "staging"],
+        &["rollback", "web", "--stage", "staging"],
+        &["promote", "latest", "--from", "staging", "--to", "production"],
+        &["prune", "--stage", "staging"],
+    ];
+    let refused = |why: &str| {
+        for args in reading {
+            let ran = project.shipit(args).run().exits(5);
+            assert!(ran.err().contains("is not there"), "{ran}");
+            assert!(ran.err().contains(why) && ran.err().contains("mount it"), "{ran}");
+        }
+    };
+    refused("the directory does not exist");
+    assert!(!store.exists(), "who reads makes nothing");
+    fs::write(&store, "a file").unwrap();
+    refused("it is no directory");
+    let ran = project.shipit(&["publish", "--stage", "staging"]).run().exits(5);
+    assert!(ran.err().contains("it is no directory"), "{ran}");
+    // The first publish makes it.
+    fs::remove_file(&store).unwrap();
+    let _ = project.publish("staging", "web");
+    assert_eq!(document(&project, &[])["releases"].as_array().unwrap().len(), 1);
 }

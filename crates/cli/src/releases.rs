@@ -24,9 +24,15 @@ pub struct Place {
 }
 
 impl Place {
-    /// Loads the config for a stage, and opens its store.
+    /// Loads the config for a stage, and opens its store, which has to be there.
     pub fn open(context: &Context, stage: Option<&str>) -> Result<Self> {
         Self::of(settle::config(context, StageChoice::Of(stage))?, context)
+    }
+
+    /// As `open`, for who publishes: the store's directory is made when it is not there.
+    pub fn to_publish(context: &Context, stage: Option<&str>) -> Result<Self> {
+        let config = settle::config(context, StageChoice::Of(stage))?;
+        Self::with(config, context, settle::store::to_publish)
     }
 
     /// As `open`, for a stage beside one that was opened: the config's warnings are not shown again.
@@ -36,14 +42,22 @@ impl Place {
         Self::of(config, context)
     }
 
-    /// Opens the store of a config.
+    /// Opens the store of a config, which has to be there.
     pub fn of(config: Settled, context: &Context) -> Result<Self> {
+        Self::with(config, context, settle::store::existing)
+    }
+
+    fn with(
+        config: Settled,
+        context: &Context,
+        open: impl FnOnce(&Settled, &Context, OnEvent) -> Result<Store>,
+    ) -> Result<Self> {
         let reporter = Arc::new(report::Store::new(&context.output));
         let on_event = OnEvent::new({
             let reporter = Arc::clone(&reporter);
             move |event| reporter.event(&event)
         });
-        let store = settle::store::open(&config, context, on_event)?;
+        let store = open(&config, context, on_event)?;
         Ok(Place {
             config,
             store,

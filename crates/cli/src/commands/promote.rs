@@ -93,7 +93,7 @@ pub fn run(args: &PromoteArgs, context: &Context) -> Result<()> {
             format!("--from and --to name the same stage, {}", args.to),
         ));
     }
-    let to = Place::open(context, Some(&args.to))?;
+    let to = Place::to_publish(context, Some(&args.to))?;
     let from = Place::further(context, &args.from)?;
     if from.config.app != to.config.app {
         let (one, other) = (&from.config.app, &to.config.app);

@@ -88,7 +88,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         let reporter = Arc::clone(&reporter);
         move |event| reporter.event(&event)
     });
-    let store = settle::store::open(&config, context, on_event)?;
+    let store = settle::store::to_publish(&config, context, on_event)?;
     plain::refuse_hidden_changes(&config, &manifests, &artifact, &store, context)?;
 
     let who = settle::who(context);

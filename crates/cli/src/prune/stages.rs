@@ -36,20 +36,28 @@ pub fn all(context: &Context) -> Result<Vec<Shared>> {
         add(&mut stores, Place::further(context, DEFAULT_STAGE)?);
         return Ok(stores);
     }
+    let mut left = None;
     for name in base.stages.iter().filter(|name| !name.contains('*')) {
         match place(context, name) {
             Ok(place) => add(&mut stores, place),
             // What it refers to in a store that others share is seen there.
-            Err(error) => context.output.warn(format!(
-                "the stage {name} is left alone: {}",
-                error.chain().join(": ")
-            )),
+            Err(error) => {
+                context.output.warn(format!(
+                    "the stage {name} is left alone: {}",
+                    error.chain().join(": ")
+                ));
+                left = Some(error);
+            }
         }
     }
     if base.stages.iter().any(|name| name.contains('*')) {
         patterns(context, &base, &mut stores)?;
     }
-    Ok(stores)
+    match left {
+        // Not a prune that found nothing to do.
+        Some(error) if stores.is_empty() => Err(error),
+        _ => Ok(stores),
+    }
 }
 
 fn place(context: &Context, stage: &str) -> Result<Place> {

@@ -9,6 +9,20 @@ use crate::config::{self, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 
+/// As `open`, for who reads what was published: a directory that is not there (not mounted, say) is an error.
+pub fn existing(config: &Settled, context: &Context, on_event: OnEvent) -> Result<Store> {
+    let store = open(config, context, on_event)?;
+    context.block_on(async { Ok(store.check_there().await?) })?;
+    Ok(store)
+}
+
+/// As `open`, for who publishes: a directory that is not there will be made.
+pub fn to_publish(config: &Settled, context: &Context, on_event: OnEvent) -> Result<Store> {
+    let store = open(config, context, on_event)?;
+    context.block_on(async { Ok(store.is_there().await?) })?;
+    Ok(store)
+}
+
 /// Opens the config's store; events go to `on_event`.
 pub fn open(config: &Settled, context: &Context, on_event: OnEvent) -> Result<Store> {
     let table = config.store()?;

@@ -29,6 +29,32 @@ impl KeptReleases<'_> {
         stays.chain(self.live.iter().copied()).collect()
     }
 
+    /// What there is to be done about a record that cannot be had: who names it, and how that is mended.
+    fn mend(&self, sha256: &str, app: &str) -> String {
+        let named = |(_, release, _): &&(&str, &Release, _)| release.artifact.sha256 == sha256;
+        let named: Vec<_> = self.stays.iter().filter(named).collect();
+        let Some((stage, first, _)) = named.first() else {
+            return "a live manifest names it: kick another release of that role".to_owned();
+        };
+        let all: Vec<String> = named
+            .iter()
+            .map(|(stage, release, _)| format!("{stage}/{}", release.id))
+            .collect();
+        let id = &first.id;
+        let document = format!("releases/{app}/{stage}/{id}/release.json");
+        format!(
+            "{} cannot do without: build and publish {} again, which stores it anew, or, when no host is to run it any more, \
+             delete {document}{} and prune again",
+            all.join(", "),
+            first.revision,
+            if named.len() > 1 {
+                " (and those of the others)"
+            } else {
+                ""
+            }
+        )
+    }
+
     /// The releases that go.
     pub(super) fn gone(&self) -> Ids {
         let mut ids = Ids::new();
@@ -220,7 +246,7 @@ impl Planner<'_> {
         for sha256 in artifacts {
             match records.artifacts.get(sha256) {
                 Some(Ok(record)) => named.push(record),
-                Some(Err(why)) => doubts.push(why.clone()),
+                Some(Err(why)) => doubts.push(format!("{why}; {}", kept.mend(sha256, self.input.app))),
                 None => doubts.push(format!("the record of {sha256} was not read")),
             }
         }

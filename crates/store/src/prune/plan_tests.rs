@@ -206,10 +206,16 @@ fn what_is_not_shipits_stays() {
 #[test]
 fn what_is_not_known_keeps_what_it_may_refer_to() {
     let (mut seen, mut records) = world();
-    let newest = seen.stages["production"].releases[0].artifact.sha256.clone();
+    let release = &seen.stages["production"].releases[0];
+    let newest = release.artifact.sha256.clone();
+    let (id, revision) = (release.id.clone(), release.revision.clone());
     records.artifacts.insert(newest, Err("its record is gone".into()));
     let plan = planned(&seen, &records, 1);
-    assert_eq!(plan.doubts, ["its record is gone"]);
+    let mend = format!(
+        "its record is gone; production/{id} cannot do without: build and publish {revision} again, which stores it anew, or, \
+         when no host is to run it any more, delete releases/shop/production/{id}/release.json and prune again"
+    );
+    assert_eq!(plan.doubts, [mend]);
     let kinds: BTreeSet<_> = plan.removals.iter().map(|removal| removal.kind).collect();
     // Releases and artifacts are known to be needed by nothing; indexes and layers are not.
     let known = [
