@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shipit_fleet::consul::{Address, ConsulConfig, Tls};
 
-use super::consul::token_of;
+use super::consul::{token_of, truth};
 use crate::context::Context;
 use crate::errors::Result;
 
@@ -14,14 +14,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The agent's settings.
 pub fn agent(context: &Context) -> Result<ConsulConfig> {
     let environment = &context.environment;
-    let is = |name: &str, values: [&str; 6]| {
-        environment
-            .text(name)
-            .is_some_and(|text| values.contains(&text.as_str()))
-    };
-    let ssl = is("CONSUL_HTTP_SSL", ["1", "t", "T", "true", "TRUE", "True"]);
+    let over_tls = truth(context, "CONSUL_HTTP_SSL").unwrap_or(false);
     let address = environment.text("CONSUL_HTTP_ADDR");
-    let address = Address::parse(address.as_deref().unwrap_or("127.0.0.1:8500"), ssl)?;
+    let address = Address::parse(address.as_deref().unwrap_or("127.0.0.1:8500"), over_tls)?;
     let mut config = ConsulConfig::new(address);
     // As Consul's own client: the file goes before the variable.
     config.token = match environment.path("CONSUL_HTTP_TOKEN_FILE") {
@@ -35,10 +30,7 @@ pub fn agent(context: &Context) -> Result<ConsulConfig> {
         client_cert: environment.path("CONSUL_CLIENT_CERT"),
         client_key: environment.path("CONSUL_CLIENT_KEY"),
         server_name: environment.text("CONSUL_TLS_SERVER_NAME"),
-        verify: !is(
-            "CONSUL_HTTP_SSL_VERIFY",
-            ["0", "f", "F", "false", "FALSE", "False"],
-        ),
+        verify: truth(context, "CONSUL_HTTP_SSL_VERIFY").unwrap_or(true),
     };
     config.namespace = environment.text("CONSUL_NAMESPACE");
     config.timeout = TIMEOUT;

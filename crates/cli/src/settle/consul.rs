@@ -13,9 +13,8 @@ use crate::errors::{CliError, Result};
 pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     let table = &config.consul;
     let value = |setting| Ok::<_, CliError>(context.value(setting)?.into_inner());
-    let ssl = context.environment.text("CONSUL_HTTP_SSL");
-    let ssl = ssl.is_some_and(|value| matches!(value.as_str(), "1" | "true" | "TRUE" | "True"));
-    let mut options = ConsulConfig::new(Address::parse(&value(&table.address)?, ssl)?);
+    let over_tls = truth(context, "CONSUL_HTTP_SSL").unwrap_or(false);
+    let mut options = ConsulConfig::new(Address::parse(&value(&table.address)?, over_tls)?);
     options.token = match (&table.token, &table.token_file) {
         (Some(token), _) => Some(Secret::new(value(token)?)),
         (None, Some(file)) => Some(token_of(file)?),
@@ -33,6 +32,20 @@ pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     Ok(options)
 }
 
+/// What one of Consul's variables that are true or false says; nothing when it is absent, or says neither.
+pub(super) fn truth(context: &Context, name: &str) -> Option<bool> {
+    truth_of(&context.environment.text(name)?)
+}
+
+/// The words that Consul's own client takes.
+fn truth_of(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// The token that a file holds.
 pub(super) fn token_of(file: &Path) -> Result<Secret> {
     let text = std::fs::read_to_string(file).map_err(|error| {
@@ -40,4 +53,22 @@ pub(super) fn token_of(file: &Path) -> Result<Secret> {
             .hint("name a readable file by consul.token_file or CONSUL_HTTP_TOKEN_FILE")
     })?;
     Ok(Secret::new(text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::truth_of;
+
+    #[test]
+    fn a_variable_says_what_it_says_to_consuls_own_client() {
+        for text in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert_eq!(truth_of(text), Some(true), "{text}");
+        }
+        for text in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(truth_of(text), Some(false), "{text}");
+        }
+        for text in ["yes", "tRUE", "", "2"] {
+            assert_eq!(truth_of(text), None, "{text}");
+        }
+    }
 }
