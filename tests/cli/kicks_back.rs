@@ -9,11 +9,11 @@ use crate::fleet::{Fleet, states};
 #[test]
 fn rollback_goes_to_live_after_a_bad_kick_and_to_the_one_before_after_a_good_one() {
     let fleet = Fleet::new(&["a", "b"], "", "");
+    let one = fleet.release("one");
     let _ = fleet
         .shipit("rollback", &[])
         .exits(12)
         .says("no release was ever live");
-    let one = fleet.release("one");
     let _ = fleet.shipit("kick", &[]).ok();
     let _ = fleet
         .shipit("rollback", &[])
@@ -113,8 +113,8 @@ fn a_failed_kick_is_rolled_back_where_the_config_wants_it() {
 #[test]
 fn repair_tells_only_those_that_lag_behind() {
     let fleet = Fleet::new(&["a", "b", "c"], "", "");
-    let _ = fleet.shipit("repair", &[]).exits(12).says("was never kicked");
     let one = fleet.release("one");
+    let _ = fleet.shipit("repair", &[]).exits(12).says("was never kicked");
     fleet.fails("b", true);
     let _ = fleet.shipit("kick", &["--batch", "1"]).exits(7);
     let document = fleet.json("repair", &[], 7);
@@ -133,4 +133,121 @@ fn repair_tells_only_those_that_lag_behind() {
         .says(&format!("each host says that it has {one}"));
     assert_eq!(ran.out(), "");
     assert_eq!(fleet.live(), None, "a repair does not move live");
+}
+
+#[test]
+fn rollbacks_go_further_back_and_one_that_failed_goes_to_the_same_again() {
+    let fleet = Fleet::new(&["a", "b"], "", "");
+    let mut ids = Vec::new();
+    for text in ["one", "two", "three"] {
+        ids.push(fleet.release(text));
+        let _ = fleet.shipit("kick", &[]).ok();
+    }
+    let target = |document: serde_json::Value| document["roles"][0]["release"].as_str().unwrap().to_owned();
+    fleet.fails("b", true);
+    assert_eq!(target(fleet.json("rollback", &[], 7)), ids[1]);
+    assert_eq!(fleet.live().as_ref(), Some(&ids[2]));
+    fleet.fails("b", false);
+    // Not forward to what is live still.
+    let ran = fleet.shipit("rollback", &[]).ok().says("going there again");
+    assert_eq!(ran.err().matches("going there again").count(), 1, "{ran}");
+    assert_eq!(fleet.live().as_ref(), Some(&ids[1]));
+    assert_eq!(fleet.releases("a")[3..], [ids[1].clone(), ids[1].clone()]);
+    assert_eq!(
+        target(fleet.json("rollback", &[], 0)),
+        ids[0],
+        "not forward to the third"
+    );
+    let _ = fleet
+        .shipit("rollback", &[])
+        .exits(12)
+        .says("knows of none before it")
+        .says("`shipit releases --stage staging`");
+}
+
+#[test]
+fn repair_does_not_spread_what_was_tried_on_one_host() {
+    let fleet = Fleet::new(&["a", "b", "c"], "", "");
+    let one = fleet.release("one");
+    fleet.fails("c", true);
+    let _ = fleet.shipit("kick", &[]).exits(7);
+    fleet.fails("c", false);
+    let two = fleet.release("two");
+    fleet.fails("a", true);
+    let _ = fleet.shipit("kick", &["--only", "a"]).exits(7);
+    fleet.fails("a", false);
+    let ran = fleet
+        .shipit("repair", &[])
+        .ok()
+        .says("some hosts of web alone were kicked last");
+    assert_eq!(ran.out(), "web\ta\tsucceeded\n");
+    let _ = fleet.shipit("repair", &[]).ok().says(&format!(
+        "each of a, which alone were kicked last, says that it has {two}"
+    ));
+    assert_eq!(fleet.releases("b"), std::slice::from_ref(&one));
+    // The others, by their names, have what all were told.
+    let ran = fleet.shipit("repair", &["--only", "c"]).ok();
+    assert_eq!(ran.out(), "web\tc\tsucceeded\n");
+    assert_eq!(fleet.releases("c"), [one.clone(), one.clone()]);
+    let _ = fleet
+        .shipit("repair", &["--only", "a", "--only", "c"])
+        .exits(12)
+        .says("--release ID");
+}
+
+#[test]
+fn a_kick_that_told_nobody_is_not_what_a_rollback_undoes() {
+    let fleet = Fleet::new(&["a"], "", "once = [\"bin/migrate\"]");
+    let one = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let _ = fleet.release("two");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let _ = fleet.release("three");
+    fleet.fails("a", true);
+    let _ = fleet
+        .shipit("kick", &[])
+        .exits(7)
+        .says("no host was told to switch");
+    fleet.fails("a", false);
+    let _ = fleet.shipit("rollback", &[]).ok();
+    assert_eq!(fleet.live(), Some(one));
+}
+
+#[test]
+fn the_live_release_is_not_what_its_own_failure_goes_back_to() {
+    let fleet = Fleet::new(&["a"], "rollback_on_failure = true", "");
+    let one = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let _ = fleet.release("two");
+    let _ = fleet.shipit("kick", &[]).ok();
+    fleet.fails("a", true);
+    let _ = fleet
+        .shipit("kick", &[])
+        .exits(7)
+        .says("is the live release itself")
+        .says("`shipit rollback web --stage staging`");
+    assert_eq!(fleet.told("a").len(), 3, "nothing was told again by itself");
+    fleet.fails("a", false);
+    let document = fleet.json("rollback", &[], 0);
+    assert_eq!(document["roles"][0]["release"], json!(one));
+}
+
+#[test]
+fn a_stdout_that_is_full_keeps_no_role_from_going_back() {
+    let fleet = Fleet::new(&["a"], "rollback_on_failure = true", "");
+    let one = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let two = fleet.release("two");
+    fleet.fails("a", true);
+    let program = "shipit=$1; shift; exec \"$shipit\" \"$@\" >/dev/full";
+    let args = ["-c", program, "sh", crate::project::binary().to_str().unwrap()];
+    let kick = ["kick", "web", "--stage", "staging"];
+    let command = shipit_testbed::Cmd::new("sh").args(args.iter().chain(&kick));
+    let _ = fleet
+        .project
+        .surround(command)
+        .run()
+        .exits(7)
+        .says("did not succeed");
+    assert_eq!(fleet.releases("a"), [one.clone(), two, one]);
 }

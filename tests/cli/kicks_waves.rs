@@ -118,10 +118,9 @@ fn between_waves_there_is_a_pause_and_a_check() {
     );
     let begin = Instant::now();
     let waves = ["--batch", "1", "--pause", "1s", "--wave-check", &check];
-    let _ = fleet
-        .shipit("kick", &waves)
-        .ok()
-        .says("waiting 1s before the next wave");
+    let ran = fleet.shipit("kick", &waves).ok();
+    let at = |text: &str| ran.err().find(text).unwrap_or_else(|| panic!("{text}: {ran}"));
+    assert!(at("waiting 1s before the next wave") < at("checking before the next wave: echo …"));
     assert!(begin.elapsed() >= Duration::from_secs(2));
     let lines = std::fs::read_to_string(seen).unwrap();
     assert_eq!(
@@ -146,11 +145,99 @@ fn between_waves_there_is_a_pause_and_a_check() {
     assert_eq!(fleet.live(), Some(one));
     // A URL where nobody listens.
     let nobody = shipit_testbed::ports::Address::claim();
-    let url = format!("http://{}/health", nobody.socket());
-    let _ = fleet
+    let nobody = nobody.socket();
+    let url = format!("http://bob:geheim@{nobody}/health?token=geheim");
+    let ran = fleet
         .shipit("kick", &["--batch", "2", "--wave-check", &url])
         .exits(7)
-        .says("does not answer");
+        .says("does not answer")
+        .says(&format!(
+            "checking before the next wave: http://{nobody}/health?…"
+        ));
+    assert!(!ran.err().contains("geheim"), "{ran}");
+    assert!(!format!("{:?}", fleet.history()).contains("geheim"));
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_is_told() {
+    let fleet = Fleet::new(&["a", "b"], "", "");
+    let _ = fleet.release("one");
+    let _ = fleet
+        .shipit("kick", &["--timeout", "0s"])
+        .exits(2)
+        .says("1s or more");
+    let _ = fleet
+        .shipit("kick", &["--only", "*"])
+        .exits(2)
+        .says("--only * is no host's name")
+        .says("[role.web.filter] node");
+    let _ = fleet
+        .shipit("kick", &["--dc", "east"])
+        .exits(2)
+        .says("--dc is for the transport consul");
+    assert!(fleet.history().is_empty() && fleet.told("a").is_empty());
+}
+
+#[test]
+fn commands_in_hints_name_the_stage() {
+    let fleet = Fleet::new(&["a", "b"], "", "");
+    let _ = fleet.release("one");
+    fleet.fails("b", true);
+    let _ = fleet
+        .shipit("kick", &[])
+        .exits(7)
+        .says("`shipit logs b --stage staging`")
+        .says("`shipit repair web --stage staging`")
+        .says("`shipit rollback web --stage staging`");
+}
+
+#[test]
+fn a_release_that_is_pruned_while_its_kick_waits_is_told_to_nobody() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let one = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut first = fleet.start("kick", &[]);
+    fleet.wait_told("a", 1);
+    let two = fleet.release("two");
+    let mut second = fleet.start("kick", &["--lock-wait", "1m"]);
+    second.wait_log(Duration::from_secs(30), "waiting up to");
+    let release = format!("store/releases/shop/staging/{two}/release.json");
+    std::fs::remove_file(fleet.project.tmp.join(release)).unwrap();
+    fleet.hangs("a", false);
+    let soon = Duration::from_secs(30);
+    assert_eq!(first.wait(soon).unwrap().code(), Some(0), "{}", first.log());
+    assert_eq!(second.wait(soon).unwrap().code(), Some(5), "{}", second.log());
+    assert!(second.log().contains("was pruned meanwhile"), "{}", second.log());
+    assert_eq!(fleet.releases("a"), std::slice::from_ref(&one));
+    assert_eq!(fleet.live(), Some(one));
+    let history = fleet.history();
+    assert_eq!(history[1].1.as_ref().unwrap()["result"], "error");
+    assert!(!fleet.locked());
+}
+
+#[test]
+fn live_that_cannot_be_moved_is_said_with_what_the_hosts_have() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let one = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut kick = fleet.start("kick", &[]);
+    fleet.wait_told("a", 1);
+    let live = fleet.project.tmp.join("store/live");
+    std::fs::write(&live, "in the way").unwrap();
+    fleet.hangs("a", false);
+    let status = kick.wait(Duration::from_secs(60)).unwrap();
+    let log = kick.log();
+    assert!(matches!(status.code(), Some(5 | 10)), "{log}");
+    for part in [
+        &format!("moving live: its hosts have {one}"),
+        "none is live yet",
+        &format!("`shipit kick web --stage staging --release {one}`"),
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    std::fs::remove_file(live).unwrap();
+    let _ = fleet.shipit("kick", &["--release", &one]).ok();
+    assert_eq!(fleet.live(), Some(one));
 }
 
 #[test]

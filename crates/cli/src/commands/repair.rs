@@ -54,7 +54,7 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
                     None => "each host".to_owned(),
                     Some(some) => {
                         let names: Vec<&str> = some.iter().map(String::as_str).collect();
-                        format!("each of {}, which alone the last kick told,", names.join(", "))
+                        format!("each of {}, which alone were kicked last,", names.join(", "))
                     }
                 };
                 stage.say(format!("{}: {which} says that it has {}", role.name, release.id));

@@ -52,7 +52,13 @@ pub struct Request<'a> {
 pub fn config(context: &Context, stage: Option<&str>, flags: &WaveFlags) -> Result<Settled> {
     let mut config = Stage::config(context, stage)?;
     if let Some(datacenter) = &flags.dc {
-        config.consul.datacenter = Some(datacenter.clone());
+        config.consul.hosts_in = Some(datacenter.clone());
+    }
+    if flags.without_consul && config.uses_consul() {
+        context.output.warn(
+            "without Consul: the lock and the reports stand in the store, and nobody is kept out who kicks through Consul meanwhile",
+        );
+        config.leave_consul();
     }
     Ok(config)
 }

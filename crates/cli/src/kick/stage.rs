@@ -46,6 +46,10 @@ impl<'a> Stage<'a> {
             true => Some(Client::new(&settle::consul::options(config, context)?)?),
             false => None,
         };
+        let consul = consul.map(|client| match &config.consul.hosts_in {
+            Some(datacenter) => client.in_datacenter(datacenter),
+            None => client,
+        });
         Ok(Stage {
             config,
             context,
@@ -60,9 +64,9 @@ impl<'a> Stage<'a> {
         self.consul.as_ref().ok_or_else(|| {
             CliError::new(
                 Kind::Usage,
-                "the config names no Consul, so its hosts cannot be told by it",
+                "no Consul is used here, so hosts cannot be told by it",
             )
-            .hint("add a [consul] table with its address, or kick by the transport exec")
+            .hint("kick by the transport exec, or without --without-consul; a config without Consul needs a [consul] table for it")
         })
     }
 

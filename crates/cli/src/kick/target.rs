@@ -1,7 +1,7 @@
 //! Where a rollback goes, and what a repair repeats: read from the live pointer and the history.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shipit_store::kick::{self, Kick};
 use shipit_store::{Action, KickResult, Release, ReleaseId, ReleaseRef, release};
@@ -98,7 +98,7 @@ pub fn of_repair(stage: &Stage<'_>, role: &str, only: &[String]) -> Result<Targe
     let note = among.as_ref().map(|among| {
         let names: Vec<String> = among.iter().cloned().collect();
         format!(
-            "the last kick of {role} was of some hosts alone, and so is this repair: {}; --release ID repairs all",
+            "some hosts of {role} alone were kicked last, and this repair is of them alone: {}; --release ID repairs all",
             super::outcome::named(&names)
         )
     });
@@ -200,23 +200,34 @@ fn again(
     since: &[Kick],
     only: &[String],
 ) -> std::result::Result<Option<(String, Option<BTreeSet<String>>)>, String> {
-    let all = whole.map(|whole| (whole.started.release.clone(), None));
-    let release_of = |kick: &Kick| kick.started.release.clone();
-    let Some(some) = since.first().map(release_of) else {
-        return Ok(all);
-    };
-    if whole.is_some_and(|whole| whole.started.release == some) {
-        return Ok(all);
+    let all = whole.map(|whole| whole.started.release.clone());
+    let mut told: BTreeMap<&str, &str> = BTreeMap::new();
+    for kick in since {
+        for host in &kick.started.hosts {
+            told.entry(host).or_insert(&kick.started.release);
+        }
     }
-    let of_some = since.iter().filter(|kick| kick.started.release == some);
-    let among: BTreeSet<String> = of_some
-        .flat_map(|kick| kick.started.hosts.iter().cloned())
+    // Of what some hosts alone have, the newest.
+    let differs = |host: &String| {
+        let release = told.get(host.as_str()).copied();
+        release.filter(|release| Some(*release) != all.as_deref())
+    };
+    let Some(some) = since
+        .iter()
+        .find_map(|kick| kick.started.hosts.iter().find_map(differs))
+    else {
+        return Ok(all.map(|all| (all, None)));
+    };
+    let among: BTreeSet<String> = told
+        .iter()
+        .filter(|(_, release)| **release == some)
+        .map(|(host, _)| (*host).to_owned())
         .collect();
     let named = only.iter().filter(|name| among.contains(*name)).count();
     match named {
-        0 if !only.is_empty() => Ok(all),
+        0 if !only.is_empty() => Ok(all.map(|all| (all, None))),
         named if named < only.len() => Err(only.join(", ")),
-        _ => Ok(Some((some, Some(among)))),
+        _ => Ok(Some((some.to_owned(), Some(among)))),
     }
 }
 

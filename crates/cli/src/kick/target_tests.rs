@@ -189,6 +189,18 @@ fn a_repair_spreads_nothing_that_was_tried_on_some_hosts() {
     let (release, among) = again(Some(&whole), &since, &names(&["web3"])).unwrap().unwrap();
     assert_eq!((release.as_str(), among), ("a", None));
     assert!(again(Some(&whole), &since, &names(&["web1", "web3"])).is_err());
+    // Nor is it taken back by mending the others.
+    let since: Vec<Kick> = std::iter::once(some("a", &["web3"], Action::Repair))
+        .chain(since)
+        .collect();
+    assert_eq!(again(Some(&whole), &since, &[]).unwrap().unwrap().0, "b");
+    // Unless these hosts were told otherwise.
+    let back = some("a", &["web1", "web2"], Action::Kick);
+    let since: Vec<Kick> = std::iter::once(back).chain(since).collect();
+    assert_eq!(
+        again(Some(&whole), &since, &[]).unwrap().unwrap(),
+        ("a".to_owned(), None)
+    );
     // Repairs of what the whole role was told are of the whole role.
     let since = [some("a", &["web2"], Action::Repair)];
     let (release, among) = again(Some(&whole), &since, &[]).unwrap().unwrap();
