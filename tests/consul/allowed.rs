@@ -145,7 +145,7 @@ fn the_rules_of_a_kicker_are_enough() {
         assert_eq!(found.len(), 1);
         assert_eq!(board.log("web", "web1", None).await.unwrap().unwrap().text, "log");
         assert_eq!(board.asked("web").await.unwrap().len(), 1);
-        assert_eq!(board.forget(&[RELEASE.to_owned()]).await.unwrap(), 2);
+        assert_eq!(board.forget(&[RELEASE.to_owned()]).await.unwrap(), 3);
         assert_eq!(client.agent_self().await.unwrap().node, "server1");
     });
     let wanted = Wanted {

@@ -37,7 +37,7 @@ impl Renew for Renewing {
         match self.board.renew(&mut self.grip).await {
             Ok(()) => Ok(()),
             Err(Error::Lost { why, .. }) => Err(Trouble::Lost(why)),
-            Err(error) => Err(Trouble::Passing(chain(&error))),
+            Err(error) => Err(Trouble::Passing(error.in_one_line())),
         }
     }
 }
@@ -127,15 +127,4 @@ impl Lock {
             None => Ok(None),
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

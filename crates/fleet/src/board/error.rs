@@ -60,6 +60,21 @@ impl Error {
         }
     }
 
+    /// The error and its causes, each of them once.
+    pub(crate) fn in_one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.ends_with(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {

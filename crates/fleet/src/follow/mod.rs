@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
     }
 
     fn wait_out(&mut self, error: &Error, on_event: &(dyn Fn(Event) + Send + Sync)) {
-        let (since, wait) = self.lose(&chain(error), on_event);
+        let (since, wait) = self.lose(&error.in_one_line(), on_event);
         self.lost = Some((since, wait.saturating_mul(2).min(LONGEST_WAIT)));
         self.pause = wait;
     }
@@ -287,21 +287,6 @@ async fn log(board: &dyn Board, role: &str, release: &str, host: &str) -> Option
         }
     }
     None
-}
-
-/// The error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
