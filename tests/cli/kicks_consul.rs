@@ -153,6 +153,29 @@ fn hosts_of_both_handlers_are_followed_to_their_end() {
     let ran = shop.shipit("repair", &[]).ok();
     assert_eq!(ran.out(), "web\tweb1\tsucceeded\n", "{ran}");
     assert_eq!(shop.told()[before..], ["web1"]);
+    // Too many failed: the others are not waited for, and are named.
+    let three = shop.release("three");
+    fs::write(shop.file("web2.hang"), "").unwrap();
+    let log = shop.project.tmp.join("early.log");
+    fs::write(shop.file("web1.hang"), "").unwrap();
+    let args = ["kick", "web", "--stage", "staging"];
+    let mut kick = shop.project.shipit(&args).start("early", log);
+    kick.wait_log(Duration::from_secs(30), "web2: started");
+    fs::write(shop.file("web1.fail"), "").unwrap();
+    fs::remove_file(shop.file("web1.hang")).unwrap();
+    let status = kick.wait(Duration::from_secs(30)).unwrap();
+    assert_eq!(status.code(), Some(7), "{}", kick.log());
+    for part in [
+        "still at it, and not followed any more: web2; `shipit status web --stage staging`",
+        "`shipit logs web1 --stage staging`",
+    ] {
+        assert!(kick.log().contains(part), "{part}: {}", kick.log());
+    }
+    fs::remove_file(shop.file("web2.hang")).unwrap();
+    until("the other to end by itself", Duration::from_secs(30), || {
+        let report = shop.key(&format!("shipit/reports/shop/staging/web/web2/{three}"));
+        report.is_some_and(|report| report["state"] == "succeeded")
+    });
 }
 
 #[test]
@@ -187,6 +210,10 @@ fn waves_reach_their_nodes_alone_and_silence_is_no_success() {
             .kv_keys(&format!("shipit/reports/shop/staging/{role}/"))
     };
     assert_eq!((report("web.once").len(), report("web").len()), (1, 2));
+    assert!(
+        !ran.err().contains("shipit logs"),
+        "a silent host has no log: {ran}"
+    );
     let ran = shop.shipit("repair", &["--timeout", "2s"]).exits(7);
     assert_eq!(ran.out(), "web\tweb2\tsilent\n", "{ran}");
     let _ = shop.shipit("kick", &["--only", "web1"]).ok();
@@ -196,6 +223,12 @@ fn waves_reach_their_nodes_alone_and_silence_is_no_success() {
         "a release that is done does nothing more"
     );
     let _ = shop.shipit("kick", &["--only", "web3"]).exits(2).says("web3");
+    let told = shop.told().len();
+    let _ = shop
+        .shipit("kick", &["--only", "web*"])
+        .exits(2)
+        .says("is no host's name");
+    assert_eq!(shop.told().len(), told);
 }
 
 #[test]
