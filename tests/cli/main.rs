@@ -29,6 +29,7 @@ mod layers;
 mod limits;
 mod lost;
 mod notices;
+mod outage;
 mod plain;
 mod project;
 mod promote;
