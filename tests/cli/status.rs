@@ -183,8 +183,27 @@ fn a_watch_tells_each_change_within_a_second_or_so() {
     watch.signal(Signal::INT);
     let status = watch.wait(Duration::from_secs(10)).unwrap();
     assert_eq!(status.code(), Some(130), "{}", watch.log());
+    assert!(!watch.log().contains("error"), "{}", watch.log());
 }
 
 fn watch_says(project: &Project, text: &str) -> bool {
     std::fs::read_to_string(project.tmp.join("watch.log")).is_ok_and(|log| log.contains(text))
+}
+
+#[test]
+fn while_consul_is_down_a_kick_by_exec_goes_by_the_store() {
+    let (project, _) = published("[\"web1\"]", "true");
+    let config = std::fs::read_to_string(project.repo.join("shipit.toml")).unwrap();
+    // Nothing listens there.
+    project.config(&format!("{config}[consul]\naddress = \"http://127.0.0.1:1\"\n"));
+    let ran = project.shipit(&staging(&["kick", "web"])).run().exits(6);
+    assert!(ran.err().contains("--without-consul"), "{ran}");
+    let ran = project.shipit(&staging(&["kick", "web", "--without-consul"])).run().ok();
+    assert!(ran.err().contains("nobody is kept out who kicks through Consul"), "{ran}");
+    // The history is in the store, whoever holds the lock.
+    let ran = project.shipit(&staging(&["history"])).run().ok();
+    assert!(ran.out().contains("succeeded") && ran.err().contains("who holds the lock is not known"), "{ran}");
+    let refused = ["kick", "web", "--without-consul", "--transport", "consul"];
+    let ran = project.shipit(&staging(&refused)).run().exits(2);
+    assert!(ran.err().contains("no Consul is used here"), "{ran}");
 }

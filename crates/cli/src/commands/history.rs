@@ -11,7 +11,7 @@ use shipit_store::{Action, Ended, HostState, KickResult, Started};
 
 use crate::args::StageArg;
 use crate::context::Context;
-use crate::errors::Result;
+use crate::errors::{CliError, Result};
 use crate::kick::Stage;
 use crate::output::Column;
 use crate::status;
@@ -68,8 +68,16 @@ pub fn run(args: &HistoryArgs, context: &Context) -> Result<()> {
     let (role, limit) = (args.role.as_deref(), Some(args.limit.get()));
     let (kicks, held) = stage.wait(async {
         let kicks = kick::list(&stage.store, &config.app, config.stage(), role, limit).await?;
-        Ok((kicks, stage.board.held().await?))
+        Ok((kicks, stage.board.held().await))
     })?;
+    let held = held.unwrap_or_else(|error| {
+        let error = CliError::from(error);
+        stage.warn(format!(
+            "who holds the lock is not known, so a kick that runs reads as interrupted: {}",
+            error.chain().join(": ")
+        ));
+        None
+    });
     if kicks.is_empty() {
         context
             .output

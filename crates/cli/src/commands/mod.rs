@@ -55,7 +55,7 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
     };
     result.map_err(|error| {
         // A library says only that it was cancelled; a command that has more to say says by what.
-        if error.kind() == Kind::Interrupted && error.hints().is_empty() {
+        if error.kind() == Kind::Interrupted && error.hints().is_empty() && error.rendered_text().is_none() {
             context.stopped()
         } else {
             error

@@ -10,7 +10,7 @@ use shipit_store::HostState;
 use crate::args::StageArg;
 use crate::config::Role;
 use crate::context::Context;
-use crate::errors::Result;
+use crate::errors::{CliError, Kind, Result};
 use crate::kick::Stage;
 use crate::output::Column;
 use crate::status::{self, HostStatus, RoleBoard};
@@ -83,7 +83,11 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<()> {
         Ok(())
     })?;
     if args.watch {
-        return watch(&mut boards, &stage);
+        return watch(&mut boards, &stage).map_err(|error| match error.kind() {
+            // It is meant to end so.
+            kind @ (Kind::Interrupted | Kind::Terminated) => CliError::rendered(kind, String::new()),
+            _ => error,
+        });
     }
     show(&boards, &stage)?;
     context.output.json(&report(&boards, &stage))

@@ -276,6 +276,9 @@ pub struct Consul {
     pub datacenter: Option<String>,
     /// The event's name as a template of app, role and stage.
     pub event_name: String,
+    /// The datacenter of the hosts that a kick tells, where a flag names another one; the lock stays in `datacenter`.
+    #[serde(skip)]
+    pub hosts_in: Option<String>,
 }
 
 /// How the hosts of a role are told.
@@ -326,6 +329,11 @@ impl Settled {
     /// `[consul]` table, or tells hosts by Consul.
     pub fn uses_consul(&self) -> bool {
         self.uses_consul
+    }
+
+    /// Takes the store for the lock and the reports, whatever the config says: for an outage of Consul.
+    pub fn leave_consul(&mut self) {
+        self.uses_consul = false;
     }
 
     /// How a role's hosts are told: what the role says, else `kick.transport`.

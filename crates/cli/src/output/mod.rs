@@ -49,7 +49,12 @@ impl Output {
             Color::Never => false,
             Color::Auto => terminal && environment.text("NO_COLOR").is_none(),
         };
-        let bars = (terminal && global.color != Color::Never && !global.quiet)
+        let plain = match global.color {
+            Color::Always => false,
+            Color::Never => true,
+            Color::Auto => environment.text("NO_COLOR").is_some(),
+        };
+        let bars = (terminal && !plain && !global.quiet)
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
         Output {
             inner: Arc::new(Inner {
@@ -90,7 +95,10 @@ impl Output {
     /// An error, its causes and what to do next.
     pub fn error(&self, error: &CliError) {
         if let Some(text) = error.rendered_text() {
-            self.line(text.trim_end());
+            // Nothing is to be said of what ended as it was meant to.
+            if !text.is_empty() {
+                self.line(text.trim_end());
+            }
         } else {
             let chain = error.chain();
             let (first, causes) = match chain.split_first() {

@@ -20,7 +20,11 @@ use crate::settle;
 pub fn board(config: &Settled, context: &Context, store: &Store) -> Result<Arc<dyn Board>> {
     if config.uses_consul() {
         let client = Client::new(&settle::consul::options(config, context)?)?;
-        return Ok(Arc::new(ConsulBoard::new(client, &config.app, config.stage())));
+        let board = ConsulBoard::new(client, &config.app, config.stage());
+        return Ok(Arc::new(match &config.consul.hosts_in {
+            Some(datacenter) => board.of_hosts_in(datacenter),
+            None => board,
+        }));
     }
     let board = StoreBoard::new(store, &config.app, config.stage())?;
     Ok(Arc::new(

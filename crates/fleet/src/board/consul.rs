@@ -25,6 +25,8 @@ const TTL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ConsulBoard {
     client: Client,
+    /// Where the hosts are that are asked, and that report.
+    hosts: Client,
     app: String,
     stage: String,
     /// When reports may be read again: see [`reports`].
@@ -35,11 +37,19 @@ impl ConsulBoard {
     /// The board of a stage; nothing is sent yet.
     pub fn new(client: Client, app: impl Into<String>, stage: impl Into<String>) -> Self {
         Self {
+            hosts: client.clone(),
             client,
             app: app.into(),
             stage: stage.into(),
             rested: Mutex::new(Instant::now()),
         }
+    }
+
+    /// With hosts in another datacenter, which report there. The lock stays where it is: a stage has one.
+    #[must_use]
+    pub fn of_hosts_in(mut self, datacenter: &str) -> Self {
+        self.hosts = self.client.in_datacenter(datacenter);
+        self
     }
 
     fn keys<'a>(&'a self, role: &'a str) -> RoleKeys<'a> {

@@ -164,6 +164,15 @@ impl Client {
         Ok(leader)
     }
 
+    /// The same agent, asked for what another datacenter has.
+    #[must_use]
+    pub fn in_datacenter(&self, datacenter: &str) -> Self {
+        Client {
+            datacenter: Some(datacenter.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// The URL of an endpoint, in the client's datacenter and namespace.
     pub(super) fn endpoint(&self, path: &[&str]) -> Result<Url, Error> {
         let mut url = self.url(path)?;

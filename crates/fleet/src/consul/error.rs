@@ -165,7 +165,7 @@ impl Error {
         match self {
             Error::Unreachable { .. } => Some(
                 "see that the agent runs and that consul.address or CONSUL_HTTP_ADDR names it (http or https?); \
-                 while Consul is down, roles are kicked by the exec transport from a config without [consul]"
+                 while it is down: shipit kick --transport exec --without-consul"
                     .to_owned(),
             ),
             Error::Late { .. } => Some(

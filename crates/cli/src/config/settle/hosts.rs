@@ -103,6 +103,7 @@ impl Settler<'_> {
             namespace: table.namespace,
             datacenter: table.datacenter,
             event_name: table.event_name.unwrap_or_else(|| EVENT_NAME.to_owned()),
+            hosts_in: None,
         }
     }
 

@@ -27,7 +27,7 @@ impl ConsulBoard {
             })
             .collect();
         let doing = format!("noting what is asked of {role} of {}", self.what());
-        let cursor = Cursor(self.client.write_all(&doing, &ops).await?);
+        let cursor = Cursor(self.hosts.write_all(&doing, &ops).await?);
         // What stays too long is only slow: no kick fails for it.
         let _ = self.forget_oldest(role, &asked.release).await;
         let _ = self.forget_gone(role, asked, nodes).await;
@@ -38,16 +38,16 @@ impl ConsulBoard {
     /// kick for that one where both are of the same release.
     async fn ask_whoever_is_there(&self, role: &str) -> Result<Cursor, Error> {
         let keys = self.keys(role);
-        let asks = self.client.kv_keys(&keys.asks()).await?;
+        let asks = self.hosts.kv_keys(&keys.asks()).await?;
         let ops: Vec<Op> = asks.into_iter().map(|key| Op::Delete { key }).collect();
         let doing = format!("removing what was asked before of {role} of {}", self.what());
-        self.client.write_all(&doing, &ops).await?;
-        Ok(Cursor(self.client.kv_list(&keys.reports(), None).await?.index))
+        self.hosts.write_all(&doing, &ops).await?;
+        Ok(Cursor(self.hosts.kv_list(&keys.reports(), None).await?.index))
     }
 
     pub(super) async fn read_asks(&self, role: &str) -> Result<BTreeMap<String, Asked>, Error> {
         let prefix = self.keys(role).asks();
-        let list = self.client.kv_list(&prefix, None).await?;
+        let list = self.hosts.kv_list(&prefix, None).await?;
         let asked = list.entries.into_iter().filter_map(|entry| {
             let node = entry.key.strip_prefix(&prefix)?.to_owned();
             Some((node, Asked::parse(std::str::from_utf8(&entry.value).ok()?)?))

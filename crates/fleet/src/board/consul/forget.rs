@@ -18,7 +18,7 @@ const TIDYING: Duration = Duration::from_secs(5);
 impl ConsulBoard {
     /// Removes what a role's nodes said long ago, but nothing about the release that is asked for now.
     pub(super) async fn forget_oldest(&self, role: &str, asked: &str) -> Result<(), Error> {
-        let client = self.client.within(TIDYING);
+        let client = self.hosts.within(TIDYING);
         let keys = self.keys(role);
         let prefix = keys.reports();
         // The names alone say whether there is anything to do, and most often there is not.
@@ -39,7 +39,7 @@ impl ConsulBoard {
 
     /// Removes what was asked of nodes that are neither asked now nor in the catalog any more.
     pub(super) async fn forget_gone(&self, role: &str, asked: &Asked, nodes: &[String]) -> Result<(), Error> {
-        let client = self.client.within(TIDYING);
+        let client = self.hosts.within(TIDYING);
         let keys = self.keys(role);
         let prefix = keys.asks();
         let asks = client.kv_list(&prefix, None).await?.entries;
@@ -71,7 +71,7 @@ impl ConsulBoard {
         let mut ops = Vec::new();
         for area in ["reports", "logs"] {
             let prefix = format!("shipit/{area}/{}/{}/", self.app, self.stage);
-            let keys = self.client.kv_keys(&prefix).await?;
+            let keys = self.hosts.kv_keys(&prefix).await?;
             let of_gone = |key: &String| {
                 let last = key.rsplit_once('/').map(|(_, release)| release);
                 last.is_some_and(|release| gone.contains(release))
@@ -79,7 +79,7 @@ impl ConsulBoard {
             ops.extend(keys.into_iter().filter(of_gone).map(|key| Op::Delete { key }));
         }
         let doing = format!("forgetting reports of {}", self.what());
-        self.client.write_all(&doing, &ops).await?;
+        self.hosts.write_all(&doing, &ops).await?;
         Ok(ops.len() as u64 + self.delete_asks(&gone).await?)
     }
 
@@ -87,7 +87,7 @@ impl ConsulBoard {
     async fn delete_asks(&self, gone: &BTreeSet<&str>) -> Result<u64, Error> {
         let prefix = format!("shipit/asks/{}/{}/", self.app, self.stage);
         let mut deleted = 0;
-        for entry in self.client.kv_list(&prefix, None).await?.entries {
+        for entry in self.hosts.kv_list(&prefix, None).await?.entries {
             let of_gone = ask_of(&entry).is_some_and(|asked| gone.contains(asked.release.as_str()));
             if of_gone
                 && self

@@ -39,7 +39,7 @@ impl ConsulBoard {
                 index,
                 wait: (left * 15 / 16).min(LONGEST_WAIT),
             };
-            let list = self.client.kv_list(&prefix, waits.then_some(until)).await?;
+            let list = self.hosts.kv_list(&prefix, waits.then_some(until)).await?;
             let (found, newest) = self.understand(&prefix, &list);
             let news = newest > seen.map_or(0, |seen| seen.0) || list.index < index;
             let over = begin.elapsed() + until.wait / 8 >= wait;
@@ -89,7 +89,7 @@ impl ConsulBoard {
             value: tail(log).into(),
         }));
         let doing = format!("writing the report of {node}, {} of {}", keys.role, self.what());
-        self.client.write_all(&doing, &ops).await?;
+        self.hosts.write_all(&doing, &ops).await?;
         Ok(())
     }
 
@@ -103,7 +103,7 @@ impl ConsulBoard {
         let release = match release {
             Some(release) => release.to_owned(),
             None => {
-                let list = self.client.kv_list(&keys.report(node, ""), None).await?;
+                let list = self.hosts.kv_list(&keys.report(node, ""), None).await?;
                 let prefix = keys.reports();
                 let reports = list.entries.iter().filter_map(|entry| found(&prefix, entry));
                 let Some(last) = reports.max_by_key(|found| found.index) else {
@@ -112,7 +112,7 @@ impl ConsulBoard {
                 last.release
             }
         };
-        let entry = self.client.kv_get(&keys.log(node, &release), Read::Usual).await?;
+        let entry = self.hosts.kv_get(&keys.log(node, &release), Read::Usual).await?;
         Ok(entry.map(|entry| HostLog {
             text: String::from_utf8_lossy(&entry.value).into_owned(),
             release,
