@@ -213,6 +213,7 @@ fn kick_published_is_the_release_that_was_published_here() {
             .run()
     };
     let _ = project.build("main");
+    fs::create_dir(store(&project)).unwrap();
     let _ = kick().exits(2).says("shipit publish");
     let first = crate::project::release_of(&project.publish("staging", "web"));
     let here = fs::read(project.repo.join(".shipit/publish.json")).unwrap();
@@ -302,6 +303,7 @@ fn a_command_with_braces_quotes_and_newlines_arrives_as_it_is() {
 fn a_release_that_was_never_published() {
     let project = small::with_step(STEP);
     let _ = project.build("main");
+    fs::create_dir(store(&project)).unwrap();
     let kick = |release: &str| {
         project
             .shipit(&["kick", "web", "--stage", "staging", "--release", release])
