@@ -29,7 +29,6 @@ mod layers;
 mod limits;
 mod lost;
 mod notices;
-mod outage;
 mod plain;
 mod project;
 mod promote;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::PRUNE_AGE;
-use crate::kick::{Kick, KickResult};
+use crate::kick::{Action, Kick, KickResult};
 use crate::{Release, ReleaseId};
 
 /// A kick that was started that long ago, in seconds, and has no end is over, unless the stage's lock is held.
@@ -125,13 +125,15 @@ fn of_role(stage: StageView<'_>, role: &str, stays: &mut impl FnMut(&str, Reason
     }
 }
 
-/// What was live before the release that is: where a role goes back to.
+/// What was live before the release that is was kicked: where a role goes back to. A rollback to it does not count, for what that
+/// one left is not where a second one goes.
 fn before_live<'a>(mut kicks: impl Iterator<Item = &'a Kick>, live: Option<&str>) -> Option<&'a str> {
     let live = live?;
     kicks.find_map(|kick| {
         let moved = kick.ended.as_ref().is_some_and(|ended| ended.moved_live);
         let before = kick.started.live.as_deref().filter(|before| *before != live);
-        before.filter(|_| moved && kick.started.release == live)
+        let kicked = kick.started.action == Action::Kick && kick.started.release == live;
+        before.filter(|_| moved && kicked)
     })
 }
 

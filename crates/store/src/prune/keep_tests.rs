@@ -49,6 +49,12 @@ impl Stage {
         self
     }
 
+    /// The newest kick was a rollback.
+    fn as_rollback(mut self) -> Self {
+        self.kicks[0].started.action = Action::Rollback;
+        self
+    }
+
     /// The numbers of the releases that stay.
     fn stays(&self, keep: u32) -> Vec<usize> {
         let all = self.reasons(keep);
@@ -98,6 +104,18 @@ fn what_is_live_and_what_was_before_it_stay_however_old() {
     let role = || "web".to_owned();
     assert!(of(2).contains(&Reason::Live { role: role() }));
     assert!(of(1).contains(&Reason::Back { role: role() }));
+}
+
+#[test]
+fn after_a_rollback_what_a_second_one_goes_to_stays() {
+    let stage = Stage::of(9)
+        .kick("web", 1, GOOD, None)
+        .kick("web", 2, GOOD, Some(1))
+        .kick("web", 3, GOOD, Some(2))
+        .kick("web", 2, GOOD, Some(3))
+        .as_rollback()
+        .live("web", 2);
+    assert_eq!(stage.stays(1), [1, 2, 8]);
 }
 
 #[test]
