@@ -170,11 +170,11 @@ async fn what_came_just_before_the_deadline_is_heard() {
     let mut tracker = stage.tracker(&["a"]);
     let following = Following {
         // The board looks each second.
-        limit: Duration::from_millis(1600),
+        limit: Duration::from_millis(1950),
         ..stage.following(0)
     };
     let said = async {
-        sleep(Duration::from_millis(1300)).await;
+        sleep(Duration::from_millis(1050)).await;
         stage.says("a", Said::Succeeded, None).await;
     };
     let (end, ()) = tokio::join!(follow(&following, &mut tracker, future::pending(), &|_| {}), said);

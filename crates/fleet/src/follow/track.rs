@@ -302,9 +302,9 @@ fn past(found: &[Found], wanted: &Wanted, since: Cursor) -> BTreeMap<String, u64
 }
 
 /// Whether a report comes after what is known of its host. An index that went back is a board that was restored, or a server
-/// that lags behind: the host's clock tells them apart.
+/// that lags behind: the host's clock tells them apart, except within one second, which is no proof of either.
 fn is_news(found: &Found, known: &HostNow) -> bool {
-    found.index > known.index || (found.index < known.index && Some(found.report.time) >= known.time)
+    found.index > known.index || (found.index < known.index && Some(found.report.time) > known.time)
 }
 
 fn change(host: &str, now: &HostNow) -> Change {
