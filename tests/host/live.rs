@@ -1,8 +1,10 @@
 //! `shipit apply --live`: a host that boots follows the pointer, and looks again when it is done.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use shipit_manifest::{Layout, RenderInput, render};
+use shipit_testbed::Cmd;
 
 use crate::binary::shipit;
 use crate::releases::{RELEASES, input};
@@ -93,4 +95,53 @@ fn where_nothing_is_live_nothing_is_done_and_it_is_said() {
         .ok()
         .says("nothing stands at");
     let _ = shipit(&sandbox).args(["--live", &url, "--verify"]).run().exits(2);
+}
+
+/// The watches are started after the unit, so nothing in it may take for ever.
+#[test]
+fn the_units_script_is_one_and_has_an_end() {
+    let unit = include_str!("../../templates/shipit-live.service");
+    let value = |key: &str| {
+        let line = unit
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{key}=")));
+        line.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    };
+    assert_eq!(value("TimeoutStartSec"), "2h");
+    let start = value("ExecStart");
+    let script = start
+        .strip_prefix("/bin/sh -c '")
+        .and_then(|rest| rest.strip_suffix('\''))
+        .unwrap();
+    // As systemd hands it over. The second URL is followed though the first one hangs to its end.
+    let script = script.replace("$$", "$").replace("%%", "%");
+    let sandbox = Sandbox::new("unit");
+    let said = sandbox.join("said");
+    let shipit = format!(
+        "#!/bin/sh\necho \"$*\" >>'{}'\ncase $* in *first*) exit 1; esac\n",
+        said.display()
+    );
+    let program = sandbox.write("bin/shipit", shipit);
+    let date = format!(
+        "#!/bin/sh\ncat '{0}'; echo 9999 >'{0}'\n",
+        sandbox.write("now", "1000\n").display()
+    );
+    let clock = sandbox.write("bin/date", date);
+    for path in [&program, &clock] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    let ran = Cmd::new("/bin/sh")
+        .args(["-c", &script])
+        .env("PATH", path)
+        .env("SHIPIT_LIVE", "file:///first file:///second")
+        .env("SHIPIT_LIVE_WAIT", "30m")
+        .run();
+    assert_eq!(ran.code(), Some(1), "{ran}");
+    let calls = fs::read_to_string(said).unwrap();
+    let bounds = "apply --timeout 30m --lock-wait 30m --live";
+    assert_eq!(
+        calls,
+        format!("{bounds} file:///first\n{bounds} file:///second\n")
+    );
 }

@@ -257,3 +257,52 @@ fn a_token_from_a_file_is_used_and_never_shown() {
         .says("told how it goes");
     assert!(ran.err().contains("denied") || ran.err().contains("403"), "{ran}");
 }
+
+/// A handler that gives up its wait for the lock has its kick's answer, unless the one that holds the lock answers that kick.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn who_gives_up_waiting_answers_its_kick() {
+    let (sandbox, agent) = (Sandbox::new("told"), ConsulAgent::dev());
+    let gate = sandbox.join("gate");
+    let mut long = reporting(&sandbox, RELEASES[1]);
+    long.hooks.before_switch = vec![format!("until test -e '{}'; do sleep 0.1; done", gate.display())];
+    let url = publish(&sandbox, &long);
+    let ask = |kick: &str, release: &str| {
+        let key = format!("shipit/asks/shop/test/web/{}", agent.node());
+        agent.kv_put(&key, format!("{kick} {release}\n").as_bytes());
+    };
+    ask(KICK, RELEASES[1]);
+    let mut running = shipit(&sandbox)
+        .env("CONSUL_HTTP_ADDR", agent.http_addr())
+        .arg(&url)
+        .start("apply", sandbox.join("log"));
+    until("the lock's holder", Duration::from_secs(30), || {
+        agent
+            .kv_get(&key("reports", &agent, RELEASES[1]))
+            .is_some_and(|value| String::from_utf8_lossy(&value).contains("switching"))
+    });
+    let gives_up = |url: &str| {
+        shipit(&sandbox)
+            .env("CONSUL_HTTP_ADDR", agent.http_addr())
+            .args(["--lock-wait", "1s", url])
+            .run()
+            .exits(8)
+    };
+    // The holder works on the release of the same kick: its word counts.
+    let _ = gives_up(&url);
+    assert_eq!(said(&agent, RELEASES[1])["state"], "started");
+    // It works on another one, and what an earlier deploy left is no answer.
+    let earlier = r#"{"kick":"20261120T100000Z-00000001","state":"succeeded","time":1795168800}"#;
+    agent.kv_put(&key("reports", &agent, RELEASES[0]), earlier.as_bytes());
+    ask("20261121T140000Z-5e1f00ab", RELEASES[0]);
+    let _ = gives_up(&publish(&sandbox, &reporting(&sandbox, RELEASES[0])));
+    let report = said(&agent, RELEASES[0]);
+    assert_eq!(
+        (&report["state"], &report["kick"]),
+        (&"failed".into(), &"20261121T140000Z-5e1f00ab".into()),
+        "{report}"
+    );
+    fs::write(gate, "").unwrap();
+    let ended = running.wait(Duration::from_secs(30)).expect("it ends");
+    assert!(ended.success(), "{}", running.tail());
+}

@@ -59,15 +59,23 @@ impl Agent {
         self.met.lock().await.as_ref()?.kick.clone()
     }
 
-    /// Whether there is a report of this node for this release.
-    pub(super) async fn is_told(&self) -> bool {
+    /// Whether another handler of this node works on this release, and reports it: for the same kick, or where one of them knows none,
+    /// not at its end yet. What an earlier deploy of the release has left does not count.
+    pub(super) async fn is_in_hand(&self) -> bool {
         let Ok(client) = &self.client else { return false };
         let Ok(met) = self.meet(client).await else {
             return false;
         };
         let key = self.keys().report(&met.node, &self.release);
         let found = client.within(USUAL).kv_get(&key, Read::Usual).await;
-        matches!(found, Ok(Some(_)))
+        let Ok(Some(entry)) = found else { return false };
+        let Ok(report) = serde_json::from_slice::<Report>(&entry.value) else {
+            return false;
+        };
+        match (&report.kick, &met.kick) {
+            (Some(theirs), Some(ours)) => theirs == ours,
+            _ => report.state == Said::Started,
+        }
     }
 
     /// Writes the log first: who sees the report looks for it.

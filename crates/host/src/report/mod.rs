@@ -95,7 +95,7 @@ impl Reporter {
             let _ = task.await;
         }
         // Who holds the lock may work on the same release, and its word on it counts.
-        if matches!(error, Some(Error::Locked { .. })) && self.agent.is_told().await {
+        if matches!(error, Some(Error::Locked { .. })) && self.agent.is_in_hand().await {
             return;
         }
         let log = recorder.snapshot();
