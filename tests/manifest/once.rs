@@ -98,6 +98,7 @@ fn a_replay_runs_nothing_again_whether_it_was_done_or_not_and_a_new_kick_does() 
     ask(FIRST);
     assert_ne!(host.once(&one).code(), Some(0));
     assert!(said().contains("failed") && said().contains(FIRST), "{}", said());
+    assert!(said().contains("once.1 of r1: exit code 1"), "{}", said());
     assert_eq!(host.events(), ["tried"]);
     // Mended meanwhile; but nobody asked for it anew.
     fs::remove_file(broken).unwrap();

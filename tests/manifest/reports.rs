@@ -1,7 +1,8 @@
 //! The report commands of the default manifests: the real stretcher tells a real Consul agent.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -235,6 +236,71 @@ fn no_agent_no_curl_and_an_agent_that_hangs_fail_no_deploy() {
     let three = host.reporting("r3", &closed.to_string());
     host.deploy(&three).ok().says("curl");
     host.assert_deployed(&three);
+}
+
+/// The agent knows its name; the cluster behind it has no leader and answers nothing.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_cluster_that_hangs_costs_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let count = stream.read(&mut request).unwrap_or_default();
+            let request = String::from_utf8_lossy(&request[..count]).into_owned();
+            if request.contains("/v1/agent/self") {
+                let body = r#"{"Config":{"NodeName":"web-7"}}"#;
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+            } else if request.starts_with("STOP") {
+                return held.len();
+            } else {
+                held.push(stream);
+            }
+        }
+        0
+    });
+    let host = Host::new();
+    let one = host.reporting("r1", &address.to_string());
+    let ran = host.deploy(&one).ok();
+    host.assert_deployed(&one);
+    TcpStream::connect(address).unwrap().write_all(b"STOP").unwrap();
+    // Twice an ask and a report, then an ask, the log, and the last word as long as it is tried.
+    assert!((7..=9).contains(&served.join().unwrap()), "{ran}");
+    // Twenty, and what a loaded machine adds; it was more than a minute.
+    assert!(ran.took < Duration::from_secs(40), "{ran}");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_node_may_have_any_name_but_one_with_a_slash() {
+    let cluster = ConsulCluster::start(&["wéb+2"]);
+    let agent = cluster.client("wéb+2");
+    let host = Host::new();
+    let node = "w%c3%a9b%2b2";
+    agent.kv_put(
+        &format!("shipit/asks/shop/test/web/{node}"),
+        format!("{KICK} r1\n").as_bytes(),
+    );
+    host.deploy(&host.reporting("r1", &agent.http_addr())).ok();
+    let keys = agent.kv_keys("shipit/reports");
+    assert_eq!(keys, ["shipit/reports/shop/test/web/wéb+2/r1"]);
+    let said = report_of(agent, &key("reports", node, "r1"));
+    assert_eq!(
+        (&said["state"], &said["kick"]),
+        (&"succeeded".into(), &KICK.into())
+    );
+    assert_eq!(
+        agent.kv_keys("shipit/logs"),
+        ["shipit/logs/shop/test/web/wéb+2/r1"]
+    );
+    assert_eq!(agent.kv_keys("dashboard"), ["dashboard/deploys/wéb+2"]);
 }
 
 #[test]

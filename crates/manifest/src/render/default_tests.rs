@@ -79,7 +79,13 @@ fn a_report_command_is_short_and_holds_no_value_of_the_environment() {
     for with in [ReportWith::Curl, ReportWith::Consul] {
         let manifest = read(&render(&reporting(with), None).unwrap());
         for (name, list) in manifest.commands.lists() {
-            assert!(list[0].len() < 4500, "{name}: {} bytes", list[0].len());
+            // stretcher logs each one in full.
+            let most = if matches!(name, "pre" | "post") {
+                2600
+            } else {
+                3200
+            };
+            assert!(list[0].len() < most, "{name}: {} bytes", list[0].len());
             assert!(!list[0].contains("{{") && !list[0].contains("-H "), "{}", list[0]);
         }
     }
