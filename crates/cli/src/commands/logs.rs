@@ -9,6 +9,7 @@ use crate::config::{Role, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::kick::Stage;
+use crate::output::printable;
 use crate::settle;
 
 /// What a host's deploy printed: the end of it, as the host reported it.
@@ -61,7 +62,7 @@ pub fn run(args: &LogsArgs, context: &Context) -> Result<()> {
         context
             .output
             .say(format!("{} as {role}, release {}:", args.host, log.release));
-        context.output.data(log.text.trim_end_matches('\n'))?;
+        context.output.data(printable(log.text.trim_end_matches('\n')))?;
     }
     context.output.json(&Report {
         app: &config.app,

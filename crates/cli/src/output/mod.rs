@@ -258,6 +258,16 @@ impl Output {
     }
 }
 
+/// Text of a host's without what moves a terminal's cursor, clears its screen or names its window: line breaks and tabs stay.
+pub fn printable(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\n' | '\t' => character,
+        other if other.is_control() => ' ',
+        other => other,
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Prints what clap has to say and gives its exit code: help and version 0, a usage error 2.
 pub fn usage(error: &clap::Error) -> ExitCode {
     // A closed pipe (`shipit --help | head -1`) is no failure.
@@ -296,7 +306,15 @@ pub fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, printable};
+
+    #[test]
+    fn a_hosts_text_does_nothing_to_a_terminal() {
+        assert_eq!(
+            printable("one\ttwo\n\u{1b}[2Jthree\r\u{9b}x"),
+            "one\ttwo\n [2Jthree  x"
+        );
+    }
 
     #[test]
     fn bytes_read_as_people_write_them() {

@@ -88,9 +88,7 @@ pub fn terminal_width() -> Option<u16> {
 
 /// A cell without line breaks and other control characters: a host's last words may hold any.
 fn one_line(cell: &str) -> String {
-    cell.chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
-        .collect()
+    super::printable(cell).replace(['\n', '\t'], " ")
 }
 
 #[cfg(test)]
