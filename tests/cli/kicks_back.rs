@@ -124,7 +124,9 @@ fn repair_tells_only_those_that_lag_behind() {
         expected.map(|(host, state)| (host.to_owned(), state.to_owned()))
     );
     fleet.fails("b", false);
-    let ran = fleet.shipit("repair", &[]).ok();
+    let moves =
+        format!("live is another one (none yet): `shipit kick web --stage staging --release {one}` moves it");
+    let ran = fleet.shipit("repair", &[]).ok().says(&moves);
     assert_eq!(ran.out(), "web\tb\tsucceeded\n");
     assert_eq!((fleet.releases("a").len(), fleet.releases("b").len()), (1, 3));
     let ran = fleet

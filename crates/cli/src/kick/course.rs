@@ -5,16 +5,15 @@ use std::time::Instant;
 
 use shipit_fleet::lock::Lock;
 use shipit_store::live::Live;
-use shipit_store::{Action, Ended, HostState, KICK_VERSION, KickId, KickResult, Started, kick};
+use shipit_store::{Action, Ended, KICK_VERSION, KickId, KickResult, Started, kick};
 
 use super::outcome::{Progress, Stop};
 use super::plan::Plan;
 use super::stage::Stage;
 use super::wave::{self, Telling};
-use super::{check, live, once};
+use super::{check, live, once, say};
 use crate::config::Transport;
 use crate::errors::{CliError, Result};
-use crate::notify::{self, Counts, Summary};
 use crate::settle;
 
 /// What came of it.
@@ -31,6 +30,8 @@ pub struct Kicked {
     pub stop: Option<Stop>,
     /// How long it took.
     pub seconds: f64,
+    /// The kick's own document.
+    pub started: Started,
 }
 
 /// Kicks one role. An error means that nothing was told to anybody, and nothing is in the history.
@@ -40,7 +41,7 @@ pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
     let started = started(stage, plan, lock, before.as_ref())?;
     // Not dropped on a signal: what is written may be there already, and then it needs its end.
     stage.last_words(async { Ok(kick::start(&stage.store, &started).await?) })?;
-    say_start(stage, plan, &started);
+    say::start(stage, plan, &started);
     let mut progress = Progress::default();
     let stop = go(stage, plan, lock, &started.kick, before.as_ref(), &mut progress).err();
     let result = match &stop {
@@ -57,14 +58,10 @@ pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
         progress,
         stop,
         seconds,
+        started,
     };
     write_end(stage, &kicked);
-    say_end(stage, plan, &kicked);
-    notify::send(
-        stage.config,
-        &summary(stage, plan, &started, &kicked),
-        stage.context,
-    );
+    say::end(stage, plan, &kicked);
     Ok(kicked)
 }
 
@@ -80,6 +77,9 @@ fn go(
     wave::held(stage, lock)?;
     once::run(stage, plan, lock, kick, progress)?;
     waves(stage, plan, lock, kick, progress)?;
+    if plan.action == Action::Repair {
+        say::live(stage, plan, before);
+    }
     if !plan.hosts.whole || plan.action == Action::Repair {
         return Ok(());
     }
@@ -280,88 +280,6 @@ fn write_end(stage: &Stage<'_>, kicked: &Kicked) {
             kicked.id,
             error.chain().join(": ")
         ));
-    }
-}
-
-fn say_start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
-    let doing = match plan.action {
-        Action::Kick => "kicking",
-        Action::Repair => "repairing",
-        Action::Rollback => "rolling back",
-    };
-    stage.say(format!(
-        "{doing} {} of {} in {}: {} (kick {})",
-        plan.name(),
-        started.app,
-        started.stage,
-        started.release,
-        started.kick
-    ));
-    if let Some(note) = &plan.note {
-        stage.say(note);
-    }
-    if plan.mute {
-        stage.warn(format!(
-            "the manifest of {} in {} has no commands that report, so its hosts will count as silent; publish again, with a \
-             template that reports, or kick with --no-wait",
-            plan.name(),
-            started.release
-        ));
-    }
-    for told in &plan.hosts.told {
-        if let Some(dead) = &told.dead {
-            stage.warn(format!("{} is told and not waited for: {dead}", told.name));
-        }
-    }
-}
-
-fn say_end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
-    let manifests = plan.manifests();
-    for (host, log) in &kicked.progress.logs {
-        crate::report::last_lines(&stage.context.output, host, log, &manifests);
-    }
-    if plan.followed {
-        stage.say(format!(
-            "{}: {} in {:.1} s",
-            plan.name(),
-            kicked.progress.summary(),
-            kicked.seconds
-        ));
-    }
-    let bad = kicked.progress.bad_hosts();
-    if kicked.stop.is_none() && !bad.is_empty() {
-        stage.warn(format!(
-            "{}: no more failed than may, but these did: {}",
-            plan.name(),
-            bad.join(", ")
-        ));
-    }
-}
-
-fn summary(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started, kicked: &Kicked) -> Summary {
-    let progress = &kicked.progress;
-    let silent = [HostState::Silent, HostState::Started, HostState::Asked];
-    let bad = progress.hosts.iter().filter(|(_, now)| now.is_bad());
-    Summary {
-        kick: kicked.id.to_string(),
-        app: started.app.clone(),
-        stage: started.stage.clone(),
-        role: started.role.clone(),
-        action: started.action,
-        release: started.release.clone(),
-        revision: started.revision.clone(),
-        who: started.who.clone(),
-        result: kicked.result,
-        reason: kicked.reason.clone(),
-        seconds: kicked.seconds,
-        hosts: Counts {
-            expected: plan.hosts.number(),
-            succeeded: progress.count(HostState::Succeeded),
-            failed: progress.count(HostState::Failed),
-            silent: silent.map(|state| progress.count(state)).iter().sum::<usize>() + progress.missing,
-        },
-        failed: bad.map(|(host, _)| host.clone()).collect(),
-        build: stage.context.environment.text("BUILD_URL"),
     }
 }
 

@@ -314,7 +314,7 @@ mod tests {
             Err("no answer".to_owned())
         };
         bounded(channel(100), ended, reported, patience, |why| {
-            warnings.borrow_mut().push(why)
+            warnings.borrow_mut().push(why);
         })
         .await;
         assert!(
@@ -333,7 +333,7 @@ mod tests {
             future::ready(Err("denied".to_owned()))
         };
         bounded(channel(300), ended, reported, put, |why| {
-            warnings.borrow_mut().push(why)
+            warnings.borrow_mut().push(why);
         })
         .await;
         assert_eq!(written.into_inner().len(), 300);

@@ -16,6 +16,7 @@ mod once;
 mod outcome;
 mod plan;
 mod repair;
+mod say;
 mod stage;
 mod target;
 mod wave;
@@ -167,12 +168,14 @@ fn kick_each(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, document: &mut 
         let kicked = course::run(stage, plan, lock).map_err(not_kicked)?;
         // Going back comes first: a stdout that cannot be written keeps no host from it.
         let back = go_back(stage, plan, &kicked, lock);
+        say::notice(stage, plan, &kicked);
         let mut added = document.add(stage, plan, &kicked);
         if let Some(Back {
             went: Some((plan, kicked)),
             ..
         }) = &back
         {
+            say::notice(stage, plan, kicked);
             added = added.and(document.add(stage, plan, kicked));
         }
         if let Some(error) = kicked.into_error(stage, plan) {

@@ -193,13 +193,16 @@ fn good_before(
         .ok_or_else(|| format!("{live} is live, and the history knows of none before it"))
 }
 
+/// A release, and the hosts alone that are told it again; none for all of the role.
+type Again = (String, Option<BTreeSet<String>>);
+
 /// What a repair tells again, and to which hosts alone: by the newest kick of the whole role, and those of some hosts `since`,
 /// newest first. `Err` has the names that the user gave, when one release does not serve them all.
 fn again(
     whole: Option<&Kick>,
     since: &[Kick],
     only: &[String],
-) -> std::result::Result<Option<(String, Option<BTreeSet<String>>)>, String> {
+) -> std::result::Result<Option<Again>, String> {
     let all = whole.map(|whole| whole.started.release.clone());
     let mut told: BTreeMap<&str, &str> = BTreeMap::new();
     for kick in since {

@@ -1,0 +1,124 @@
+//! What one role's kick says of itself: on stderr as it begins and ends, and to those whom the config names.
+
+use shipit_store::live::Live;
+use shipit_store::{Action, HostState, Started};
+
+use super::course::Kicked;
+use super::plan::Plan;
+use super::repair;
+use super::stage::Stage;
+use crate::notify::{self, Counts, Summary};
+
+/// What begins.
+pub fn start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
+    let doing = match plan.action {
+        Action::Kick => "kicking",
+        Action::Repair => "repairing",
+        Action::Rollback => "rolling back",
+    };
+    stage.say(format!(
+        "{doing} {} of {} in {}: {} (kick {})",
+        plan.name(),
+        started.app,
+        started.stage,
+        started.release,
+        started.kick
+    ));
+    if let Some(note) = &plan.note {
+        stage.say(note);
+    }
+    if plan.mute {
+        stage.warn(format!(
+            "the manifest of {} in {} has no commands that report, so its hosts will count as silent; publish again, with a \
+             template that reports, or kick with --no-wait",
+            plan.name(),
+            started.release
+        ));
+    }
+    for told in &plan.hosts.told {
+        if let Some(dead) = &told.dead {
+            stage.warn(format!("{} is told and not waited for: {dead}", told.name));
+        }
+    }
+}
+
+/// How it ended, with the last lines of the hosts that did not succeed.
+pub fn end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
+    let manifests = plan.manifests();
+    for (host, log) in &kicked.progress.logs {
+        crate::report::last_lines(&stage.context.output, host, log, &manifests);
+    }
+    if plan.followed {
+        stage.say(format!(
+            "{}: {} in {:.1} s",
+            plan.name(),
+            kicked.progress.summary(),
+            kicked.seconds
+        ));
+    }
+    let bad = kicked.progress.bad_hosts();
+    if kicked.stop.is_none() && !bad.is_empty() {
+        stage.warn(format!(
+            "{}: no more failed than may, but these did: {}",
+            plan.name(),
+            bad.join(", ")
+        ));
+    }
+}
+
+/// After a repair: where all hosts have the release now, new ones still boot with what is live.
+pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: Option<&Live>) {
+    let (role, release) = (plan.name(), &plan.release.id);
+    if live.is_some_and(|live| live.release == release.as_str()) {
+        return;
+    }
+    // Who cannot be asked now does not make the repair a worse one.
+    let lagging = repair::lagging(
+        stage,
+        plan.role,
+        &plan.release,
+        plan.wave_flags,
+        &super::ALL,
+        None,
+    );
+    if lagging.is_ok_and(|lagging| lagging.is_empty()) {
+        let live = live.map_or("none yet", |live| live.release.as_str());
+        stage.say(format!(
+            "{role}: all hosts have {release} now, but live is another one ({live}): `shipit kick {role}{} --release {release}` \
+             moves it",
+            stage.flag()
+        ));
+    }
+}
+
+/// Tells those whom the config names. Not a part of the kick: going back from it does not wait for a slow webhook.
+pub fn notice(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
+    notify::send(stage.config, &summary(stage, plan, kicked), stage.context);
+}
+
+fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
+    let (started, progress) = (&kicked.started, &kicked.progress);
+    let silent = [HostState::Silent, HostState::Started, HostState::Asked];
+    let bad = progress.hosts.iter().filter(|(_, now)| now.is_bad());
+    Summary {
+        kick: kicked.id.to_string(),
+        app: started.app.clone(),
+        stage: started.stage.clone(),
+        role: started.role.clone(),
+        action: started.action,
+        release: started.release.clone(),
+        revision: started.revision.clone(),
+        who: started.who.clone(),
+        result: kicked.result,
+        reason: kicked.reason.clone(),
+        seconds: kicked.seconds,
+        hosts: Counts {
+            expected: plan.hosts.number(),
+            succeeded: progress.count(HostState::Succeeded),
+            failed: progress.count(HostState::Failed),
+            silent: silent.map(|state| progress.count(state)).iter().sum::<usize>() + progress.missing,
+        },
+        failed: bad.map(|(host, _)| host.clone()).collect(),
+        build: stage.context.environment.text("BUILD_URL"),
+    }
+}
