@@ -4,6 +4,7 @@
 //! stretcher's Go template in the whole text at the end, but for what `host_env` and `host_must_env` wrote. Their place
 //! is held by a mark until then, for a filter may stand between.
 
+mod builtin;
 mod failure;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use minijinja::value::{Rest, Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
+use self::builtin::{BUILTIN, COMMANDS, ONCE, PLAIN, RELEASES};
 use crate::check::{Problem, check};
 use crate::error::Error;
 use crate::go_template::{UNKNOWN, trial};
@@ -29,37 +31,6 @@ pub struct Template<'a> {
     /// The template's text.
     pub text: &'a str,
 }
-
-const RELEASES: Template<'static> = Template {
-    name: "shipit/manifest.yml.j2",
-    text: include_str!("../../../templates/manifest.yml.j2"),
-};
-const PLAIN: Template<'static> = Template {
-    name: "shipit/manifest-plain.yml.j2",
-    text: include_str!("../../../templates/manifest-plain.yml.j2"),
-};
-const COMMANDS: Template<'static> = Template {
-    name: "shipit/manifest-commands.yml.j2",
-    text: include_str!("../../../templates/manifest-commands.yml.j2"),
-};
-const ONCE: Template<'static> = Template {
-    name: "shipit/manifest-once.yml.j2",
-    text: include_str!("../../../templates/manifest-once.yml.j2"),
-};
-const HOOKS: Template<'static> = Template {
-    name: "shipit/hooks.sh.j2",
-    text: include_str!("../../../templates/hooks.sh.j2"),
-};
-const REPORT_SHELL: Template<'static> = Template {
-    name: "shipit/report.sh.j2",
-    text: include_str!("../../../templates/report.sh.j2"),
-};
-const REPORT: Template<'static> = Template {
-    name: "shipit/report.yml.j2",
-    text: include_str!("../../../templates/report.yml.j2"),
-};
-/// All that a template may include or extend.
-const BUILTIN: [Template<'static>; 7] = [RELEASES, PLAIN, COMMANDS, ONCE, HOOKS, REPORT_SHELL, REPORT];
 
 /// The template that a role has when it names none.
 pub fn default_template(layout: Layout) -> Template<'static> {
