@@ -198,11 +198,20 @@ fn while_consul_is_down_a_kick_by_exec_goes_by_the_store() {
     project.config(&format!("{config}[consul]\naddress = \"http://127.0.0.1:1\"\n"));
     let ran = project.shipit(&staging(&["kick", "web"])).run().exits(6);
     assert!(ran.err().contains("--without-consul"), "{ran}");
-    let ran = project.shipit(&staging(&["kick", "web", "--without-consul"])).run().ok();
-    assert!(ran.err().contains("nobody is kept out who kicks through Consul"), "{ran}");
+    let ran = project
+        .shipit(&staging(&["kick", "web", "--without-consul"]))
+        .run()
+        .ok();
+    assert!(
+        ran.err().contains("nobody is kept out who kicks through Consul"),
+        "{ran}"
+    );
     // The history is in the store, whoever holds the lock.
     let ran = project.shipit(&staging(&["history"])).run().ok();
-    assert!(ran.out().contains("succeeded") && ran.err().contains("who holds the lock is not known"), "{ran}");
+    assert!(
+        ran.out().contains("succeeded") && ran.err().contains("who holds the lock is not known"),
+        "{ran}"
+    );
     let refused = ["kick", "web", "--without-consul", "--transport", "consul"];
     let ran = project.shipit(&staging(&refused)).run().exits(2);
     assert!(ran.err().contains("no Consul is used here"), "{ran}");

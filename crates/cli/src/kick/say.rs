@@ -109,6 +109,7 @@ fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
         release: started.release.clone(),
         revision: started.revision.clone(),
         who: started.who.clone(),
+        purpose: started.reason.clone(),
         result: kicked.result,
         reason: kicked.reason.clone(),
         seconds: kicked.seconds,

@@ -30,6 +30,8 @@ pub struct Summary {
     pub revision: String,
     /// `user@host`, with the build's URL in Jenkins.
     pub who: String,
+    /// What it was for, in the words of `--reason`.
+    pub purpose: Option<String>,
     /// How it ended.
     pub result: KickResult,
     /// Why, when it did not succeed.
@@ -111,10 +113,14 @@ impl Summary {
             Action::Rollback => "rollback: ",
         };
         let mut text = format!(
-            "{action}{app} {role} in {stage}: {release} {}, {} (by {})",
+            "{action}{app} {role} in {stage}: {release} {}, {} (by {}{})",
             self.how(),
             duration(self.seconds),
-            self.who
+            self.who,
+            self.purpose
+                .as_ref()
+                .map(|purpose| format!(", {purpose}"))
+                .unwrap_or_default()
         );
         if let Some(reason) = &self.reason {
             text.push_str(&format!(": {reason}"));
@@ -167,6 +173,7 @@ mod tests {
             release: "20261121T134515Z-3074f46".to_owned(),
             revision: "3074f46".repeat(6)[..40].to_owned(),
             who: "jenkins@ci".to_owned(),
+            purpose: None,
             result: KickResult::Succeeded,
             reason: None,
             seconds: 71.6,
@@ -187,6 +194,15 @@ mod tests {
             "shop web in production: 20261121T134515Z-3074f46 succeeded on 12 hosts, 1m12s (by jenkins@ci)"
         );
         assert_eq!(summary().outcome(), Outcome::Success);
+        let told = Summary {
+            purpose: Some("hotfix for #1234".to_owned()),
+            ..summary()
+        };
+        assert!(
+            told.text().ends_with("(by jenkins@ci, hotfix for #1234)"),
+            "{}",
+            told.text()
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use shipit_fleet::exec::{Event, HostResult};
 
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 /// Reporter of the exec transport.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Exec {
     pub fn event(&self, event: &Event) {
         match event {
             Event::Started { .. } => {}
-            Event::Output { host, line } => self.output.prefixed(host, line),
+            Event::Output { host, line } => self.output.prefixed(host, &printable(line)),
             Event::Ended {
                 host,
                 result,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use shipit_fleet::follow::{Change, Event, Told};
 use shipit_store::HostState;
 
-use crate::output::{Hosts, Output};
+use crate::output::{Hosts, Output, printable};
 
 /// How many of a log's last lines are shown with an error, and how much of each; `shipit logs` has the rest.
 const LAST_LINES: usize = 10;
@@ -88,7 +88,8 @@ impl Kick {
 /// The last lines of a host's log, as part of an error. What stands in the manifest is left out: stretcher logs each command that it
 /// runs, and once more when it fails, and a command has many lines.
 pub fn last_lines(output: &Output, host: &str, log: &str, manifest: &str) {
-    for line in telling(log, manifest) {
+    let log = printable(log);
+    for line in telling(&log, manifest) {
         match line.char_indices().nth(LAST_CHARS) {
             Some((at, _)) => output.quoted(host, &format!("{}…", &line[..at])),
             None => output.quoted(host, line),
