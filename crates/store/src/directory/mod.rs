@@ -173,7 +173,8 @@ impl Objects for Directory {
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.writing(key, |put| put.delete()).await
+        let delete = |put: &write::Put<'_>| put.delete();
+        self.writing(key, delete).await
     }
 
     async fn delete_if_match(&self, key: &str, etag: &str) -> Result<(), Error> {

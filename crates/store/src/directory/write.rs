@@ -52,7 +52,7 @@ impl Put<'_> {
             }
             placed => placed,
         };
-        if !placed.is_there(self.path)? {
+        if !placed.or_taken(self.path)? {
             let stored = read::open_regular(self.path)?.ok_or_else(|| self.in_the_way())?;
             return self.compare(stored, body, options);
         }
@@ -72,7 +72,7 @@ impl Put<'_> {
             .write_all(bytes)
             .and_then(|()| temporary.as_file().sync_all());
         written.map_err(|source| Error::io("write", self.path, source))?;
-        if !self.persist(temporary, etag.is_some())?.is_there(self.path)? {
+        if !self.persist(temporary, etag.is_some())?.or_taken(self.path)? {
             return Err(self.changed());
         }
         self.sync_parent()?;
@@ -286,7 +286,7 @@ enum Placed {
 
 impl Placed {
     /// Whether it is there; false when something else is.
-    fn is_there(self, path: &Path) -> Result<bool, Error> {
+    fn or_taken(self, path: &Path) -> Result<bool, Error> {
         match self {
             Self::There => Ok(true),
             Self::Taken => Ok(false),

@@ -49,8 +49,8 @@ impl Stage {
         self
     }
 
-    /// The newest kick was a rollback.
-    fn as_rollback(mut self) -> Self {
+    /// Makes the newest kick a rollback.
+    fn the_newest_a_rollback(mut self) -> Self {
         self.kicks[0].started.action = Action::Rollback;
         self
     }
@@ -113,7 +113,7 @@ fn after_a_rollback_what_a_second_one_goes_to_stays() {
         .kick("web", 2, GOOD, Some(1))
         .kick("web", 3, GOOD, Some(2))
         .kick("web", 2, GOOD, Some(3))
-        .as_rollback()
+        .the_newest_a_rollback()
         .live("web", 2);
     assert_eq!(stage.stays(1), [1, 2, 8]);
 }
