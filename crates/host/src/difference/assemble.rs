@@ -31,6 +31,16 @@ pub(crate) fn kept(index: &Index, filter: &Filter) -> Vec<usize> {
     .collect()
 }
 
+/// Whether a release gets all of a layer: what is excluded below a directory cannot be left out of a link to it.
+fn is_whole(layer: &BoundLayer, filter: &Filter) -> bool {
+    filter.is_empty() || kept(&layer.index, filter).len() == layer.index.entries().len()
+}
+
+/// Whether a release gets a layer by links to its directories.
+pub(crate) fn is_linked(link: Link, layer: &BoundLayer, filter: &Filter) -> bool {
+    link == Link::Symlink && is_whole(layer, filter)
+}
+
 /// Puts the layer into `tree`.
 pub(crate) fn place(
     layer: &BoundLayer,
@@ -40,11 +50,10 @@ pub(crate) fn place(
     setting: &Setting<'_>,
 ) -> Result<(), Error> {
     let files = setting.places.layer(&layer.row.index_sha256).join("files");
-    let kept = kept(&layer.index, filter);
-    // What is excluded below a directory cannot be left out of a link to it.
-    if link == Link::Symlink && kept.len() == layer.index.entries().len() {
+    if is_linked(link, layer, filter) {
         return by_symlink(layer, &files, tree, setting);
     }
+    let kept = kept(&layer.index, filter);
     let ways = ways(link, setting.reflink, rustix::process::geteuid().is_root());
     entry_by_entry(&layer.index, &kept, &files, tree, ways, setting)
 }

@@ -10,7 +10,7 @@ use shipit_artifact::{EntryPath, ExtractOptions, Index, IndexKind, extract, fram
 
 use super::Setting;
 use super::bound::BoundLayer;
-use super::check::damaged;
+use super::check::{damaged, rearranged};
 use super::fetch::{Fetched, Part};
 use super::gather::{Gather, Source};
 use super::hand::{Group, Hand, groups, parallel, root};
@@ -31,8 +31,10 @@ pub(crate) enum State {
     },
 }
 
-/// Whether the layer stands in its place untouched, with `exact` without anything beside it; a damaged one is said.
-pub(crate) fn is_there(layer: &BoundLayer, exact: bool, setting: &Setting<'_>) -> Result<bool, Error> {
+/// Whether the layer stands in its place untouched; a damaged one is said. Of one that is `linked` as a whole the directories are
+/// looked at, in which nothing more may stand; its files too where another user than root applies, for hooks and mostly the
+/// app run as that user then, and can write into them.
+pub(crate) fn is_there(layer: &BoundLayer, linked: bool, setting: &Setting<'_>) -> Result<bool, Error> {
     let dir = setting.places.layer(&layer.row.index_sha256);
     if layer.is_code() {
         return Ok(true);
@@ -41,7 +43,13 @@ pub(crate) fn is_there(layer: &BoundLayer, exact: bool, setting: &Setting<'_>) -
     if !is_real_dir(&files) {
         return Ok(false);
     }
-    let wrong = damaged(&files, &layer.index, exact, setting.jobs, setting.cancel)?;
+    let mut wrong = 0;
+    if linked {
+        wrong += rearranged(&files, &layer.index, setting.jobs, setting.cancel)?;
+    }
+    if !linked || !rustix::process::geteuid().is_root() {
+        wrong += damaged(&files, &layer.index, setting.jobs, setting.cancel)?;
+    }
     if wrong > 0 {
         setting.recorder.say(Event::LayerDamaged {
             layer: layer.row.name.clone(),

@@ -248,7 +248,8 @@ impl Difference {
                 layers.states.push(State::There);
                 continue;
             }
-            if layer::is_there(layer, self.link == Link::Symlink, setting)? {
+            let linked = assemble::is_linked(self.link, layer, &self.filter);
+            if layer::is_there(layer, linked, setting)? {
                 layers.states.push(State::There);
                 continue;
             }
