@@ -1,6 +1,6 @@
 //! Pruning: which releases, and which bytes, nothing needs any more, and removing them in an order that leaves no half release.
 //!
-//! What stays is settled by [`keep`], without I/O: releases first, then what they refer to. What is not known for certain
+//! What stays is settled by `keep`, without I/O: releases first, then what they refer to. What is not known for certain
 //! (a release that cannot be read, a record that is gone) keeps all that it may refer to. The caller holds the lock of
 //! publishing, so that nothing is published meanwhile. A kick takes no such lock: what was kicked, or became live, since it was
 //! looked at is seen by a second look, before anything goes but the documents that say that a release is there.
