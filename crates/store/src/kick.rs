@@ -28,6 +28,17 @@ pub enum Action {
     Rollback,
 }
 
+impl Action {
+    /// Its word, as documents have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kick => "kick",
+            Self::Repair => "repair",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
 /// Where a host stands in one kick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -42,6 +53,19 @@ pub enum HostState {
     Failed,
     /// The deadline passed without its last word: whether it failed is not known.
     Silent,
+}
+
+impl HostState {
+    /// Its word, as documents and tables have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Started => "started",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Silent => "silent",
+        }
+    }
 }
 
 /// `started.json`.

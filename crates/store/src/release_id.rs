@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::layout::bad;
 
+/// How many digits of the revision tell releases of one second apart.
+const SHORT: usize = 7;
+
 /// `<UTC yyyymmddThhmmssZ>-<first 7 of the revision>`. Sorted as text, ids are sorted by time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -18,40 +21,31 @@ pub struct ReleaseId(String);
 impl ReleaseId {
     /// The id at `time` (unix seconds) of a revision (at least seven hexadecimal digits).
     pub fn new(time: i64, revision: &str) -> Result<Self, Error> {
-        let short = revision.get(..7).unwrap_or(revision);
+        let short = revision.get(..SHORT).unwrap_or(revision);
         let stamp = stamp(time).ok_or_else(|| bad("the time", &time.to_string(), "it is out of range"))?;
         Self::parse(&format!("{stamp}-{short}"))
     }
 
     /// Reads an id, strictly.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let why = "an id looks like 20261121T134515Z-3074f46";
-        let (time, revision) = text
-            .split_once('-')
-            .ok_or_else(|| bad("the release id", text, why))?;
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if revision.len() != 7 || !revision.bytes().all(hex) {
-            return Err(bad("the release id", text, why));
+        match stamped(text, SHORT) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => Err(bad(
+                "the release id",
+                text,
+                "an id looks like 20261121T134515Z-3074f46",
+            )),
         }
-        // Only what is written again in the same way is an id: one release, one spelling.
-        let seconds = parse_stamp(time).ok_or_else(|| bad("the release id", text, why))?;
-        if stamp(seconds).as_deref() != Some(time) {
-            return Err(bad("the release id", text, why));
-        }
-        Ok(Self(text.to_owned()))
     }
 
     /// The same revision, a second later.
     pub fn next_second(&self) -> Result<Self, Error> {
-        Self::new(self.time() + 1, &self.0[self.0.len() - 7..])
+        Self::new(self.time() + 1, &self.0[self.0.len() - SHORT..])
     }
 
     /// Its time in unix seconds.
     pub fn time(&self) -> i64 {
-        self.0
-            .split_once('-')
-            .and_then(|(time, _)| parse_stamp(time))
-            .unwrap_or_default()
+        stamped(&self.0, SHORT).unwrap_or_default()
     }
 
     /// The text.
@@ -96,9 +90,17 @@ pub(crate) fn stamp(seconds: i64) -> Option<String> {
         .then(|| time.strftime("%Y%m%dT%H%M%SZ").to_string())
 }
 
-pub(crate) fn parse_stamp(text: &str) -> Option<i64> {
-    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
-    Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
+/// The unix seconds of an id of a stamp and `digits` lower-case hexadecimal digits; `None` when the text is none. Only what is
+/// written again in the same way is one: one release, one spelling.
+pub(crate) fn stamped(text: &str, digits: usize) -> Option<i64> {
+    let (time, told_apart) = text.split_once('-')?;
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if told_apart.len() != digits || !told_apart.bytes().all(hex) {
+        return None;
+    }
+    let read = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+    let seconds = read.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
+    (stamp(seconds)? == time).then_some(seconds)
 }
 
 #[cfg(test)]

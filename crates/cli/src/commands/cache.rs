@@ -13,7 +13,7 @@ use shipit_steps::{
 use crate::config::{Size, Span, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
-use crate::output::{Column, bytes};
+use crate::output::{Column, bytes, counted};
 use crate::settle;
 use crate::times::minute;
 
@@ -308,8 +308,4 @@ fn short(key: &str) -> &str {
 
 fn layers(count: u64) -> String {
     counted(count, "layer", "layers")
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -10,7 +10,7 @@ use shipit_store::compare::{Difference, FileDifference, How, LayerDifference, co
 use crate::args::StageArg;
 use crate::context::Context;
 use crate::errors::Result;
-use crate::output::bytes;
+use crate::output::{bytes, counted};
 use crate::releases::{Place, short, subjects};
 use crate::{report, settle};
 
@@ -286,8 +286,4 @@ fn change(what: &str, from: u64, to: u64) -> String {
         format!("{} less", bytes(from - to))
     };
     format!("{what} {} -> {} ({by})", bytes(from), bytes(to))
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -14,7 +14,6 @@ use crate::context::Context;
 use crate::errors::{CliError, Result};
 use crate::kick::Stage;
 use crate::output::Column;
-use crate::status;
 use crate::times;
 
 /// Who kicked what, when, and how it ended; the newest first.
@@ -118,10 +117,8 @@ pub fn state(kick: &Kick, held: Option<&Held>) -> &'static str {
 fn row(kick: &Kick, held: Option<&Held>) -> Vec<String> {
     let Kick { started, ended } = kick;
     let action = match (started.action, started.whole) {
-        (Action::Kick, true) => "kick",
         (Action::Kick, false) => "kick of some",
-        (Action::Repair, _) => "repair",
-        (Action::Rollback, _) => "rollback",
+        (action, _) => action.as_str(),
     };
     let seconds = ended
         .as_ref()
@@ -150,7 +147,7 @@ fn hosts(kick: &Kick) -> String {
     for host in ended.hosts.values() {
         *counts.entry(host.state).or_default() += 1;
     }
-    let counted = |(state, count): (HostState, usize)| format!("{count} {}", status::name(state));
+    let counted = |(state, count): (HostState, usize)| format!("{count} {}", state.as_str());
     counts
         .into_iter()
         .rev()

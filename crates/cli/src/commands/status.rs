@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::kick::Stage;
 use crate::output::Column;
-use crate::status::{self, HostStatus, RoleBoard};
+use crate::status::{HostStatus, RoleBoard};
 use crate::times;
 
 /// How long one look waits for a newer report, while it watches.
@@ -187,7 +187,7 @@ fn row(host: &HostStatus, now: i64) -> Vec<String> {
 
 /// `failed (3074f46)`: with the revision where it is not about the release in service; and that its agent is down.
 fn state(host: &HostStatus) -> String {
-    let mut text = host.state.map_or("never asked", status::name).to_owned();
+    let mut text = host.state.map_or("never asked", HostState::as_str).to_owned();
     let about = host
         .release
         .as_deref()

@@ -4,7 +4,7 @@ use serde::Serialize;
 use shipit_store::{Action, HostState, KickResult};
 
 use super::course::{Kicked, transport};
-use super::outcome::{Fired, word};
+use super::outcome::Fired;
 use super::plan::Plan;
 use super::stage::Stage;
 use crate::errors::Result;
@@ -71,7 +71,7 @@ impl Document {
         let progress = &kicked.progress;
         if plan.followed {
             for (host, now) in &progress.hosts {
-                output.data(format!("{}\t{host}\t{}", plan.name(), word(now.state)))?;
+                output.data(format!("{}\t{host}\t{}", plan.name(), now.state.as_str()))?;
             }
         } else {
             for fired in &progress.events {

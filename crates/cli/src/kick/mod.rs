@@ -37,7 +37,7 @@ use crate::errors::{CliError, Kind, Result};
 use crate::settle;
 use course::Kicked;
 use document::Document;
-use plan::{Plan, action};
+use plan::Plan;
 
 /// What is to be done under one lock.
 pub struct Request<'a> {
@@ -125,7 +125,7 @@ fn lock(stage: &Stage<'_>, request: &Request<'_>, plans: &[Plan<'_>]) -> Result<
 
 /// `kick db web`.
 fn doing(plans: &[Plan<'_>]) -> String {
-    let action = plans.first().map_or("kick", |plan| action(plan.action));
+    let action = plans.first().map_or("kick", |plan| plan.action.as_str());
     let roles: Vec<&str> = plans.iter().map(Plan::name).collect();
     format!("{action} {}", roles.join(" "))
 }

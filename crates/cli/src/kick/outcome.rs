@@ -6,7 +6,7 @@ use serde::Serialize;
 use shipit_fleet::follow::HostNow;
 use shipit_store::{Action, HostEnd, HostState, KickResult};
 
-use super::plan::{Plan, action};
+use super::plan::Plan;
 use super::stage::Stage;
 use crate::context::Context;
 use crate::errors::{CliError, Kind};
@@ -125,7 +125,7 @@ impl Progress {
             HostState::Started,
             HostState::Asked,
         ];
-        let counts = states.map(|state| (self.count(state), word(state)));
+        let counts = states.map(|state| (self.count(state), state.as_str()));
         let parts: Vec<String> = counts
             .iter()
             .filter(|(count, _)| *count > 0)
@@ -138,22 +138,11 @@ impl Progress {
     }
 }
 
-/// A state in a word.
-pub fn word(state: HostState) -> &'static str {
-    match state {
-        HostState::Asked => "asked",
-        HostState::Started => "started",
-        HostState::Succeeded => "succeeded",
-        HostState::Failed => "failed",
-        HostState::Silent => "silent",
-    }
-}
-
 fn with_reason(host: &str, now: &HostNow) -> String {
     match (&now.reason, now.state) {
         (Some(reason), HostState::Silent) => format!("{host} (silent: {reason})"),
         (Some(reason), _) => format!("{host} ({reason})"),
-        (None, state) => format!("{host} ({})", word(state)),
+        (None, state) => format!("{host} ({})", state.as_str()),
     }
 }
 
@@ -278,11 +267,11 @@ fn stopped(stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError 
             named(&open),
             plan.name(),
             stage.flag(),
-            action(plan.action)
+            plan.action.as_str()
         )),
         true => error.hint(format!(
             "{} again: hosts that are done do nothing more",
-            action(plan.action)
+            plan.action.as_str()
         )),
     }
 }

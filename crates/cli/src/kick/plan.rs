@@ -95,15 +95,6 @@ impl Plan<'_> {
     }
 }
 
-/// An action's name.
-pub fn action(action: Action) -> &'static str {
-    match action {
-        Action::Kick => "kick",
-        Action::Repair => "repair",
-        Action::Rollback => "rollback",
-    }
-}
-
 /// Plans one role's kick.
 pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
     let role = wish.role;

@@ -7,6 +7,7 @@ mod screen;
 mod table;
 mod wait;
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -286,6 +287,12 @@ fn write_stdout(bytes: &[u8]) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(CliError::disk("writing to stdout", error)),
     }
+}
+
+/// A number of things for people: `1 layer`, `3 layers`.
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let what = if count == N::from(1) { one } else { many };
+    format!("{count} {what}")
 }
 
 /// A number of bytes for people: `6.1 MB`.

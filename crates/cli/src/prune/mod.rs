@@ -13,7 +13,7 @@ use shipit_store::prune::{Kept, Prune, PruneInput, PrunedRelease, Removal, Remov
 
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
-use crate::output::bytes;
+use crate::output::{bytes, counted};
 use crate::releases::Place;
 use crate::settle;
 
@@ -273,8 +273,4 @@ fn kind_name(kind: RemovalKind) -> &'static str {
         RemovalKind::Frames => "frames",
         RemovalKind::Artifact => "artifact",
     }
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

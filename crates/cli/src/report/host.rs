@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use shipit_host::{Applied, DriftKind, Event, Stream, Verified};
 
-use crate::output::{Meter, Output, bytes};
+use crate::output::{Meter, Output, bytes, counted};
 
 /// Reporter of the host crate.
 #[derive(Debug)]
@@ -216,11 +216,6 @@ impl Host {
             *meter = next;
         }
     }
-}
-
-/// "1 layer", "2 layers".
-fn counted(count: u64, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// "0.5 of 151.9 MB": both in the unit of the larger, unless nothing would be left of the smaller.

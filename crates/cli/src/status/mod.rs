@@ -216,16 +216,5 @@ fn before(begun: &Found, older: &[&Found], name: &str, known: &Known) -> Option<
     in_service(older, name, known)
 }
 
-/// A state as every table shows it.
-pub fn name(state: HostState) -> &'static str {
-    match state {
-        HostState::Asked => "asked",
-        HostState::Started => "started",
-        HostState::Succeeded => "succeeded",
-        HostState::Failed => "failed",
-        HostState::Silent => "silent",
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::layout::bad;
-use crate::release_id::{parse_stamp, stamp};
+use crate::release_id::{stamp, stamped};
 
 /// How many random hexadecimal digits tell kicks of one second apart.
 const RANDOM: usize = 8;
@@ -32,25 +32,19 @@ impl KickId {
     /// # Errors
     /// The text is none.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let wrong = || bad("the kick id", text, "an id looks like 20261121T134515Z-5e1f00aa");
-        let (time, random) = text.split_once('-').ok_or_else(wrong)?;
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if random.len() != RANDOM || !random.bytes().all(hex) {
-            return Err(wrong());
+        match stamped(text, RANDOM) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => Err(bad(
+                "the kick id",
+                text,
+                "an id looks like 20261121T134515Z-5e1f00aa",
+            )),
         }
-        let seconds = parse_stamp(time).ok_or_else(wrong)?;
-        if stamp(seconds).as_deref() != Some(time) {
-            return Err(wrong());
-        }
-        Ok(Self(text.to_owned()))
     }
 
     /// Its time in unix seconds.
     pub fn time(&self) -> i64 {
-        self.0
-            .split_once('-')
-            .and_then(|(time, _)| parse_stamp(time))
-            .unwrap_or_default()
+        stamped(&self.0, RANDOM).unwrap_or_default()
     }
 
     /// The text.
