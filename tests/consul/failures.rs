@@ -141,7 +141,7 @@ fn an_event_is_sent_once_and_a_read_until_it_succeeds() {
     fire(&client, &event).unwrap();
     assert_eq!(proxy.count("PUT").requests, 3);
     proxy.fail_next(2, 503);
-    block_on(client.leader()).unwrap();
+    block_on(client.nodes()).unwrap();
     assert_eq!(proxy.count("GET").requests, 3);
     proxy.inject(Fault::status(200).body("<html>a proxy's page</html>"));
     assert!(matches!(

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use shipit_fleet::consul::{Error, EventRequest, any_of, exact, preflight};
+use shipit_fleet::consul::{Error, EventRequest, exact, preflight};
 use shipit_fleet::event::{HandlerInput, Heard, parse_handler_input};
 use shipit_testbed::{Cmd, ConsulAgent, ConsulCluster, FaultProxy, Tmp, until};
 
-use crate::agents::{READY, block_on, client, event, fire};
+use crate::agents::{READY, client, event, fire};
 
 const NAME: &str = "deploy_shop_web_production";
 
@@ -61,9 +61,6 @@ fn filters_reach_the_named_nodes_alone() {
         fire(&server, &request).unwrap();
     };
     sent("exact", &|request| request.node = Some(exact("web1")));
-    sent("several", &|request| {
-        request.node = Some(any_of(&["web10", "db1"]));
-    });
     sent("loose", &|request| request.node = Some("web1".to_owned()));
     sent("service", &|request| request.service = Some(exact("shop")));
     sent("tag", &|request| {
@@ -81,8 +78,8 @@ fn filters_reach_the_named_nodes_alone() {
     };
     let expected = [
         ("web1", vec!["all", "exact", "loose"]),
-        ("web10", vec!["all", "loose", "service", "several"]),
-        ("db1", vec!["all", "several", "tag"]),
+        ("web10", vec!["all", "loose", "service"]),
+        ("db1", vec!["all", "tag"]),
     ];
     for (node, payloads) in expected {
         until("the events at their nodes", READY, || {
@@ -162,5 +159,4 @@ fn names_and_filters_are_encoded() {
     });
     let list = agent.api("GET", "/v1/event/list", b"").text();
     assert!(list.contains(&format!("\"Name\": \"{name}\"")), "{list}");
-    assert!(block_on(client(&agent.url()).leader()).unwrap().contains(':'));
 }

@@ -32,7 +32,7 @@ fn a_unix_socket() {
     settings["ports"]["http"] = json!(address.port());
     let client = client(&format!("unix://{}", socket.display()));
     let _agent = agent(&dir, &settings, || {
-        socket.exists() && block_on(client.leader()).is_ok()
+        socket.exists() && block_on(client.nodes()).is_ok()
     });
     let id = fire(&client, &event(NAME, "file:///m.yml")).unwrap();
     assert_eq!(id.to_string().len(), 36);
@@ -95,7 +95,7 @@ fn tls_with_an_authority_of_ones_own() {
         })
     };
     let client = made(good()).unwrap();
-    let _agent = agent(&dir, &settings, || block_on(client.leader()).is_ok());
+    let _agent = agent(&dir, &settings, || block_on(client.nodes()).is_ok());
     let fired = |tls: Tls| fire(&made(tls).unwrap(), &event(NAME, "file:///m.yml"));
     fired(good()).unwrap();
     let refused = |tls: Tls, why: &str| {

@@ -74,12 +74,6 @@ impl Expected {
         hosts.retain(|host| picked.contains(&host.name));
         Ok(Self { hosts, count: None })
     }
-
-    /// Those that were not there before.
-    pub fn joined_since(&self, before: &[String]) -> Vec<Host> {
-        let new = self.hosts.iter().filter(|host| !before.contains(&host.name));
-        new.cloned().collect()
-    }
 }
 
 /// Finds the hosts that are expected. Nothing is asked of Consul when only a number is.

@@ -143,27 +143,6 @@ impl Client {
         Ok(EventId(fired.id))
     }
 
-    /// The address of the cluster's leader: says that the agent answers and has a cluster.
-    ///
-    /// # Errors
-    /// As [`Client::fire`], and [`Error::Refused`] when there is no leader.
-    pub async fn leader(&self) -> Result<String, Error> {
-        let mut url = self.url(&["v1", "status", "leader"])?;
-        self.scope(&mut url, None);
-        let mut call = Call::new(Method::GET, url, "asking for the cluster's leader".to_owned());
-        call.rule = "none: every token may ask this".to_owned();
-        let leader: String = self.send(&call).await?.json(self, &call)?;
-        if leader.is_empty() {
-            return Err(Error::Refused {
-                doing: call.doing,
-                address: self.address.clone(),
-                status: 200,
-                reason: "the cluster has no leader".to_owned(),
-            });
-        }
-        Ok(leader)
-    }
-
     /// The same agent, asked for what another datacenter has.
     #[must_use]
     pub fn in_datacenter(&self, datacenter: &str) -> Self {

@@ -179,22 +179,6 @@ impl Client {
         self.send(&call).await?.json(self, &call)
     }
 
-    /// Deletes all keys under a prefix.
-    ///
-    /// # Errors
-    /// As [`Client::kv_get`].
-    pub async fn kv_delete_tree(&self, prefix: &str) -> Result<(), Error> {
-        let mut url = self.key(prefix)?;
-        url.query_pairs_mut().append_key_only("recurse");
-        let call = Call::new(Method::DELETE, url, format!("deleting the keys under {prefix}")).rule(rule(
-            "key_prefix",
-            prefix,
-            "write",
-        ));
-        self.send(&call).await?;
-        Ok(())
-    }
-
     fn key(&self, key: &str) -> Result<Url, Error> {
         let path: Vec<&str> = ["v1", "kv"].into_iter().chain(key.split('/')).collect();
         self.endpoint(&path)

@@ -20,5 +20,5 @@ pub use config::{Address, ConsulConfig, Tls};
 pub use error::{Error, ErrorKind};
 pub use kv::{Blocking, KvEntry, KvList, Read};
 pub(crate) use request::escape;
-pub use request::{EventId, EventRequest, TooLong, any_of, exact, preflight};
+pub use request::{EventId, EventRequest, TooLong, exact, preflight};
 pub use txn::{Op, Txn};
