@@ -11,7 +11,7 @@ use shipit_store::{
     RolePlan, kick, publish,
 };
 
-use crate::config::{Role, Span};
+use crate::config::Role;
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
 use crate::linked;
@@ -21,7 +21,7 @@ use crate::releases::{Place, subjects};
 use crate::settle::{self, manifest::RoleManifest};
 use crate::state::{PublishState, StateDirectory};
 
-use super::publish::{PUBLISH_WAIT, roles};
+use super::publish::{Around, roles};
 
 /// Publish the release of one stage to another: the same artifact, byte for byte, with new manifests.
 ///
@@ -46,12 +46,8 @@ pub struct PromoteArgs {
     /// Promote without good reports
     #[arg(long)]
     force: bool,
-    /// How long to wait while another publish or a prune is under way
-    #[arg(long, value_name = "TIME", default_value = PUBLISH_WAIT, value_parser = Span::parse)]
-    lock_wait: Span,
-    /// Prune the stage's releases afterwards, as `shipit prune` does; what goes wrong with that is a warning
-    #[arg(long)]
-    prune: bool,
+    #[command(flatten)]
+    around: Around,
 }
 
 /// The document of `--output json`.
@@ -108,7 +104,7 @@ pub fn run(args: &PromoteArgs, context: &Context) -> Result<()> {
     let forced = !refuse_without_reports(args, &from, &release, &roles, context)?;
     let promoted = promote(args, &from, &to, &release, &roles, context)?;
     told(&Promoted { forced, ..promoted }, &to, context)?;
-    if args.prune {
+    if args.around.prune {
         crate::prune::afterwards(&args.to, context);
     }
     Ok(())
@@ -173,7 +169,13 @@ fn promote(
     plain::refuse_hidden_changes(&to.config, &manifests, &artifact, &to.store, context)?;
     let doing = format!("promote to {}", args.to);
     let holder = settle::holder(context, &doing, Some(&release.revision), None);
-    let lock = settle::board::publish_lock(&to.config, context, &to.store, &holder, args.lock_wait.get())?;
+    let lock = settle::board::publish_lock(
+        &to.config,
+        context,
+        &to.store,
+        &holder,
+        args.around.lock_wait.get(),
+    )?;
     let work = Work {
         from,
         to,

@@ -25,7 +25,7 @@ use crate::settle::{self, manifest::RoleManifest};
 use crate::state::{PublishState, StateDirectory, artifact_to_publish, subject_of};
 
 /// How long a publish waits by default for its lock.
-pub const PUBLISH_WAIT: &str = "10m";
+const PUBLISH_WAIT: &str = "10m";
 
 /// Publish the last artifact built here to a stage: artifact, record, and a manifest for each role.
 ///
@@ -42,12 +42,19 @@ pub struct PublishArgs {
     /// Publish for this role alone; may be given several times [default: all roles]
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
+    #[command(flatten)]
+    around: Around,
+}
+
+/// What publish and promote do before and after.
+#[derive(Debug, Args)]
+pub struct Around {
     /// How long to wait while another publish or a prune of the app runs; 0s fails at once
     #[arg(long, value_name = "TIME", value_parser = Span::parse, default_value = PUBLISH_WAIT)]
-    lock_wait: Span,
+    pub lock_wait: Span,
     /// Prune the stage's releases afterwards, as `shipit prune` does; what goes wrong with that is a warning
     #[arg(long)]
-    prune: bool,
+    pub prune: bool,
 }
 
 /// The document of `--output json`.
@@ -112,7 +119,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
         .collect();
     let doing = format!("publish to {}", config.stage());
     let holder = settle::holder(context, &doing, Some(revision), None);
-    let lock = settle::board::publish_lock(&config, context, &store, &holder, args.lock_wait.get())?;
+    let lock = settle::board::publish_lock(&config, context, &store, &holder, args.around.lock_wait.get())?;
     let input = PublishInput {
         store: &store,
         app: &config.app,
@@ -133,7 +140,7 @@ pub fn run(args: &PublishArgs, context: &Context) -> Result<()> {
     settle::board::give_back(context, &what, lock.release());
     let (published, offered) = done?;
     told(&published, offered, &config, &artifact, context)?;
-    if args.prune {
+    if args.around.prune {
         crate::prune::afterwards(config.stage(), context);
     }
     Ok(())
