@@ -72,6 +72,53 @@ fn a_root_that_is_a_layer_or_lies_in_one_is_packed() {
     }
 }
 
+/// The inode of a file in the kept workspace, of which there is one.
+fn inode_in_workspace(project: &Project, name: &str) -> u64 {
+    let work = project.tmp.join("cache/work");
+    let app = std::fs::read_dir(work).unwrap().next().unwrap().unwrap();
+    let file = app.path().join("tree").join(name);
+    std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(file).unwrap())
+}
+
+#[test]
+fn a_layer_behind_a_free_command_stays_in_the_workspace_and_the_command_does_not_see_it() {
+    let build = "[[build.step]]\nname = \"free\"\nrun = \"ls >seen; date >/dev/null\"\n\
+        [[build.step]]\nname = \"deps\"\nrun = \"mkdir -p web/o; cp app.lock web/o/x\"\ninputs = [\"app.lock\"]\noutputs = [\"web/o\"]\n\
+        [[build.step]]\nname = \"last\"\nrun = \"cp web/o/x made\"\n";
+    let project = small::with(build, "");
+    project.repo.write("app.lock", "1\n");
+    project.repo.commit("lock");
+    let first = same_from_nothing(&project);
+    assert_eq!(content(&first, "made"), "1\n");
+    assert!(
+        !content(&first, "seen").contains("web"),
+        "{}",
+        content(&first, "seen")
+    );
+    let before = inode_in_workspace(&project, "web/o/x");
+    project.repo.write("app.txt", "two\n");
+    project.repo.commit("code alone");
+    let ran = project.shipit(&["build"]).run().ok().says("deps: cached (layer ");
+    assert_eq!(content(&ran.line(), "made"), "1\n");
+    assert_eq!(inode_in_workspace(&project, "web/o/x"), before, "{ran}");
+    project.repo.write("app.lock", "2\n");
+    project.repo.commit("another lock");
+    assert_eq!(content(&same_from_nothing(&project), "made"), "2\n");
+    let names = |at: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(at).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    };
+    let work = project.tmp.join("cache/work");
+    let app = work.join(&names(&work)[0]);
+    assert!(
+        !names(&app).iter().any(|name| name.starts_with("parked-")),
+        "{:?}",
+        names(&app)
+    );
+}
+
 #[test]
 fn what_is_kept_is_not_packed_and_said() {
     let build = "[[build.step]]\nname = \"make\"\nrun = \"echo run >>target/runs; cp app.txt app\"\nkeep = [\"target\"]\n";

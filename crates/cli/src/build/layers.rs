@@ -122,6 +122,7 @@ impl<'a, 'c> Steps<'a, 'c> {
                 None => self.code_step(spec)?,
             }
         }
+        self.forget_parked()?;
         self.say_kept();
         self.warn_of_changes()
     }

@@ -45,12 +45,16 @@ impl Steps<'_, '_> {
         Ok(())
     }
 
-    /// Puts a found layer into the workspace: from the cache, else by its step.
+    /// Puts a found layer into the workspace: that of the last build, else from the cache, else by its step.
     fn bring(&mut self, number: usize) -> Result<()> {
-        let root = opened(&self.workspace)?.kept.root().to_owned();
-        let Some(layer) = self.layers.get(number) else {
+        let (Some(workspace), Some(layer)) = (self.workspace.as_mut(), self.layers.get_mut(number)) else {
             return Ok(());
         };
+        if workspace.unpark(&layer.standing(), &layer.owned)? {
+            layer.in_workspace = true;
+            return Ok(());
+        }
+        let root = workspace.kept.root().to_owned();
         let spec = layer.spec;
         let placed = self.cache.place(layer, &root, self.given.packer)?;
         if placed == Placed::Whole {
@@ -72,6 +76,15 @@ impl Steps<'_, '_> {
             }
         }
         self.noted(number)
+    }
+
+    /// Lets go of layers of earlier builds that this one did not ask for.
+    pub(super) fn forget_parked(&mut self) -> Result<()> {
+        let seen: Vec<String> = self.layers.iter().map(Layer::standing).collect();
+        match &mut self.workspace {
+            Some(workspace) => Ok(workspace.kept.forget_parked(&seen)?),
+            None => Ok(()),
+        }
     }
 
     fn noted(&mut self, number: usize) -> Result<()> {

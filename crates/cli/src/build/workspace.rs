@@ -155,6 +155,12 @@ impl BuildWorkspace {
         Ok(updated.in_place)
     }
 
+    /// Puts a layer back that stood in the tree before this build, and was not known to be wanted when it was brought to the
+    /// revision; whether it was to be had.
+    pub fn unpark(&mut self, key: &str, owned: &[EntryPath]) -> Result<bool> {
+        Ok(self.kept.unpark(&in_place(key, owned))?)
+    }
+
     /// Notes that a layer stands in the tree now.
     pub fn placed(&mut self, key: &str, owned: &[EntryPath]) -> Result<()> {
         Ok(self.kept.placed(&in_place(key, owned))?)

@@ -27,17 +27,20 @@ impl Aside {
     /// A new one in `dir`, which is on the tree's file system.
     pub(super) fn create(dir: &Path) -> Result<Self, KeptError> {
         let mut number = 0_u64;
-        let path = loop {
-            let path = dir.join(format!("{PREFIX}{number}"));
-            match fs::create_dir(&path) {
-                Ok(()) => break path,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(KeptError::io("make the directory", &path, error)),
+        loop {
+            match Self::at(&dir.join(format!("{PREFIX}{number}"))) {
+                Err(KeptError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => number += 1,
+                result => return result,
             }
-        };
+        }
+    }
+
+    /// A new one at `path`, where nothing is.
+    pub(super) fn at(path: &Path) -> Result<Self, KeptError> {
+        fs::create_dir(path).map_err(|error| KeptError::io("make the directory", path, error))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(CWD, &path, flags, Mode::empty())
-            .map_err(|error| KeptError::io("open the directory", &path, error))?;
+        let fd = openat(CWD, path, flags, Mode::empty())
+            .map_err(|error| KeptError::io("open the directory", path, error))?;
         Ok(Self { fd, taken: 0 })
     }
 
@@ -103,14 +106,16 @@ fn with_permission(
     result
 }
 
-/// Deletes all old files in `dir`, also those of processes that were killed. What cannot be deleted does not keep the rest;
-/// the first of it is the error.
-pub(super) fn remove_all(dir: &Path) -> Result<(), KeptError> {
+/// Deletes all old files in `dir`, also those of processes that were killed, and what else there `is_old` by its name. What
+/// cannot be deleted does not keep the rest; the first of it is the error.
+pub(super) fn remove_all(dir: &Path, is_old: &dyn Fn(&str) -> bool) -> Result<(), KeptError> {
     let failed = |error| KeptError::io("list", dir, error);
     let mut first = Ok(());
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) || is_old(&name) {
             let path = entry.path();
             let removed = remove(&path).map_err(|error| KeptError::io("remove", &path, error));
             first = first.and(removed);
@@ -182,7 +187,7 @@ mod tests {
             );
             Aside::create(dir.path()).unwrap();
             assert!(dir.path().join("old-0/0/deep").is_dir() && dir.path().join("old-1").is_dir());
-            remove_all(dir.path()).unwrap();
+            remove_all(dir.path(), &|_| false).unwrap();
         });
         let mode = fs::metadata(&outside).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o555);

@@ -147,7 +147,7 @@ fn follows(rounds: &[Round]) {
         );
         let mut expected = tree.clone();
         for (layer, files) in &wanted {
-            if !done.in_place.contains(&layer.key) {
+            if !done.in_place.contains(&layer.key) && !case.kept.unpark(layer).unwrap() {
                 place(&mut case, layer, files);
             }
             for (path, node) in &files.nodes {

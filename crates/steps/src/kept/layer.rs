@@ -125,7 +125,7 @@ impl Layer {
 }
 
 /// How what lies at the path stands; `None` when nothing does, or something else than a directory is on the way.
-fn stands(descent: &mut Descent<'_>, path: &[u8]) -> Result<Option<Standing>, Errno> {
+pub(super) fn stands(descent: &mut Descent<'_>, path: &[u8]) -> Result<Option<Standing>, Errno> {
     let (directory, name) = split(path);
     match descent.enter(directory) {
         Ok(directory) => standing(directory, name),

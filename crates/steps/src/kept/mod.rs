@@ -6,6 +6,9 @@
 //! nothing: what is neither planned nor a layer's nor declared to be kept is removed. No symlink is followed beneath the
 //! root. See `docs/workspace.md`.
 //!
+//! A layer that stands in the tree and is not asked for is parked: renamed out of it, for it may be asked for as soon as its
+//! key is known, when steps have run that must not see it.
+//!
 //! An update that was killed is found by its mark: then nothing is known, and all is made anew.
 //!
 //! Not done here: locking (whoever opens a workspace holds the app's lock), the content of planned files, putting layers
@@ -26,6 +29,9 @@ mod layer;
 #[cfg(test)]
 mod layer_tests;
 mod outside;
+mod parked;
+#[cfg(test)]
+mod parked_tests;
 mod planned;
 mod request;
 mod scan;
@@ -48,7 +54,7 @@ use aside::Aside;
 use codec::Recorded;
 use descent::Root;
 use layer::Layer;
-use state::State;
+use state::{Lies, State};
 use update::Update;
 
 pub use error::{KeptError, UpdateError};
@@ -145,8 +151,25 @@ impl Kept {
     /// [`KeptError::Io`], [`KeptError::Key`].
     pub fn placed(&mut self, layer: &InPlace) -> Result<(), KeptError> {
         let layer = Layer::take(&Root::open(&self.root)?, layer, self.jobs)?;
-        self.state.write_layer(&layer)?;
+        self.state.write_layer(Lies::InTree, &layer)?;
         self.state.let_clock_pass(layer.newest())
+    }
+
+    /// Puts a layer back that an [update](Kept::update) parked, and notes that it stands in the tree. `false` when it is not
+    /// parked, or not as it was left: then nothing of it is in the tree. To be called as [`Kept::placed`] is.
+    ///
+    /// # Errors
+    /// [`KeptError::Io`], [`KeptError::Key`].
+    pub fn unpark(&mut self, layer: &InPlace) -> Result<bool, KeptError> {
+        parked::unpark(self, layer)
+    }
+
+    /// Forgets all parked layers but those with these keys.
+    ///
+    /// # Errors
+    /// [`KeptError::Io`].
+    pub fn forget_parked(&mut self, except: &[String]) -> Result<(), KeptError> {
+        parked::forget_except(self, except)
     }
 
     /// What was made, changed or removed in a layer since it was [noted](Kept::placed), or found in place, sorted; what lies in
@@ -156,7 +179,7 @@ impl Kept {
     /// # Errors
     /// [`KeptError::Io`], [`KeptError::Key`].
     pub fn changes(&self, key: &str) -> Result<Vec<EntryPath>, KeptError> {
-        match self.state.read_layer(key)? {
+        match self.state.read_layer(Lies::InTree, key)? {
             Some(layer) => outside::changed_inside(&layer, &Root::open(&self.root)?, self.jobs),
             None => Ok(Vec::new()),
         }
@@ -198,12 +221,13 @@ impl Kept {
         }
     }
 
-    /// Deletes what updates moved aside, also what killed ones left. To be called last: files that are made right after a
+    /// Deletes what updates moved aside, also what killed ones left, and parked layers that were forgotten. To be called last: files that are made right after a
     /// large tree was deleted take longer.
     ///
     /// # Errors
     /// [`KeptError::Io`].
     pub fn remove_old(&self) -> Result<(), KeptError> {
-        aside::remove_all(&self.dir)
+        let parked = self.state.layers(Lies::Parked)?;
+        aside::remove_all(&self.dir, &|name| parked::is_forgotten(name, &parked))
     }
 }

@@ -29,6 +29,7 @@ pub struct UpdateRequest<'a, E> {
     /// Every entry of the revision, sorted by the bytes of its path, with the directories that hold it.
     pub planned: &'a [PlannedFile],
     /// The layers wanted. Each is left where it stands, when it stands there unchanged; otherwise its paths are cleared.
+    /// Other layers that stand in the tree are parked, to be had back by [`Kept::unpark`](crate::Kept::unpark).
     pub layers: &'a [InPlace],
     /// Directories that steps may keep from build to build: what lies there and is not planned survives.
     pub keep: &'a [EntryPath],

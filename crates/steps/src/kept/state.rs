@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tree` | the planned files as the last update left them |
 //! | `layer-<key>` | a layer that stands in the tree, as it was left |
+//! | `parked-<key>` | a layer that is parked, as it lies there |
 //! | `updating` | an update has begun to change the tree, and has not ended: nothing else here counts |
 
 use std::fs;
@@ -17,7 +18,13 @@ use super::standing::{Time, let_clock_pass};
 
 const TREE: &str = "tree";
 const UPDATING: &str = "updating";
-const LAYER: &str = "layer-";
+
+/// Where a layer is that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lies {
+    InTree,
+    Parked,
+}
 
 /// Tells one start of the machine from another. Where it is missing all count as one.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -84,8 +91,10 @@ impl State {
     /// Removes all that is known: the mark of an update last, since it alone says that the rest does not count.
     pub(super) fn forget(&self) -> Result<(), KeptError> {
         self.remove(TREE)?;
-        for key in self.layers()? {
-            self.remove_layer(&key)?;
+        for lies in [Lies::InTree, Lies::Parked] {
+            for key in self.layers(lies)? {
+                self.remove_layer(lies, &key)?;
+            }
         }
         self.remove(UPDATING)
     }
@@ -115,13 +124,13 @@ impl State {
         Ok(state.files)
     }
 
-    /// The keys of the layers that stand in the tree.
-    pub(super) fn layers(&self) -> Result<Vec<String>, KeptError> {
+    /// The keys of the layers there, sorted.
+    pub(super) fn layers(&self, lies: Lies) -> Result<Vec<String>, KeptError> {
         let failed = |error| KeptError::io("list", &self.dir, error);
         let mut keys = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            if let Some(key) = name.to_str().and_then(|name| name.strip_prefix(LAYER)) {
+            if let Some(key) = name.to_str().and_then(|name| name.strip_prefix(lies.prefix())) {
                 keys.push(key.to_owned());
             }
         }
@@ -129,21 +138,21 @@ impl State {
         Ok(keys)
     }
 
-    /// The layer as it was left; `None` when it does not stand in the tree, or what is known of it cannot be used.
-    pub(super) fn read_layer(&self, key: &str) -> Result<Option<Layer>, KeptError> {
+    /// The layer as it was left; `None` when it is not there, or what is known of it cannot be used.
+    pub(super) fn read_layer(&self, lies: Lies, key: &str) -> Result<Option<Layer>, KeptError> {
         check_key(key)?;
-        let stored = self.read(&layer_name(key))?;
+        let stored = self.read(&lies.name(key))?;
         let layer = stored.and_then(|stored| decode_layer(&stored).ok());
         Ok(layer.filter(|layer| layer.key == key))
     }
 
-    pub(super) fn write_layer(&self, layer: &Layer) -> Result<(), KeptError> {
+    pub(super) fn write_layer(&self, lies: Lies, layer: &Layer) -> Result<(), KeptError> {
         check_key(&layer.key)?;
-        self.write(&layer_name(&layer.key), &encode_layer(layer))
+        self.write(&lies.name(&layer.key), &encode_layer(layer))
     }
 
-    pub(super) fn remove_layer(&self, key: &str) -> Result<(), KeptError> {
-        self.remove(&layer_name(key))
+    pub(super) fn remove_layer(&self, lies: Lies, key: &str) -> Result<(), KeptError> {
+        self.remove(&lies.name(key))
     }
 
     /// Returns when no change that is made from now on can have the time `newest`.
@@ -194,8 +203,18 @@ impl State {
     }
 }
 
-fn layer_name(key: &str) -> String {
-    format!("{LAYER}{key}")
+impl Lies {
+    /// What its files are called, the key behind it.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::InTree => "layer-",
+            Self::Parked => "parked-",
+        }
+    }
+
+    fn name(self, key: &str) -> String {
+        format!("{}{key}", self.prefix())
+    }
 }
 
 /// A key names a file.
@@ -252,20 +271,20 @@ mod tests {
         let fill = || {
             let (state, ..) = open();
             state.write_tree(known()).unwrap();
-            state.write_layer(&layer("k-1")).unwrap();
+            state.write_layer(Lies::InTree, &layer("k-1")).unwrap();
             state
         };
         fill();
         let (state, found, distrust) = open();
         assert_eq!((found, distrust), (Some(known()), None));
-        assert_eq!(state.layers().unwrap(), ["k-1"]);
-        assert_eq!(state.read_layer("k-1").unwrap(), Some(layer("k-1")));
-        assert_eq!(state.read_layer("k-2").unwrap(), None);
+        assert_eq!(state.layers(Lies::InTree).unwrap(), ["k-1"]);
+        assert_eq!(state.read_layer(Lies::InTree, "k-1").unwrap(), Some(layer("k-1")));
+        assert_eq!(state.read_layer(Lies::InTree, "k-2").unwrap(), None);
 
         let is_distrusted = |expected: &Distrust| {
             let (state, found, distrust) = open();
             assert_eq!((found, distrust.as_ref()), (None, Some(expected)));
-            assert_eq!(state.layers().unwrap(), [""; 0]);
+            assert_eq!(state.layers(Lies::InTree).unwrap(), [""; 0]);
             assert_eq!((open().1, open().2), (None, None));
         };
         fill().begins().unwrap();
@@ -291,13 +310,16 @@ mod tests {
     fn a_layer_whose_state_is_damaged_or_anothers_does_not_stand() {
         let dir = tempfile::tempdir().unwrap();
         let (state, ..) = State::open(dir.path().join("state")).unwrap();
-        state.write_layer(&layer("a")).unwrap();
+        state.write_layer(Lies::InTree, &layer("a")).unwrap();
         fs::copy(state.path("layer-a"), state.path("layer-b")).unwrap();
-        assert_eq!(state.read_layer("b").unwrap(), None);
+        assert_eq!(state.read_layer(Lies::InTree, "b").unwrap(), None);
         fs::write(state.path("layer-a"), "x").unwrap();
-        assert_eq!(state.read_layer("a").unwrap(), None);
+        assert_eq!(state.read_layer(Lies::InTree, "a").unwrap(), None);
         for key in ["", "../x", "a/b", &"x".repeat(129)] {
-            assert!(matches!(state.read_layer(key), Err(KeptError::Key { .. })));
+            assert!(matches!(
+                state.read_layer(Lies::InTree, key),
+                Err(KeptError::Key { .. })
+            ));
         }
     }
 }

@@ -20,7 +20,8 @@ use super::planned::{is_as, positions, written};
 use super::request::{PlannedFile, UpdateRequest, Updated};
 use super::scan::{DIRECTORY_MODE, Plan, Role, Roles, Scan, restore_mode};
 use super::standing::{Standing, Time};
-use super::{Kept, layer};
+use super::state::Lies;
+use super::{Kept, layer, parked};
 
 /// An update under way.
 pub(super) struct Update<'a, E> {
@@ -59,6 +60,7 @@ impl<'a, E: std::error::Error + 'static> Update<'a, E> {
     pub(super) fn run(mut self) -> Result<(Updated, Vec<Recorded>), UpdateError<E>> {
         let root = self.root()?;
         let layers = self.layers(&root)?;
+        self.park(&root)?;
         let known = self.known();
         let roles = self.roles(&layers);
         let planned = (self.request.planned, &self.at);
@@ -129,7 +131,7 @@ impl<'a, E: std::error::Error + 'static> Update<'a, E> {
             return Ok(found);
         }
         for wanted in self.request.layers {
-            let Some(known) = self.kept.state.read_layer(&wanted.key)? else {
+            let Some(known) = self.kept.state.read_layer(Lies::InTree, &wanted.key)? else {
                 continue;
             };
             if known.owned != layer::sorted(&wanted.owned) || self.collides(&known) {
@@ -145,6 +147,29 @@ impl<'a, E: std::error::Error + 'static> Update<'a, E> {
             }
         }
         Ok(found)
+    }
+
+    /// Parks the layers that stand in the tree and are not asked for.
+    fn park(&mut self, root: &Root) -> Result<(), KeptError> {
+        for key in self.kept.state.layers(Lies::InTree)? {
+            if self.request.layers.iter().any(|wanted| wanted.key == key) {
+                continue;
+            }
+            let Some(layer) = self.kept.state.read_layer(Lies::InTree, &key)? else {
+                continue;
+            };
+            let mut owned = layer.owned.iter();
+            // What is to be kept stays in the tree.
+            let meets = |own: &EntryPath| {
+                let mut keep = self.request.keep.iter();
+                keep.any(|keep| keep.starts_with(own) || own.starts_with(keep))
+            };
+            if !owned.any(meets) {
+                self.begins()?;
+                parked::park(self.kept, root, layer)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether something is planned where the layer lies, or a file where a directory leads to it.
@@ -211,10 +236,10 @@ impl<'a, E: std::error::Error + 'static> Update<'a, E> {
 
     /// What is known of layers that are not in place goes before their files do.
     fn forget_layers(&mut self, in_place: &[String]) -> Result<(), KeptError> {
-        for key in self.kept.state.layers()? {
+        for key in self.kept.state.layers(Lies::InTree)? {
             if !in_place.contains(&key) {
                 self.begins()?;
-                self.kept.state.remove_layer(&key)?;
+                self.kept.state.remove_layer(Lies::InTree, &key)?;
             }
         }
         Ok(())
