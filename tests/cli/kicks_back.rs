@@ -253,3 +253,83 @@ fn a_stdout_that_is_full_keeps_no_role_from_going_back() {
         .says("did not succeed");
     assert_eq!(fleet.releases("a"), [one.clone(), two, one]);
 }
+
+#[test]
+fn a_second_rollback_does_not_go_forward_to_what_was_just_left() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let (one, two) = (fleet.release("one"), fleet.release("two"));
+    let three = fleet.release("three");
+    for release in [&three, &one, &two, &one] {
+        let _ = fleet.shipit("kick", &["--release", release]).ok();
+    }
+    let _ = fleet.shipit("rollback", &[]).ok();
+    assert_eq!(fleet.live().as_ref(), Some(&two));
+    let _ = fleet.shipit("rollback", &[]).ok().says(&format!(
+        "not to what a rollback left, and nobody kicked again since: {one}"
+    ));
+    assert_eq!(fleet.live().as_ref(), Some(&three), "not to the first again");
+    let _ = fleet
+        .shipit("rollback", &[])
+        .exits(12)
+        .says("knows of none before it");
+}
+
+#[test]
+fn a_damaged_live_manifest_is_said_and_a_kick_replaces_it() {
+    let fleet = Fleet::new(&["a", "b"], "", "");
+    let one = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let two = fleet.release("two");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let live = fleet.project.tmp.join("store/live/shop/staging/web.yml");
+    let damage = || fs::write(&live, "half a manif").unwrap();
+    damage();
+    // What is known is shown.
+    let ran = fleet
+        .shipit("status", &[])
+        .ok()
+        .says("is damaged")
+        .says("`shipit kick web --stage staging`");
+    assert!(ran.out().contains(&two), "{ran}");
+    assert_eq!(fleet.json("status", &[], 0)["roles"][0]["live"], json!(null));
+    let releases = ["releases", "--stage", "staging"];
+    let _ = fleet
+        .project
+        .shipit(&releases)
+        .run()
+        .ok()
+        .says("what is live for web in staging is not known");
+    // Where to go back to is not known, but by name.
+    let _ = fleet
+        .shipit("rollback", &[])
+        .exits(12)
+        .says("is damaged")
+        .says("`shipit rollback web --stage staging --to ID`");
+    // Nothing of the role is removed meanwhile.
+    let prune = ["prune", "--stage", "staging", "--keep", "1", "--output", "json"];
+    let ran = fleet
+        .project
+        .shipit(&prune)
+        .run()
+        .ok()
+        .says("a kick of the whole role replaces it");
+    assert!(
+        ran.out().contains("\"objects\": []") && ran.out().contains("live_unknown"),
+        "{ran}"
+    );
+    // Some hosts alone do not mend it, all of them do.
+    let _ = fleet
+        .shipit("kick", &["--only", "a"])
+        .ok()
+        .says("of all its hosts replaces it");
+    assert_eq!(fleet.live(), None);
+    let _ = fleet
+        .shipit("rollback", &["--to", &one])
+        .ok()
+        .says("is damaged")
+        .says("is live for web");
+    assert_eq!(fleet.live(), Some(one));
+    damage();
+    let _ = fleet.shipit("kick", &[]).ok().says("takes its place");
+    assert_eq!(fleet.live(), Some(two));
+}

@@ -158,7 +158,8 @@ async fn live_moves_only_from_what_was_seen() {
     let (bench, scratch) = (Bench::start(), Tmp::new("store"));
     let artifact = artifact(scratch.path(), b"code", "9");
     for (store, _) in both(&bench, &scratch) {
-        let read = async || live::read(&store, "shop", "production", "web").await.unwrap();
+        let look = async || live::read(&store, "shop", "production", "web").await.unwrap();
+        let read = async || look().await.live();
         let move_to = async |manifest: &str, etag: Option<&str>| {
             live::move_to(&store, "shop", "production", "web", manifest.as_bytes(), etag).await
         };
@@ -193,6 +194,25 @@ async fn live_moves_only_from_what_was_seen() {
         assert_eq!(read().await.unwrap().etag, moved);
         let url = live::url(&store, "shop", "production", "web").unwrap();
         assert!(url.ends_with("/live/shop/production/web.yml"), "{url}");
+
+        // What is damaged is told, and can be moved from.
+        let key = layout::live_key("shop", "production", "web").unwrap();
+        let long = "x".repeat((1 << 20) + 1);
+        let mut moved = moved;
+        for (text, part) in [
+            ("half a manif", "it is no manifest"),
+            (batch.as_str(), "the manifest of batch"),
+            (long.as_str(), ""),
+        ] {
+            let bytes = text.to_owned().into_bytes().into();
+            store.put_if_match(&key, bytes, Some(&moved)).await.unwrap();
+            let live::Pointer::Damaged(damaged) = look().await else {
+                panic!("{:?}", look().await);
+            };
+            assert!(damaged.why.contains(part) && damaged.url == url, "{damaged:?}");
+            moved = move_to(&second, Some(&damaged.etag)).await.unwrap();
+            assert_eq!(read().await.unwrap().release, two.id.as_str());
+        }
 
         // One of two at the same moment moves it.
         let (a, b) = tokio::join!(move_to(&first, Some(&moved)), move_to(&first, Some(&moved)));

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shipit_source::Source;
-use shipit_store::{OnEvent, Release, ReleaseRef, Store, live, release};
+use shipit_store::live::{self, Pointer};
+use shipit_store::{OnEvent, Release, ReleaseRef, Store, release};
 
 use crate::config::{Settled, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
+use crate::kick::damaged_in_words;
 use crate::report;
 use crate::settle;
 use crate::state::published;
@@ -110,10 +112,19 @@ impl Place {
     pub fn live(&self, context: &Context) -> Result<BTreeMap<String, String>> {
         let live = context
             .block_on(async { Ok(live::all(&self.store, &self.config.app, self.config.stage()).await?) })?;
-        Ok(live
-            .into_iter()
-            .map(|(role, live)| (role, live.release))
-            .collect())
+        let mut releases = BTreeMap::new();
+        for (role, pointer) in live {
+            match pointer {
+                Pointer::Nothing => {}
+                Pointer::Live(live) => drop(releases.insert(role, live.release)),
+                Pointer::Damaged(damaged) => context.output.warn(format!(
+                    "what is live for {role} in {} is not known: {}; a kick of the whole role replaces it",
+                    self.config.stage(),
+                    damaged_in_words(&damaged)
+                )),
+            }
+        }
+        Ok(releases)
     }
 }
 

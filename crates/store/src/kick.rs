@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 mod history;
 mod id;
+mod past;
 
 pub use history::{Kick, end, find, ids, list, read, start};
 pub use id::KickId;
+pub use past::{WayBack, repairable};
 
 /// The version of the documents that are written, and the newest that is read.
 pub const KICK_VERSION: u32 = 1;

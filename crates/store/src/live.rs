@@ -22,28 +22,88 @@ pub struct Live {
     pub manifest: Bytes,
 }
 
-/// What is live for a role; nothing before its first whole kick.
+/// What lies in the place of a role's live manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pointer {
+    /// Nothing: before the role's first whole kick.
+    Nothing,
+    /// The live manifest.
+    Live(Live),
+    /// Something that is none: which release is live is not known, and no new host boots with it.
+    Damaged(Damaged),
+}
+
+/// What is no live manifest of its role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// For [`move_to`], which replaces it.
+    pub etag: String,
+    /// Its URL.
+    pub url: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl Pointer {
+    /// The live manifest, where there is one.
+    pub fn live(self) -> Option<Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Nothing | Self::Damaged(_) => None,
+        }
+    }
+
+    /// The release that is live, where that is known.
+    pub fn release(&self) -> Option<&str> {
+        match self {
+            Self::Live(live) => Some(&live.release),
+            Self::Nothing | Self::Damaged(_) => None,
+        }
+    }
+
+    /// For [`move_to`].
+    pub fn etag(&self) -> Option<&str> {
+        match self {
+            Self::Nothing => None,
+            Self::Live(live) => Some(&live.etag),
+            Self::Damaged(damaged) => Some(&damaged.etag),
+        }
+    }
+}
+
+/// What is live for a role.
 ///
 /// # Errors
-/// The store's; [`Error::Corrupt`] when what lies there is no manifest of this role.
-pub async fn read(store: &Store, app: &str, stage: &str, role: &str) -> Result<Option<Live>, Error> {
+/// The store's.
+pub async fn read(store: &Store, app: &str, stage: &str, role: &str) -> Result<Pointer, Error> {
     let key = layout::live_key(app, stage, role)?;
+    let damaged = |etag: String, why: String| {
+        let url = store.url_of(&key);
+        Ok(Pointer::Damaged(Damaged { etag, url, why }))
+    };
     let content = match store.get_bytes(&key, LARGEST).await {
         Ok(content) => content,
-        Err(Error::NotFound { .. }) => return Ok(None),
+        Err(Error::NotFound { .. }) => return Ok(Pointer::Nothing),
+        Err(Error::Corrupt { why, .. }) => {
+            return match store.head(&key).await? {
+                Some(meta) => damaged(meta.etag, why),
+                None => Ok(Pointer::Nothing),
+            };
+        }
         Err(error) => return Err(error),
     };
-    let corrupt = |why: String| Error::Corrupt {
-        url: store.url_of(&key),
-        why,
+    let release = match named(&content.bytes, app, stage, role) {
+        Err(why) => return damaged(content.etag, why),
+        Ok(Some(release)) => release,
+        Ok(None) => match with_manifest(store, app, stage, role, &content.bytes).await? {
+            Some(release) => release,
+            None => {
+                let why = "it names no release, and no release has this manifest";
+                return damaged(content.etag, why.to_owned());
+            }
+        },
     };
-    let release = match named(&content.bytes, app, stage, role).map_err(corrupt)? {
-        Some(release) => release,
-        None => with_manifest(store, app, stage, role, &content.bytes)
-            .await?
-            .ok_or_else(|| corrupt("it names no release, and no release has this manifest".to_owned()))?,
-    };
-    Ok(Some(Live {
+    Ok(Pointer::Live(Live {
         release,
         etag: content.etag,
         manifest: content.bytes,
@@ -54,15 +114,13 @@ pub async fn read(store: &Store, app: &str, stage: &str, role: &str) -> Result<O
 ///
 /// # Errors
 /// As [`read`].
-pub async fn all(store: &Store, app: &str, stage: &str) -> Result<BTreeMap<String, Live>, Error> {
+pub async fn all(store: &Store, app: &str, stage: &str) -> Result<BTreeMap<String, Pointer>, Error> {
     let prefix = layout::live_prefix(app, stage)?;
     let mut all = BTreeMap::new();
     for meta in store.list(&prefix).await? {
         let name = meta.key.strip_prefix(&prefix);
-        if let Some(role) = name.and_then(|name| name.strip_suffix(".yml"))
-            && let Some(live) = read(store, app, stage, role).await?
-        {
-            all.insert(role.to_owned(), live);
+        if let Some(role) = name.and_then(|name| name.strip_suffix(".yml")) {
+            all.insert(role.to_owned(), read(store, app, stage, role).await?);
         }
     }
     Ok(all)

@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use shipit_fleet::lock::Lock;
-use shipit_store::live::Live;
 use shipit_store::{Action, Ended, KICK_VERSION, KickId, KickResult, Started, kick};
 
+use super::live::Pointer;
 use super::outcome::{Progress, Stop};
 use super::plan::Plan;
 use super::stage::Stage;
@@ -38,12 +38,13 @@ pub struct Kicked {
 pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
     let begin = Instant::now();
     let before = live::read(stage, plan.name())?;
-    let started = started(stage, plan, lock, before.as_ref())?;
+    live::warn_of_damage(stage, plan, &before);
+    let started = started(stage, plan, lock, &before)?;
     // Not dropped on a signal: what is written may be there already, and then it needs its end.
     stage.last_words(async { Ok(kick::start(&stage.store, &started).await?) })?;
     say::start(stage, plan, &started);
     let mut progress = Progress::default();
-    let stop = go(stage, plan, lock, &started.kick, before.as_ref(), &mut progress).err();
+    let stop = go(stage, plan, lock, &started.kick, &before, &mut progress).err();
     let result = match &stop {
         Some(stop) => stop.result(),
         None if plan.followed => KickResult::Succeeded,
@@ -70,7 +71,7 @@ fn go(
     plan: &Plan<'_>,
     lock: &Lock,
     kick: &KickId,
-    before: Option<&Live>,
+    before: &Pointer,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
     still_there(stage, plan)?;
@@ -218,7 +219,7 @@ fn replay(stage: &Stage<'_>, plan: &Plan<'_>, progress: &mut Progress) {
     }
 }
 
-fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: Option<&Live>) -> Result<Started> {
+fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: &Pointer) -> Result<Started> {
     let time = jiff::Timestamp::now().as_second();
     let mut hosts = plan.hosts.names();
     hosts.sort();
@@ -231,7 +232,7 @@ fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: Option<&Live
         action: plan.action,
         release: plan.release.id.to_string(),
         revision: plan.release.revision.clone(),
-        live: before.map(|live| live.release.clone()),
+        live: before.release().map(str::to_owned),
         lock: Some(lock.holder().id.clone()),
         transport: transport(plan).to_owned(),
         whole: plan.hosts.whole && plan.action != Action::Repair,

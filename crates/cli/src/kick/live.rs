@@ -7,8 +7,9 @@ use shipit_fleet::board::Board;
 use shipit_fleet::follow::{HostNow, Told};
 use shipit_fleet::lock::Lock;
 use shipit_fleet::report::{Found, Said};
-use shipit_store::live::{self, Live};
-use shipit_store::{Error, KickId};
+pub use shipit_store::live::Pointer;
+use shipit_store::live::{self, Damaged};
+use shipit_store::{Action, Error, KickId};
 
 use super::hosts::{self, Listed, Wave, events_for};
 use super::outcome::{Progress, Stop};
@@ -22,19 +23,61 @@ use crate::errors::{CliError, Kind, Result};
 const LOOKS: usize = 3;
 
 /// What is live for a role.
-pub fn read(stage: &Stage<'_>, role: &str) -> Result<Option<Live>> {
+pub fn read(stage: &Stage<'_>, role: &str) -> Result<Pointer> {
+    stage.wait(look(stage, role))
+}
+
+/// As [`read`], for callers on the runtime.
+pub async fn look(stage: &Stage<'_>, role: &str) -> Result<Pointer> {
     let (app, name) = (&stage.config.app, stage.config.stage());
-    stage.wait(async { Ok(live::read(&stage.store, app, name, role).await?) })
+    Ok(live::read(&stage.store, app, name, role).await?)
+}
+
+/// Warns that what is live before a kick is damaged. Hosts are told all the same: a kick of the whole role is what mends it.
+pub fn warn_of_damage(stage: &Stage<'_>, plan: &Plan<'_>, before: &Pointer) {
+    let Pointer::Damaged(damaged) = before else {
+        return;
+    };
+    let role = plan.name();
+    let mended = match plan.hosts.whole && plan.action != Action::Repair {
+        true => format!("{} takes its place when this goes well", plan.release.id),
+        false => format!(
+            "`shipit kick {role}{}` of all its hosts replaces it",
+            stage.flag()
+        ),
+    };
+    stage.warn(format!(
+        "what is live for {role} is not known, and hosts that boot get nothing: {}; {mended}",
+        in_words(damaged)
+    ));
+}
+
+/// For what cannot be done without knowing what is live.
+pub fn unknown(stage: &Stage<'_>, role: &str, damaged: &Damaged) -> CliError {
+    let flag = stage.flag();
+    CliError::new(
+        Kind::Refused,
+        format!("what is live for it is not known: {}", in_words(damaged)),
+    )
+    .hint(format!(
+        "name the release by `shipit rollback {role}{flag} --to ID`, or `shipit kick {role}{flag}` one: both replace what lies there; \
+         `shipit history{flag}` has what was kicked"
+    ))
+}
+
+/// What is wrong with what lies in the place of a live manifest.
+pub fn in_words(damaged: &Damaged) -> String {
+    format!("{} is damaged: {}", damaged.url, damaged.why)
 }
 
 /// Makes the plan's release live, if what is live is still what it was.
-pub fn move_to(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Result<()> {
+pub fn move_to(stage: &Stage<'_>, plan: &Plan<'_>, before: &Pointer) -> Result<()> {
     let (app, name, role) = (&stage.config.app, stage.config.stage(), plan.name());
     let bytes = plan.manifest.as_bytes();
-    if before.is_some_and(|live| live.manifest.as_ref() == bytes) {
+    if matches!(before, Pointer::Live(live) if live.manifest.as_ref() == bytes) {
         return Ok(());
     }
-    let etag = before.map(|live| live.etag.as_str());
+    let etag = before.etag();
     // A write that a signal drops may be done, and the history would not know.
     let moved =
         stage.finish(async { Ok(live::move_to(&stage.store, app, name, role, bytes, etag).await) })?;
@@ -54,7 +97,11 @@ pub fn move_to(stage: &Stage<'_>, plan: &Plan<'_>, before: Option<&Live>) -> Res
                 stage.flag()
             ))),
         Err(error) => {
-            let old = before.map_or("none is live yet", |live| live.release.as_str());
+            let old = match before {
+                Pointer::Nothing => "none is live yet",
+                Pointer::Live(live) => live.release.as_str(),
+                Pointer::Damaged(_) => "something damaged",
+            };
             Err(CliError::from(error)
                 .context(format!(
                     "moving live: {done} {}, but new hosts still boot with what was live before ({old})",

@@ -26,6 +26,7 @@ use shipit_store::Action;
 
 pub use flags::{HostFlags, WaveFlags};
 pub use hosts::wanted;
+pub use live::in_words as damaged_in_words;
 pub use plan::Wish;
 pub use repair::lagging;
 pub use stage::Stage;
@@ -268,7 +269,7 @@ static ALL: HostFlags = HostFlags::all();
 /// time, there is nothing that it replaced: to leave it is for people to decide.
 fn back_to(stage: &Stage<'_>, failed: &Plan<'_>) -> Result<Target> {
     let live = live::read(stage, failed.name())?;
-    if live.is_some_and(|live| live.release == failed.release.id.as_str()) {
+    if live.release() == Some(failed.release.id.as_str()) {
         return Err(CliError::new(
             Kind::Refused,
             format!(

@@ -1,9 +1,9 @@
 //! What one role's kick says of itself: on stderr as it begins and ends, and to those whom the config names.
 
-use shipit_store::live::Live;
 use shipit_store::{Action, HostState, Started};
 
 use super::course::Kicked;
+use super::live::Pointer;
 use super::plan::Plan;
 use super::repair;
 use super::stage::Stage;
@@ -67,11 +67,15 @@ pub fn end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
 }
 
 /// After a repair: where all hosts have the release now, new ones still boot with what is live.
-pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: Option<&Live>) {
+pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: &Pointer) {
     let (role, release) = (plan.name(), &plan.release.id);
-    if live.is_some_and(|live| live.release == release.as_str()) {
-        return;
-    }
+    let live = match live {
+        Pointer::Nothing => "none yet",
+        Pointer::Live(live) if live.release == release.as_str() => return,
+        Pointer::Live(live) => &live.release,
+        // That was said.
+        Pointer::Damaged(_) => return,
+    };
     // Who cannot be asked now does not make the repair a worse one.
     let lagging = repair::lagging(
         stage,
@@ -82,7 +86,6 @@ pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: Option<&Live>) {
         None,
     );
     if lagging.is_ok_and(|lagging| lagging.is_empty()) {
-        let live = live.map_or("none yet", |live| live.release.as_str());
         stage.say(format!(
             "{role}: all hosts have {release} now, but live is another one ({live}): `shipit kick {role}{} --release {release}` \
              moves it",

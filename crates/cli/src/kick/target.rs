@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use shipit_store::kick::{self, Kick};
-use shipit_store::{Action, KickResult, Release, ReleaseId, ReleaseRef, release};
+use shipit_store::kick::{self, Kick, WayBack};
+use shipit_store::{Action, Release, ReleaseId, ReleaseRef, release};
 
-use super::live;
+use super::live::{self, Pointer};
 use super::stage::Stage;
 use crate::errors::{CliError, Kind, Result};
 
@@ -33,18 +33,25 @@ impl From<Release> for Target {
 
 /// The release that a rollback of a role goes to.
 pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
-    let live = live::read(stage, role)?.map(|live| live.release);
-    let last = newest(stage, role, |kick| is_whole(kick) && told_somebody(kick))?;
-    let before = match &live {
-        Some(live) => newest(stage, role, |kick| brought(kick, live))?,
-        None => None,
+    let live = match live::read(stage, role)? {
+        Pointer::Nothing => None,
+        Pointer::Live(live) => Some(live.release),
+        Pointer::Damaged(damaged) => {
+            return Err(live::unknown(stage, role, &damaged).context(refused(stage, role)));
+        }
     };
-    let back = good_before(live.as_deref(), last.as_ref(), before.as_ref()).map_err(|why| {
-        CliError::new(
-            Kind::Refused,
-            format!("{role} in {} cannot be rolled back: {why}", stage.config.stage()),
-        )
-        .hint(format!(
+    let last: RefCell<Option<Kick>> = RefCell::default();
+    let way = live.as_deref().map(|live| RefCell::new(WayBack::from(live)));
+    newest(stage, role, |kick| {
+        if last.borrow().is_none() && is_whole(kick) && kick.told_somebody() {
+            last.replace(Some(kick.clone()));
+        }
+        let found = way.as_ref().is_none_or(|way| way.borrow_mut().is_found(kick));
+        found && last.borrow().is_some()
+    })?;
+    let (last, way) = (last.into_inner(), way.map(RefCell::into_inner));
+    let back = good_before(live.as_deref(), last.as_ref(), way.as_ref()).map_err(|why| {
+        CliError::new(Kind::Refused, format!("{}: {why}", refused(stage, role))).hint(format!(
             "`shipit releases{}` lists what there is; name one by --to ID",
             stage.flag()
         ))
@@ -62,12 +69,16 @@ pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
     })
 }
 
+fn refused(stage: &Stage<'_>, role: &str) -> String {
+    format!("{role} in {} cannot be rolled back", stage.config.stage())
+}
+
 /// The release that a role's hosts were told last, all of them; of those that only some hosts were told since, these hosts alone:
 /// what was tried on one host is not spread by mending it. `only` are the hosts that the user names.
 pub fn of_repair(stage: &Stage<'_>, role: &str, only: &[String]) -> Result<Target> {
     let since: RefCell<Vec<Kick>> = RefCell::default();
     let whole = newest(stage, role, |kick| {
-        if !told_somebody(kick) {
+        if !kick.told_somebody() {
             return false;
         }
         if !is_whole(kick) {
@@ -126,29 +137,6 @@ fn is_whole(kick: &Kick) -> bool {
     kick.started.whole
 }
 
-/// Whether it went well, or came at least as far as making its release live.
-fn went_well(kick: &Kick) -> bool {
-    kick.ended.as_ref().is_some_and(|ended| {
-        ended.moved_live || matches!(ended.result, KickResult::Succeeded | KickResult::NotFollowed)
-    })
-}
-
-/// Whether any host heard of it: a kick that was stopped before changed nothing, and says nothing of its release. One that was
-/// killed may have told some, and of hosts that are known by number alone nobody knows.
-fn told_somebody(kick: &Kick) -> bool {
-    let ended = kick.ended.as_ref();
-    went_well(kick) || kick.started.expected.is_some() || ended.is_none_or(|ended| !ended.hosts.is_empty())
-}
-
-/// Whether a kick brought a release that became live in place of another one. A rollback brings nothing: it goes back to what a
-/// kick brought, and the next one goes further back.
-fn brought(kick: &Kick, release: &str) -> bool {
-    kick.started.action == Action::Kick
-        && kick.ended.as_ref().is_some_and(|ended| ended.moved_live)
-        && kick.started.release == release
-        && kick.started.live.as_ref().is_some_and(|before| before != release)
-}
-
 /// Where a rollback goes.
 #[derive(Debug, PartialEq, Eq)]
 struct Back {
@@ -157,21 +145,16 @@ struct Back {
 }
 
 /// The last good release. When the `last` kick of the whole role did not go well: the live one, or, after a rollback, again where
-/// that one went. Else, and when it is the live one itself that did not go well, the one that was live `before` the kick that
-/// brought it.
+/// that one went. Else, and when it is the live one itself that did not go well, the one on the `way` back from it.
 fn good_before(
     live: Option<&str>,
     last: Option<&Kick>,
-    before: Option<&Kick>,
+    way: Option<&WayBack>,
 ) -> std::result::Result<Back, String> {
-    let Some(live) = live else {
+    let (Some(live), Some(way)) = (live, way) else {
         return Err("no release was ever live, for no kick of all its hosts went well".to_owned());
     };
-    let to = |release: &str| Back {
-        release: release.to_owned(),
-        note: None,
-    };
-    if let Some(bad) = last.filter(|last| !went_well(last)) {
+    if let Some(bad) = last.filter(|last| !last.went_well()) {
         let release = &bad.started.release;
         if bad.started.action == Action::Rollback {
             let note = format!(
@@ -184,13 +167,24 @@ fn good_before(
             });
         }
         if release != live {
-            return Ok(to(live));
+            return Ok(Back {
+                release: live.to_owned(),
+                note: None,
+            });
         }
     }
-    before
-        .and_then(|kick| kick.started.live.as_deref())
-        .map(to)
-        .ok_or_else(|| format!("{live} is live, and the history knows of none before it"))
+    let passed = way.passed().join(", ");
+    match way.found() {
+        Some(release) => Ok(Back {
+            release: release.to_owned(),
+            note: (!passed.is_empty())
+                .then(|| format!("not to what a rollback left, and nobody kicked again since: {passed}")),
+        }),
+        None if passed.is_empty() => Err(format!("{live} is live, and the history knows of none before it")),
+        None => Err(format!(
+            "{live} is live, and the history knows of none before it but what a rollback left, and nobody kicked again since: {passed}"
+        )),
+    }
 }
 
 /// A release, and the hosts alone that are told it again; none for all of the role.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use shipit_store::{Ended, HostEnd, HostState, KICK_VERSION, KickId, Started};
+use shipit_store::{Ended, HostEnd, HostState, KICK_VERSION, KickId, KickResult, Started};
 
 use super::*;
 
@@ -51,9 +51,12 @@ fn kick(release: &str, live: Option<&str>, whole: bool, result: Option<KickResul
 
 /// As it is found in a history, newest first.
 fn good_in(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, String> {
-    let before = live.and_then(|live| kicks.iter().find(|kick| brought(kick, live)));
-    let last = kicks.iter().find(|kick| is_whole(kick) && told_somebody(kick));
-    good_before(live, last, before).map(|back| back.release)
+    let mut way = live.map(WayBack::from);
+    if let Some(way) = &mut way {
+        let _ = kicks.iter().any(|kick| way.is_found(kick));
+    }
+    let last = kicks.iter().find(|kick| is_whole(kick) && kick.told_somebody());
+    good_before(live, last, way.as_ref()).map(|back| back.release)
 }
 
 fn rollback(release: &str, live: &str, result: Option<KickResult>) -> Kick {
@@ -113,7 +116,11 @@ fn a_rollback_that_did_not_go_well_goes_to_the_same_again() {
         assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a", "never forward to b");
     }
     let failed = rollback("a", "b", BAD);
-    let note = good_before(Some("b"), Some(&failed), None).unwrap().note.unwrap();
+    let way = WayBack::from("b");
+    let note = good_before(Some("b"), Some(&failed), Some(&way))
+        .unwrap()
+        .note
+        .unwrap();
     assert!(note.contains("going there again"), "{note}");
 }
 
@@ -132,6 +139,22 @@ fn a_second_rollback_goes_further_back() {
 }
 
 #[test]
+fn what_a_rollback_left_is_not_gone_back_to() {
+    let kicks = [
+        rollback("b", "a", GOOD),
+        kick("a", Some("b"), true, GOOD),
+        kick("b", Some("a"), true, GOOD),
+        kick("a", None, true, GOOD),
+    ];
+    let why = good_in(Some("b"), &kicks).unwrap_err();
+    assert!(
+        why.contains("but what a rollback left") && why.ends_with(": a"),
+        "{why}"
+    );
+    assert_eq!(good_in(Some("a"), &kicks[1..]).unwrap(), "b");
+}
+
+#[test]
 fn a_kick_that_told_nobody_does_not_count() {
     let mut nobody = kick("c", Some("b"), true, Some(KickResult::Interrupted));
     nobody.ended.as_mut().unwrap().hosts.clear();
@@ -143,7 +166,7 @@ fn a_kick_that_told_nobody_does_not_count() {
     assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a");
     // Of a number of hosts nobody knows.
     nobody.started.expected = Some(3);
-    assert!(told_somebody(&nobody));
+    assert!(nobody.told_somebody());
 }
 
 #[test]

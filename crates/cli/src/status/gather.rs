@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use shipit_fleet::board::Cursor;
 use shipit_fleet::hosts::{self, Error as HostsError, Expected};
-use shipit_store::{kick, live};
+use shipit_store::kick;
+use shipit_store::live::{self, Pointer};
 
 use super::{HostStatus, Known};
 use crate::config::{Role, Transport};
 use crate::errors::Result;
-use crate::kick::{HostFlags, Stage, wanted};
+use crate::kick::{HostFlags, Stage, damaged_in_words, wanted};
 
 /// How old what changes seldom may become.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -27,6 +28,8 @@ pub struct RoleBoard<'a> {
     known: Known,
     seen: Option<Cursor>,
     refreshed: Option<Instant>,
+    /// The etag of what lies in the place of the live manifest and is none.
+    damaged: Option<String>,
 }
 
 impl<'a> RoleBoard<'a> {
@@ -41,6 +44,7 @@ impl<'a> RoleBoard<'a> {
             },
             seen: None,
             refreshed: None,
+            damaged: None,
         }
     }
 
@@ -79,7 +83,8 @@ impl<'a> RoleBoard<'a> {
         let name = self.role.name.as_str();
         self.known.expected = self.expected().await?;
         let live = live::read(store, &config.app, config.stage(), name).await?;
-        self.known.live = live.map(|live| live.release);
+        self.known.live = live.release().map(str::to_owned);
+        self.warn_of(&live);
         let kicks = kick::list(store, &config.app, config.stage(), Some(name), Some(KICKS)).await?;
         let release = |kick: &kick::Kick| (kick.started.kick.to_string(), kick.started.release.clone());
         self.known.releases = kicks.iter().map(release).collect();
@@ -90,6 +95,24 @@ impl<'a> RoleBoard<'a> {
         self.known.asked = self.stage.board.asked(name).await?;
         self.refreshed = Some(Instant::now());
         Ok(())
+    }
+
+    /// Says once that what is live is damaged: what is known of the hosts is shown all the same.
+    fn warn_of(&mut self, live: &Pointer) {
+        let damaged = match live {
+            Pointer::Damaged(damaged) => Some(damaged.etag.clone()),
+            _ => None,
+        };
+        if let (Pointer::Damaged(found), false) = (live, self.damaged == damaged) {
+            self.stage.warn(format!(
+                "what is live for {0} is not known, and hosts that boot get nothing: {1}; `shipit kick {0}{2}` of all its hosts \
+                 replaces it",
+                self.role.name,
+                damaged_in_words(found),
+                self.stage.flag()
+            ));
+        }
+        self.damaged = damaged;
     }
 
     /// The hosts that the role has by its config, and whether they are up. None is no error here: the role may have none yet, or

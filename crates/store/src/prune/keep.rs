@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::PRUNE_AGE;
-use crate::kick::{Action, Kick, KickResult};
+use crate::kick::{Kick, KickResult, WayBack, repairable};
+use crate::live::Damaged;
 use crate::{Release, ReleaseId};
 
 /// A kick that was started that long ago, in seconds, and has no end is over, unless the stage's lock is held.
@@ -29,6 +30,11 @@ pub enum Reason {
         /// The role.
         role: String,
     },
+    /// Which release is live for a role of it is not known: what lies there is damaged.
+    LiveUnknown {
+        /// The role.
+        role: String,
+    },
     /// A role would go back to it.
     Back {
         /// The role.
@@ -39,7 +45,7 @@ pub enum Reason {
         /// The role.
         role: String,
     },
-    /// It is the one that a role was kicked with last, which a repair would do again.
+    /// A role, or some of its hosts, were told it last: a repair would tell it again.
     LastKicked {
         /// The role.
         role: String,
@@ -58,6 +64,8 @@ pub(super) struct StageView<'a> {
     pub releases: &'a [Release],
     /// The release that is live, by role.
     pub live: &'a BTreeMap<String, String>,
+    /// The roles of which that is not known.
+    pub damaged: &'a BTreeMap<String, Damaged>,
     /// Its kicks, newest first.
     pub kicks: &'a [Kick],
     /// Whether a kick may be under way.
@@ -93,6 +101,15 @@ pub(super) fn reasons(stage: StageView<'_>, keep: u32, now: i64) -> BTreeMap<Rel
             }
         }
     }
+    for release in stage.releases {
+        for role in release
+            .roles
+            .keys()
+            .filter(|role| stage.damaged.contains_key(*role))
+        {
+            stays(release.id.as_str(), Reason::LiveUnknown { role: role.clone() });
+        }
+    }
     for role in roles(stage) {
         of_role(stage, &role, &mut stays);
         let good = stage.releases.iter().filter(|release| {
@@ -113,28 +130,20 @@ fn of_role(stage: StageView<'_>, role: &str, stays: &mut impl FnMut(&str, Reason
     if let Some(live) = live {
         stays(live, Reason::Live { role: name() });
     }
-    if let Some(before) = before_live(kicks(), live.map(String::as_str)) {
-        stays(before, Reason::Back { role: name() });
+    if let Some(mut way) = live.map(|live| WayBack::from(live.as_str())) {
+        let _ = kicks().any(|kick| way.is_found(kick));
+        if let Some(back) = way.found() {
+            stays(back, Reason::Back { role: name() });
+        }
     }
-    if let Some(last) = kicks().next() {
-        stays(&last.started.release, Reason::LastKicked { role: name() });
+    let last = kicks().next().map(|last| last.started.release.as_str());
+    for told in repairable(kicks()).into_iter().chain(last) {
+        stays(told, Reason::LastKicked { role: name() });
     }
     let mut good = kicks().filter(|kick| result(kick) == Some(KickResult::Succeeded));
     if let Some(last) = good.next() {
         stays(&last.started.release, Reason::LastGood { role: name() });
     }
-}
-
-/// What was live before the release that is was kicked: where a role goes back to. A rollback to it does not count, for what that
-/// one left is not where a second one goes.
-fn before_live<'a>(mut kicks: impl Iterator<Item = &'a Kick>, live: Option<&str>) -> Option<&'a str> {
-    let live = live?;
-    kicks.find_map(|kick| {
-        let moved = kick.ended.as_ref().is_some_and(|ended| ended.moved_live);
-        let before = kick.started.live.as_deref().filter(|before| *before != live);
-        let kicked = kick.started.action == Action::Kick && kick.started.release == live;
-        before.filter(|_| moved && kicked)
-    })
 }
 
 /// Whether a role's hosts were told of the release, and it came to no good end.

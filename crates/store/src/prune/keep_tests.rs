@@ -1,13 +1,20 @@
 use super::*;
-use crate::kick::Ended;
+use crate::kick::{Action, Ended, HostEnd, HostState};
 use crate::prune::tests_support::{NOW, kick, release};
 
 const DAY: i64 = 24 * 60 * 60;
+
+const END: HostEnd = HostEnd {
+    state: HostState::Started,
+    reason: None,
+    time: None,
+};
 
 /// A stage whose releases are a day apart; the first has the number 0 and is the oldest.
 struct Stage {
     releases: Vec<Release>,
     live: BTreeMap<String, String>,
+    damaged: BTreeMap<String, Damaged>,
     kicks: Vec<Kick>,
     locked: bool,
 }
@@ -20,6 +27,7 @@ impl Stage {
         Self {
             releases: releases.collect(),
             live: BTreeMap::new(),
+            damaged: BTreeMap::new(),
             kicks: Vec::new(),
             locked: false,
         }
@@ -43,6 +51,7 @@ impl Stage {
         kick.ended = kick.ended.zip(result).map(|(ended, result)| Ended {
             result,
             moved_live: result == KickResult::Succeeded,
+            hosts: BTreeMap::from([("web1".to_owned(), END)]),
             ..ended
         });
         self.kicks.insert(0, kick);
@@ -52,6 +61,13 @@ impl Stage {
     /// Makes the newest kick a rollback.
     fn the_newest_a_rollback(mut self) -> Self {
         self.kicks[0].started.action = Action::Rollback;
+        self
+    }
+
+    /// Makes the newest kick one of this host alone.
+    fn the_newest_of_some(mut self, host: &str) -> Self {
+        let started = &mut self.kicks[0].started;
+        (started.whole, started.hosts) = (false, vec![host.to_owned()]);
         self
     }
 
@@ -67,6 +83,7 @@ impl Stage {
         let view = StageView {
             releases: &self.releases,
             live: &self.live,
+            damaged: &self.damaged,
             kicks: &self.kicks,
             locked: self.locked,
         };
@@ -116,6 +133,48 @@ fn after_a_rollback_what_a_second_one_goes_to_stays() {
         .the_newest_a_rollback()
         .live("web", 2);
     assert_eq!(stage.stays(1), [1, 2, 8]);
+}
+
+#[test]
+fn what_a_rollback_passes_over_is_not_what_stays_for_it() {
+    let stage = Stage::of(9)
+        .kick("web", 0, GOOD, None)
+        .kick("web", 1, GOOD, Some(0))
+        .kick("web", 2, GOOD, Some(1))
+        .kick("web", 1, GOOD, Some(2))
+        .kick("web", 2, GOOD, Some(1))
+        .the_newest_a_rollback()
+        .live("web", 2);
+    assert_eq!(stage.stays(1), [0, 2, 8], "0 is where the next rollback goes");
+}
+
+#[test]
+fn where_nobody_knows_what_is_live_all_releases_of_the_role_stay() {
+    let mut stage = Stage::of(5).live("web", 3);
+    assert_eq!(stage.stays(1), [3, 4]);
+    let damaged = Damaged {
+        etag: "1".to_owned(),
+        url: "file:///store/live/shop/production/web.yml".to_owned(),
+        why: "it is no manifest".to_owned(),
+    };
+    stage.live.clear();
+    stage.damaged.insert("batch".to_owned(), damaged.clone());
+    assert_eq!(stage.stays(1), [4], "of another role");
+    stage.damaged.insert("web".to_owned(), damaged);
+    assert_eq!(stage.stays(1), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_repair_of_all_and_one_of_some_hosts_find_their_releases() {
+    let stage = Stage::of(9)
+        .kick("web", 1, GOOD, None)
+        .kick("web", 2, BAD, Some(1))
+        .kick("web", 3, BAD, Some(1))
+        .the_newest_of_some("web1")
+        .kick("web", 4, BAD, Some(1))
+        .the_newest_of_some("web2")
+        .live("web", 1);
+    assert_eq!(stage.stays(1), [1, 2, 3, 4, 8]);
 }
 
 #[test]

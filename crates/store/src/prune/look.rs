@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 
 use super::PruneInput;
 use crate::kick::{self, Kick};
-use crate::{Error, ErrorKind, Meta, Release, ReleaseId, Store, layout, live, release, retry};
+use crate::live::{self, Damaged, Pointer};
+use crate::{Error, ErrorKind, Meta, Release, ReleaseId, Store, layout, release, retry};
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +36,8 @@ pub(super) struct SeenStage {
     pub objects: Vec<Meta>,
     /// The release that is live, by role.
     pub live: BTreeMap<String, String>,
+    /// Where nobody knows which one is, by role: what lies there in its place.
+    pub damaged: BTreeMap<String, Damaged>,
     /// SHA-256 of the artifacts that new hosts fetch: the release of a live manifest may be gone.
     pub live_artifacts: BTreeSet<String>,
     /// Its kicks, newest first; likewise.
@@ -75,6 +78,22 @@ pub(super) async fn look(input: &PruneInput<'_>) -> Result<Seen, Error> {
 }
 
 impl Seen {
+    /// What is live and cannot be told, with the way out.
+    pub(super) fn damaged(&self) -> impl Iterator<Item = String> {
+        let of_stage = |(stage, seen): (&String, &SeenStage)| {
+            let stage = stage.clone();
+            let line = move |(role, damaged): (&String, &Damaged)| {
+                format!(
+                    "{} is no live manifest of {role} in {stage} ({}), so all releases of that role stay: a kick of the whole role \
+                     replaces it",
+                    damaged.url, damaged.why
+                )
+            };
+            seen.damaged.iter().map(line).collect::<Vec<_>>()
+        };
+        self.stages.iter().flat_map(of_stage)
+    }
+
     /// Looks again at what a kick changes.
     pub(super) async fn again(&mut self, input: &PruneInput<'_>) -> Result<(), Error> {
         for name in input.stages.keys() {
@@ -117,15 +136,17 @@ impl SeenStage {
 
     /// Reads what is live.
     async fn live(&mut self, store: &Store, app: &str, stage: &str) -> Result<(), Error> {
-        let live = live::all(store, app, stage).await?;
-        self.live_artifacts = live
-            .values()
-            .filter_map(|live| checksum(&live.manifest))
-            .collect();
-        self.live = live
-            .into_iter()
-            .map(|(role, live)| (role, live.release))
-            .collect();
+        (self.live, self.live_artifacts, self.damaged) = Default::default();
+        for (role, pointer) in live::all(store, app, stage).await? {
+            match pointer {
+                Pointer::Nothing => {}
+                Pointer::Live(live) => {
+                    self.live_artifacts.extend(checksum(&live.manifest));
+                    self.live.insert(role, live.release);
+                }
+                Pointer::Damaged(damaged) => drop(self.damaged.insert(role, damaged)),
+            }
+        }
         Ok(())
     }
 

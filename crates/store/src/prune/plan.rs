@@ -99,6 +99,7 @@ fn view(stage: &SeenStage, locked: bool) -> StageView<'_> {
     StageView {
         releases: &stage.releases,
         live: &stage.live,
+        damaged: &stage.damaged,
         kicks: &stage.kicks,
         locked,
     }
@@ -230,6 +231,7 @@ impl Planner<'_> {
     /// Artifacts, records, indexes and layers that nothing refers to. Gives what could not be told.
     fn bytes(&mut self, seen: &Seen, kept: &KeptReleases<'_>, records: &Records) -> Vec<String> {
         let mut doubts = seen.unreadable.clone();
+        doubts.extend(seen.damaged());
         if !doubts.is_empty() {
             return doubts;
         }

@@ -1,0 +1,143 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::kick::{Ended, HostEnd, HostState, KICK_VERSION, KickId, Started};
+
+fn kick(action: Action, release: &str, live: Option<&str>) -> Kick {
+    let id = KickId::new(1_795_268_715).unwrap();
+    let end = HostEnd {
+        state: HostState::Succeeded,
+        reason: None,
+        time: None,
+    };
+    Kick {
+        started: Started {
+            version: KICK_VERSION,
+            kick: id.clone(),
+            app: "shop".to_owned(),
+            stage: "production".to_owned(),
+            role: "web".to_owned(),
+            action,
+            release: release.to_owned(),
+            revision: String::new(),
+            live: live.map(str::to_owned),
+            lock: None,
+            transport: "exec".to_owned(),
+            whole: true,
+            followed: true,
+            hosts: Vec::new(),
+            expected: None,
+            who: String::new(),
+            reason: None,
+            time: 0,
+        },
+        ended: Some(Ended {
+            version: KICK_VERSION,
+            kick: id,
+            result: KickResult::Succeeded,
+            reason: None,
+            moved_live: true,
+            once: false,
+            hosts: BTreeMap::from([("web1".to_owned(), end)]),
+            time: 0,
+            seconds: 0.0,
+        }),
+    }
+}
+
+/// Kicks of these releases one after the other, all good, then rollbacks as long as there is something to go back to: where each
+/// went, and what the last one that did not passed over.
+fn rollbacks(kicks: &str) -> (String, Vec<String>) {
+    let mut live: Option<String> = None;
+    let mut history: Vec<Kick> = Vec::new();
+    for release in kicks.split_whitespace() {
+        history.insert(0, kick(Action::Kick, release, live.as_deref()));
+        live = Some(release.to_owned());
+    }
+    let mut went = Vec::new();
+    loop {
+        let from = live.clone().unwrap();
+        let mut way = WayBack::from(&from);
+        let stopped = history.iter().any(|kick| way.is_found(kick));
+        assert_eq!(stopped, way.found().is_some());
+        let Some(to) = way.found().map(str::to_owned) else {
+            return (went.join(" "), way.passed().to_vec());
+        };
+        assert!(went.len() < 20, "{went:?}");
+        history.insert(0, kick(Action::Rollback, &to, Some(&from)));
+        went.push(to.clone());
+        live = Some(to);
+    }
+}
+
+#[test]
+fn each_rollback_goes_further_back_whatever_was_kicked_twice() {
+    let cases = [
+        ("a b c d", "c b a", ""),
+        // To b, and then not forward to what was just left.
+        ("a b a", "b", "a"),
+        ("x a b a", "b x", ""),
+        ("x a b a b", "a x", ""),
+        ("a b a c", "a b", "a"),
+        ("a a b b", "a", ""),
+        ("a", "", ""),
+    ];
+    for (kicks, went, passed) in cases {
+        let (found, over) = rollbacks(kicks);
+        assert_eq!(
+            (found.as_str(), over.join(" ").as_str()),
+            (went, passed),
+            "{kicks}"
+        );
+    }
+}
+
+#[test]
+fn what_was_left_and_kicked_again_is_gone_back_to() {
+    let history = [
+        kick(Action::Kick, "c", Some("b")),
+        kick(Action::Kick, "b", Some("a")),
+        kick(Action::Rollback, "a", Some("b")),
+        kick(Action::Kick, "b", Some("a")),
+        kick(Action::Kick, "a", None),
+    ];
+    let mut way = WayBack::from("c");
+    assert!(history.iter().any(|kick| way.is_found(kick)));
+    assert_eq!(way.found(), Some("b"));
+    // Where a rollback went by name, it is the kick of that release that counts.
+    let history = [
+        kick(Action::Rollback, "a", Some("c")),
+        kick(Action::Kick, "c", Some("b")),
+        kick(Action::Kick, "b", Some("a")),
+        kick(Action::Kick, "a", Some("x")),
+    ];
+    let mut way = WayBack::from("a");
+    assert!(history.iter().any(|kick| way.is_found(kick)));
+    assert_eq!(way.found(), Some("x"));
+}
+
+fn some(release: &str, hosts: &[&str]) -> Kick {
+    let mut kick = kick(Action::Kick, release, None);
+    kick.started.whole = false;
+    kick.started.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+    kick
+}
+
+#[test]
+fn a_repair_may_want_what_some_hosts_were_told_last_and_what_all_were() {
+    let mut nobody = kick(Action::Kick, "nobody", None);
+    let ended = nobody.ended.as_mut().unwrap();
+    (ended.moved_live, ended.result) = (false, KickResult::Interrupted);
+    ended.hosts.clear();
+    let history = [
+        nobody,
+        some("e", &["web1"]),
+        some("d", &["web1"]),
+        some("c", &["web1", "web2"]),
+        kick(Action::Kick, "b", Some("a")),
+        kick(Action::Kick, "a", None),
+    ];
+    let releases: Vec<&str> = repairable(&history).into_iter().collect();
+    assert_eq!(releases, ["b", "c", "e"]);
+    assert!(repairable(&[]).is_empty());
+}
