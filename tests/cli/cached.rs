@@ -183,6 +183,12 @@ fn another_builder_takes_the_layer_from_the_store_unless_it_is_told_not_to() {
     let (artifact, _) = offered(&shop);
     assert_eq!(shop.build(), artifact);
     assert_eq!(shop.ran(), 1, "the store gave it");
+    // So that its frames are taken over when the lockfile changes.
+    let meta = files(&shop.cache().join("layers"))
+        .into_iter()
+        .find(|path| path.ends_with("meta.json"))
+        .expect("the cache has it");
+    assert!(fs::read_to_string(meta).unwrap().contains("\"level\": 9"));
     let text = fs::read_to_string(shop.project.repo.join("shipit.toml")).unwrap();
     let _ = shop.project.config(&format!("{text}\n[cache]\nshared = false\n"));
     fs::remove_dir_all(shop.cache()).unwrap();

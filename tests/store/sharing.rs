@@ -30,6 +30,7 @@ async fn fetched_since(
         key: &"a".repeat(64),
         name: "npm",
         compression: Compression::Zstd,
+        level: 3,
         paths: &paths,
         made_since,
         dir,
@@ -147,7 +148,7 @@ async fn what_is_offered_is_fetched_as_it_was_sealed() {
         let is_old = |event: &Event| matches!(event, Event::LayerTooOld { made: MADE, .. });
         assert!(shared.events.all().iter().any(is_old));
         let dir = got.sealed.frames.parent().unwrap().to_owned();
-        assert_eq!(got.sealed.key, row.key);
+        assert_eq!((&got.sealed.key, got.sealed.level), (&row.key, Some(3)));
         let frames = std::fs::read(&got.sealed.frames).unwrap();
         let all = std::fs::read(&shared.artifact.path).unwrap();
         assert!(frames == all[..row.size as usize], "{name}");

@@ -118,7 +118,8 @@ pub struct SealedLayer {
     pub key: Option<String>,
     /// How its frames are compressed.
     pub compression: Compression,
-    /// At which level; `None` when that is not known (a layer fetched from a store): its frames are never taken over.
+    /// At which level; `None` when that is not known (a layer from a store whose frames this version would pack otherwise): its
+    /// frames are never taken over.
     #[serde(default)]
     pub level: Option<i32>,
     /// The file with its frames, one after the other.

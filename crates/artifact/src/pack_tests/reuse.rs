@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::format::MOST_FRAME;
-use crate::{Index, SealedLayer, seal_layer_reusing};
+use crate::{Index, SealedLayer, WholeCheck, seal_layer_reusing};
 
 /// How a layer of these tests is packed.
 #[derive(Clone, Copy)]
@@ -265,4 +265,31 @@ fn an_index_that_lies_is_found_out() {
     };
     let honest = (0..frames as usize).filter(holds_no_file).count() as u64;
     assert!(taken.0 == honest && honest * 10 < frames, "{taken:?} of {frames}");
+}
+
+#[test]
+fn frames_that_came_from_elsewhere_are_known_by_their_level() {
+    let gzip = How {
+        compression: Compression::Gzip,
+        ..USUAL
+    };
+    for how in [USUAL, How { level: 9, ..USUAL }, gzip] {
+        let (_dir, sealed) = sealed_base(how);
+        let index = Index::parse(&fs::read(&sealed.index).unwrap()).unwrap();
+        let frames = fs::read(&sealed.frames).unwrap();
+        let is_of = |level| {
+            let mut check = WholeCheck::with_level(&index, level);
+            for frame in index.frames() {
+                let range = frame.offset as usize..(frame.offset + u64::from(frame.size)) as usize;
+                check.frame(&frames[range]).unwrap();
+            }
+            let alike = check.is_of_level();
+            check.finish().unwrap();
+            alike
+        };
+        for level in [3, 6, 9] {
+            assert_eq!(is_of(level), level == how.level, "{level}");
+        }
+        assert!(!WholeCheck::new(&index).is_of_level());
+    }
 }

@@ -16,7 +16,7 @@ use crate::errors::{CliError, Kind, Result};
 use crate::report;
 
 /// Dependency layers are packed once for many builds, the code for each.
-const DEPENDENCY_LEVEL: i32 = 9;
+pub(super) const DEPENDENCY_LEVEL: i32 = 9;
 const CODE_LEVEL: i32 = 3;
 /// What later steps alone see is in nobody's artifact: packed for the local cache, where speed counts.
 const FULL_LEVEL: i32 = 1;

@@ -10,7 +10,7 @@ use shipit_store::shared::{FetchLayer, FetchedLayer};
 
 use super::cached::say_alone;
 use super::layers::Layer;
-use super::pack::Packer;
+use super::pack::{DEPENDENCY_LEVEL, Packer};
 use crate::config::Settled;
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -86,6 +86,7 @@ impl<'a> Shared<'a> {
             key: &key.key,
             name: &layer.spec.name,
             compression: packer.compression(),
+            level: DEPENDENCY_LEVEL,
             paths: &paths,
             made_since: now.saturating_sub_unsigned(self.config.cache.max_age.get().as_secs()),
             dir: turn.dir(),

@@ -32,6 +32,8 @@ pub struct FetchLayer<'a> {
     pub name: &'a str,
     /// How its frames have to be compressed.
     pub compression: Compression,
+    /// At which level they are, by the key. That is looked at in a few of them, for they are taken over into other layers.
+    pub level: i32,
     /// Where all of its entries have to lie, at or beneath one of these: what the step vendors. An index that names any other
     /// path lies.
     pub paths: &'a [EntryPath],
@@ -130,7 +132,7 @@ async fn get(request: &FetchLayer<'_>, about: SharedLayer) -> Result<FetchedLaye
     let failed = |source| Error::io("write a file in", request.dir, source);
     let file = NamedTempFile::new_in(request.dir).map_err(failed)?;
     let file = download(request, &frames_key, about.size, file).await?;
-    let (about, paths) = check_frames(about, index, request.paths, &file).await?;
+    let Checked { about, paths, level } = check_frames(about, index, request, &file).await?;
     let size = stored.len() as u64 + about.size;
     let (frames, index) = place(request.dir, &about, file, stored).await?;
     Ok(FetchedLayer {
@@ -139,7 +141,7 @@ async fn get(request: &FetchLayer<'_>, about: SharedLayer) -> Result<FetchedLaye
             kind: LayerKind::Dependencies,
             key: Some(request.key.to_owned()),
             compression: about.compression,
-            level: None,
+            level,
             frames,
             index,
             index_sha256: about.index_sha256,
@@ -269,32 +271,46 @@ impl PieceOf {
     }
 }
 
+/// A layer whose frames and paths are what its index says.
+struct Checked {
+    about: SharedLayer,
+    paths: Vec<EntryPath>,
+    /// The level that was asked for, when its frames are what packing at it gives here.
+    level: Option<i32>,
+}
+
 /// Compares the frames' digests, each and all, what they hold, and the paths. Gives the topmost of these. An index and frames
 /// that agree in digests alone would be unpacked as one thing by tar, and as another by the index.
 async fn check_frames(
     about: SharedLayer,
     index: Index,
-    allowed: &[EntryPath],
+    request: &FetchLayer<'_>,
     file: &NamedTempFile,
-) -> Result<(SharedLayer, Vec<EntryPath>), Refused> {
+) -> Result<Checked, Refused> {
     let path = file.path().to_owned();
     let reading = file.as_file().try_clone();
     let reading = reading.map_err(|source| Error::io("read", &path, source))?;
-    let allowed = allowed.to_vec();
+    let (allowed, level) = (request.paths.to_vec(), request.level);
     let checked = tokio::task::spawn_blocking(move || {
         let paths = claimed(&index, &allowed).map_err(Refused::Lies)?;
-        let digests = check_digests(&about, &index, &reading);
-        digests
+        let alike = check_digests(&about, &index, level, &reading)
             .map_err(|source| Error::io("read", path, source))?
             .map_err(Refused::Lies)?;
-        Ok((about, paths))
+        let level = alike.then_some(level);
+        Ok(Checked { about, paths, level })
     });
     checked.await.map_err(|source| Error::Task { source })?
 }
 
-fn check_digests(about: &SharedLayer, index: &Index, file: &File) -> std::io::Result<Result<(), String>> {
+/// Whether the frames are of the level; what is wrong with them in the inner error.
+fn check_digests(
+    about: &SharedLayer,
+    index: &Index,
+    level: i32,
+    file: &File,
+) -> std::io::Result<Result<bool, String>> {
     let mut whole = Sha256::new();
-    let mut check = WholeCheck::new(index);
+    let mut check = WholeCheck::with_level(index, level);
     let mut stored = Vec::new();
     for (number, frame) in index.frames().iter().enumerate() {
         stored.resize(frame.size as usize, 0);
@@ -309,6 +325,7 @@ fn check_digests(about: &SharedLayer, index: &Index, file: &File) -> std::io::Re
         }
         whole.update(&stored);
     }
+    let alike = check.is_of_level();
     if let Err(error) = check.finish() {
         return Ok(Err(in_words(&error)));
     }
@@ -317,7 +334,7 @@ fn check_digests(about: &SharedLayer, index: &Index, file: &File) -> std::io::Re
             "its frames do not have the digest that its layer.json says".to_owned()
         ));
     }
-    Ok(Ok(()))
+    Ok(Ok(alike))
 }
 
 /// An error with its causes.
