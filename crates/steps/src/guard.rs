@@ -84,6 +84,7 @@ mod tests {
 
     #[test]
     fn the_group_is_ended_when_we_are_gone() {
+        let _turn = crate::runner::turn();
         let path = [("PATH".into(), "/usr/bin:/bin".into())];
         let mut guard = Guard::start(&path).unwrap();
         let mut child = group("sleep 600 & wait");
@@ -98,6 +99,7 @@ mod tests {
 
     #[test]
     fn a_group_that_outlives_its_guard_is_left_alone() {
+        let _turn = crate::runner::turn();
         let mut guard = Guard::start(&[]).unwrap();
         let mut child = group("sleep 0.5; echo through");
         guard.watch(child.id().cast_signed()).unwrap();

@@ -44,6 +44,15 @@ impl Limits {
     }
 }
 
+/// Of the command that runs in this process.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The turn, for tests that start processes which a step that runs meanwhile would take for its own.
+#[cfg(test)]
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the commands of one step share.
 pub(crate) struct Runner<'a> {
     pub(crate) step: &'a str,
@@ -267,7 +276,6 @@ impl Runner<'_> {
     /// One command at a time in a process: what a step leaves behind is adopted by the process, and of two steps nobody
     /// could say whose it was.
     fn take_turn(&self) -> Result<MutexGuard<'static, ()>, Error> {
-        static TURN: Mutex<()> = Mutex::new(());
         loop {
             match TURN.try_lock() {
                 Ok(turn) => return Ok(turn),

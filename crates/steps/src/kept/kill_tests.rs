@@ -11,6 +11,8 @@ use super::test_tree::{Asked, Case, JOBS, TestTree, file, paths};
 
 /// Whoever runs the victim alone, without a directory made for it, gets nothing done.
 const MADE_FOR_IT: &str = "victim";
+/// There when it begins.
+const BEGUN: &str = "begun";
 const ROUNDS: u64 = 15;
 
 /// Revisions that differ in much: files, modes, directories in the place of files.
@@ -72,6 +74,7 @@ fn victim() {
         .tempdir_in(&dir)
         .unwrap();
     let mut case = Case { dir, kept };
+    fs::write(BEGUN, "").unwrap();
     for number in 0.. {
         build(&mut case, number);
     }
@@ -92,7 +95,13 @@ fn whenever_an_update_is_killed_the_next_makes_it_good() {
             .spawn()
             .unwrap();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(round);
-        std::thread::sleep(Duration::from_millis(20 + (random >> 33) % 60));
+        let begun = case.dir.path().join(BEGUN);
+        while !begun.exists() {
+            assert_eq!(victim.try_wait().unwrap(), None, "it ended by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        fs::remove_file(begun).unwrap();
+        std::thread::sleep(Duration::from_millis((random >> 33) % 60));
         victim.kill().unwrap();
         victim.wait().unwrap();
         case.open_again();

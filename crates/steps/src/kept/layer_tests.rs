@@ -282,7 +282,7 @@ fn many_files_are_looked_at_quickly() {
     let began = std::time::Instant::now();
     case.open_again();
     assert_eq!(case.update(&tree, &asked).in_place, ["modules-1"]);
-    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
 }
 
 #[test]

@@ -111,8 +111,12 @@ mod tests {
     #[test]
     fn a_time_far_ahead_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let began = Instant::now();
-        let_clock_pass(&dir.path().join("probe"), (i64::MAX, 0)).unwrap();
-        assert!(began.elapsed() < Duration::from_secs(1));
+        // A machine that is busy may take its time over a file, now and then.
+        let at_once = (0..20).any(|_| {
+            let began = Instant::now();
+            let_clock_pass(&dir.path().join("probe"), (i64::MAX, 0)).unwrap();
+            began.elapsed() < COARSEST
+        });
+        assert!(at_once);
     }
 }

@@ -71,6 +71,7 @@ fn check(tree: &Place, steps: &[StepSpec], tracked: &[&str]) -> Result<Tools, Er
         .map(|path| EntryPath::new(*path).unwrap())
         .collect();
     let files = DirTree::new(&tree.workspace.root).unwrap();
+    let _turn = crate::runner::turn();
     preflight(steps, &files, &tracked, &tree.workspace, &AtomicBool::new(false))
 }
 
@@ -160,6 +161,7 @@ fn tools_obey_the_version_files_of_a_tree_that_is_not_on_disk() {
     );
     // A command may call any of them, whether it comes before or after.
     let steps = [run.clone(), one, other];
+    let _turn = crate::runner::turn();
     let tools = preflight(&steps, &files, &[], &place.workspace, &AtomicBool::new(false)).unwrap();
     assert_eq!(tools.of(&run.name), tools.all());
     let ruby = |step| &tools.of(step)[1];
@@ -227,7 +229,7 @@ fn a_tool_that_leaves_a_daemon_on_its_pipe_is_not_waited_for() {
     }];
     let began = Instant::now();
     check(&tree, &[step(Tool::Go { packages }, None)], &[]).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(30));
+    assert!(began.elapsed() < Duration::from_secs(50));
     let pid = fs::read_to_string(tree.dir.path().join("bin/go.pid")).unwrap();
     assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
 }

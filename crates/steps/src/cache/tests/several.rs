@@ -67,7 +67,7 @@ fn who_waits_is_told_and_can_be_cancelled() {
         cancel.store(true, Ordering::Relaxed);
         let error = waiting.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), CacheErrorKind::Cancelled);
-        assert!(asked.elapsed() < Duration::from_secs(5));
+        assert!(asked.elapsed() < Duration::from_secs(60));
     });
     let events = events.into_inner().unwrap();
     assert!(matches!(&events[..], [Event::LayerAwaited { key: told }] if *told == key("one").key));
@@ -154,7 +154,7 @@ fn nothing_is_taken_from_a_build_that_holds_it() {
             });
         }
         let pruner = LayerCache::open(&dir).unwrap();
-        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(60));
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(180));
         let (begun, mut removed) = (Instant::now(), 0);
         let enough = |removed| removed > 0 && built.load(Ordering::Relaxed) > 2;
         while begun.elapsed() < soon || !enough(removed) && begun.elapsed() < late {
