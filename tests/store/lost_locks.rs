@@ -39,11 +39,11 @@ async fn a_renewal_may_fail_until_the_time_is_over() {
     let refuse = || Fault::status(503).method("PUT").path("locks/").always();
     bench.proxy.inject(refuse());
     tokio::time::sleep(TTL * 2 / 3).await;
-    lock.check().unwrap();
+    lock.during(async { Ok(()) }).await.unwrap();
     bench.proxy.heal();
     assert!(*told.lock().unwrap() >= 1);
     tokio::time::sleep(2 * TTL).await;
-    lock.check().unwrap();
+    lock.during(async { Ok(()) }).await.unwrap();
 
     bench.proxy.inject(refuse());
     let begin = Instant::now();
@@ -59,7 +59,7 @@ async fn a_renewal_may_fail_until_the_time_is_over() {
     // That is for good, also when the server is back; and it is given back, for nobody else has it.
     bench.proxy.heal();
     tokio::time::sleep(TTL).await;
-    lock.check().unwrap_err();
+    lock.during(async { Ok(()) }).await.unwrap_err();
     lock.release().await.unwrap();
     assert!(store.head(&key()).await.unwrap().is_none());
 }
@@ -149,7 +149,7 @@ async fn a_publish_asks_for_its_lock_before_it_makes_a_release() {
     wrong.store(false, Ordering::Relaxed);
     let lock = take().await;
     go_under(&store, &packed, NOW + 1, Some(&lock)).await.unwrap();
-    lock.check().unwrap();
+    lock.during(async { Ok(()) }).await.unwrap();
     lock.release().await.unwrap();
     assert_eq!(all().await.len(), 1);
     assert!(!lock_file.exists());
@@ -166,7 +166,7 @@ async fn a_holder_that_sleeps_finds_out_when_it_wakes() {
         let lock = take.await.unwrap().unwrap();
         println!("ready");
         let lost = lock.during(pending::<Result<(), Error>>()).await.unwrap_err();
-        lock.check().unwrap_err();
+        lock.during(async { Ok(()) }).await.unwrap_err();
         lock.release().await.unwrap();
         assert_eq!(lost.kind(), ErrorKind::Locked);
         return;
@@ -208,7 +208,7 @@ async fn a_holder_that_sleeps_finds_out_when_it_wakes() {
         drop(out);
         // It gave back nothing that was not its own.
         assert_eq!(place(&store).held().await.unwrap().unwrap().holder, own);
-        lock.check().unwrap();
+        lock.during(async { Ok(()) }).await.unwrap();
         lock.release().await.unwrap();
     }
 }

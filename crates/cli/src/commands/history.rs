@@ -67,7 +67,12 @@ pub fn run(args: &HistoryArgs, context: &Context) -> Result<()> {
     let (role, limit) = (args.role.as_deref(), Some(args.limit.get()));
     let (kicks, held) = stage.wait(async {
         let kicks = kick::list(&stage.store, &config.app, config.stage(), role, limit).await?;
-        Ok((kicks, stage.board.held().await))
+        // Who has the lock says whether one that has no end still runs.
+        let held = match kicks.iter().all(|kick| kick.ended.is_some()) {
+            true => Ok(None),
+            false => stage.board.held().await,
+        };
+        Ok((kicks, held))
     })?;
     let held = held.unwrap_or_else(|error| {
         let error = CliError::from(error);

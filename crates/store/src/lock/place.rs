@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::clock::unix_now;
 use super::document::{Document, LockAttempt, LockGrip, LockHeld};
 use super::watch::{Verdict, Watch};
 use super::witness::{self, Witness};
@@ -21,6 +20,21 @@ const ROUNDS: u32 = 5;
 
 /// How often an expired lock is looked at while it is watched.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// What stands in a lock's place.
+enum Standing {
+    Nothing,
+    /// It was given back, or is our own.
+    Free {
+        etag: String,
+    },
+    /// Its holder is gone.
+    Left {
+        holder: Holder,
+        etag: String,
+    },
+    Held(LockHeld),
+}
 
 /// Where one lock lies. It remembers for how long it has seen the lock unchanged: who waits uses one place.
 #[derive(Debug)]
@@ -211,22 +225,16 @@ impl LockPlace {
         Err(self.changing())
     }
 
-    /// Who holds the lock. One that its holder has left, by our clock, counts as free.
+    /// Who holds the lock. One that expired by our clock is watched first, as in [`LockPlace::attempt`]: it is free where that one
+    /// would take it.
     ///
     /// # Errors
     /// As [`LockPlace::attempt`].
     pub async fn held(&self) -> Result<Option<LockHeld>, Error> {
-        let found = self.read().await?;
-        let dead = |document: &Document| {
-            let dir = self.witnesses.as_ref().filter(|_| document.expires.is_some());
-            dir.is_some_and(|dir| witness::is_dead(dir, &document.holder.id))
-        };
-        let held = found
-            .filter(|(document, _)| !document.released && !document.stale(unix_now()) && !dead(document));
-        Ok(held.map(|(document, etag)| LockHeld {
-            holder: document.holder,
-            etag,
-        }))
+        match self.standing(None, &mut None).await? {
+            Standing::Held(held) => Ok(Some(held)),
+            Standing::Nothing | Standing::Free { .. } | Standing::Left { .. } => Ok(None),
+        }
     }
 
     async fn write_when_free(
@@ -235,47 +243,24 @@ impl LockPlace {
         expires: Option<Duration>,
     ) -> Result<LockAttempt, Error> {
         let mut rounds = 0;
-        let mut watched: Option<String> = None;
+        let mut watched = None;
         loop {
-            let found = self.read().await?;
-            let mut left = None;
-            if let Some((document, etag)) = &found {
-                match self.watch.judge(document, etag, self.witnesses.as_deref()) {
-                    // An attempt of ours that seemed to have failed.
-                    _ if document.holder.id == holder.id => {}
-                    Verdict::Free => {}
-                    Verdict::Left => left = Some(document.holder.clone()),
-                    Verdict::Watch(rest) if watched.as_ref().is_none_or(|watched| watched == etag) => {
-                        if watched.is_none() {
-                            watched = Some(etag.clone());
-                            self.store.on_event().emit(Event::LockExpired {
-                                lock: self.what.clone(),
-                                who: document.holder.who.clone(),
-                                watch_seconds: rest.as_secs_f64().ceil() as u64,
-                            });
-                        }
-                        tokio::time::sleep(LOOK.min(rest)).await;
-                        continue;
-                    }
-                    // A renewal came: the clocks differ.
-                    Verdict::Watch(_) | Verdict::Held => return Ok(held(document, etag)),
-                }
-            }
+            let (etag, left) = match self.standing(Some(holder), &mut watched).await? {
+                Standing::Nothing => (None, None),
+                Standing::Free { etag } => (Some(etag), None),
+                Standing::Left { holder, etag } => (Some(etag), Some(holder)),
+                Standing::Held(held) => return Ok(LockAttempt::Held(Box::new(held))),
+            };
             if expires.is_some() {
                 self.make_witness(&holder.id);
             }
-            let etag = found.as_ref().map(|(_, etag)| etag.as_str());
-            match self.put(&Document::new(holder, expires, 0), etag).await {
+            match self
+                .put(&Document::new(holder, expires, 0), etag.as_deref())
+                .await
+            {
                 Ok(etag) => {
-                    if let Some(gone) = left {
-                        if let Some(dir) = &self.witnesses {
-                            witness::clear(dir, &gone.id);
-                        }
-                        self.store.on_event().emit(Event::LockTakenOver {
-                            lock: self.what.clone(),
-                            who: gone.who,
-                            doing: gone.doing,
-                        });
+                    if let Some(left) = left {
+                        self.taken_over(left);
                     }
                     return Ok(LockAttempt::Taken(LockGrip {
                         holder: holder.clone(),
@@ -287,6 +272,48 @@ impl LockPlace {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// What stands there for whoever wants the lock. One that expired is watched, once for all looks that share `watched`: its
+    /// etag then. `own` is who has it already where an attempt only seemed to have failed.
+    async fn standing(&self, own: Option<&Holder>, watched: &mut Option<String>) -> Result<Standing, Error> {
+        loop {
+            let Some((document, etag)) = self.read().await? else {
+                return Ok(Standing::Nothing);
+            };
+            let holder = document.holder.clone();
+            if own.is_some_and(|own| own.id == holder.id) {
+                return Ok(Standing::Free { etag });
+            }
+            match self.watch.judge(&document, &etag, self.witnesses.as_deref()) {
+                Verdict::Free => return Ok(Standing::Free { etag }),
+                Verdict::Left => return Ok(Standing::Left { holder, etag }),
+                Verdict::Watch(rest) if watched.as_ref().is_none_or(|watched| *watched == etag) => {
+                    if watched.is_none() {
+                        self.store.on_event().emit(Event::LockExpired {
+                            lock: self.what.clone(),
+                            who: holder.who,
+                            watch_seconds: rest.as_secs_f64().ceil() as u64,
+                        });
+                        *watched = Some(etag);
+                    }
+                    tokio::time::sleep(LOOK.min(rest)).await;
+                }
+                // A renewal came: the clocks differ.
+                Verdict::Watch(_) | Verdict::Held => return Ok(Standing::Held(LockHeld { holder, etag })),
+            }
+        }
+    }
+
+    fn taken_over(&self, left: Holder) {
+        if let Some(dir) = &self.witnesses {
+            witness::clear(dir, &left.id);
+        }
+        self.store.on_event().emit(Event::LockTakenOver {
+            lock: self.what.clone(),
+            who: left.who,
+            doing: left.doing,
+        });
     }
 
     /// Before the lock is written: who reads it finds the witness.
@@ -358,11 +385,4 @@ impl LockPlace {
             url: self.store.url_of(&self.key),
         }
     }
-}
-
-fn held(document: &Document, etag: &str) -> LockAttempt {
-    LockAttempt::Held(Box::new(LockHeld {
-        holder: document.holder.clone(),
-        etag: etag.to_owned(),
-    }))
 }

@@ -90,14 +90,6 @@ impl PublishLock {
         Ok(Some(Self { keeper, what }))
     }
 
-    /// [`Error::LockLost`] when it is.
-    ///
-    /// # Errors
-    /// That.
-    pub fn check(&self) -> Result<(), Error> {
-        self.keeper.lost().map_or(Ok(()), |why| Err(self.lost(why)))
-    }
-
     /// Asks the store whether it is still held, by renewing it: for as long as a renewal keeps others away, it is.
     ///
     /// # Errors
