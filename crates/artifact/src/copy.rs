@@ -79,11 +79,16 @@ impl Front<'_> {
         let (out, out_path, options) = (&mut *self.out, self.out_path, self.options);
         // The artifact's digest is the first layer's, so far.
         let first = out.written() == 0;
-        let copied = pieces.write(!first, |room| {
+        let one_job = options.jobs.get() == 1;
+        let mut in_step = (!first && one_job).then(|| Sha256Writer::new(io::sink()));
+        let copied = pieces.write(!first && !one_job, |room| {
             options.check_cancel()?;
             let got =
                 read_some(&mut source, room).map_err(|source| Error::io("read", &layer.frames, source))?;
             out.note(&room[..got]);
+            if let Some(hash) = &mut in_step {
+                hash.note(&room[..got]);
+            }
             out.beneath()
                 .wrote(got)
                 .map_err(|source| Error::io("write", out_path, source))?;
@@ -91,7 +96,7 @@ impl Front<'_> {
         });
         match copied {
             Ok(Some(digest)) => Ok(digest),
-            Ok(None) => Ok(self.out.digest_so_far()),
+            Ok(None) => Ok(in_step.map_or_else(|| self.out.digest_so_far(), |hash| hash.digest_so_far())),
             Err(Failed::Read(error)) => Err(error),
             Err(Failed::Write(source)) => Err(self.unwritten(source)),
         }

@@ -1,4 +1,4 @@
-//! The pool's dispatcher: hands out the planned frames in order, and reads large files, whose frames it cuts.
+//! Hands out the planned frames in order, to the pool or in step, and reads large files, whose frames it cuts.
 
 use std::io;
 use std::sync::Arc;
@@ -22,44 +22,47 @@ pub(crate) const WHOLE: u64 = 4 * MOST_FRAME;
 /// How much of a larger file is read at once when it is only hashed.
 const CHUNK: usize = 256 << 10;
 
-/// Takes work, says whether anybody still wants it.
-type HandOut<'a> = &'a dyn Fn(Work) -> bool;
+/// Takes work, says whether anybody wants more.
+type HandOut<'a> = &'a mut dyn FnMut(Work) -> Result<bool, Error>;
 
-/// Hands out all frames. Ends early when the writer is gone.
-pub(crate) fn dispatch(
+/// Hands out all frames to a pool's workers. Ends early when the writer is gone.
+pub(crate) fn to_pool(
     shared: &Shared<'_>,
     planned: &Plan,
     jobs: &Sender<Job>,
     in_order: &SyncSender<Receiver<Reply>>,
 ) {
-    let hand_out = |work| {
+    let mut hand_out = |work| {
         let (reply, receiver) = sync_channel(1);
-        in_order.send(receiver).is_ok() && jobs.send(Job { work, reply }).is_ok()
+        Ok(in_order.send(receiver).is_ok() && jobs.send(Job { work, reply }).is_ok())
     };
+    if let Err(error) = dispatch(shared, planned, &mut hand_out) {
+        let (reply, receiver) = sync_channel(1);
+        // Both fail only when the writer is gone.
+        let _ = reply.send(Err(error));
+        let _ = in_order.send(receiver);
+    }
+}
+
+/// Hands out all frames.
+pub(crate) fn dispatch(shared: &Shared<'_>, planned: &Plan, hand_out: HandOut<'_>) -> Result<(), Error> {
     for frame in &planned.frames {
-        let result = match frame {
-            FramePlan::Run(range) => Ok(hand_out(Work::Run(range.clone()))),
+        let wanted = match frame {
+            FramePlan::Run(range) => hand_out(Work::Run(range.clone()))?,
             FramePlan::Large(number) => {
                 let entry = &shared.entries[*number];
                 if tar_size(entry) <= WHOLE {
-                    at_once(shared, entry, &hand_out)
+                    at_once(shared, entry, hand_out)?
                 } else {
-                    piece_by_piece(shared, entry, &hand_out)
+                    piece_by_piece(shared, entry, hand_out)?
                 }
             }
         };
-        match result {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                let (reply, receiver) = sync_channel(1);
-                // Both fail only when the writer is gone.
-                let _ = reply.send(Err(error));
-                let _ = in_order.send(receiver);
-                return;
-            }
+        if !wanted {
+            break;
         }
     }
+    Ok(())
 }
 
 fn key(shared: &Shared<'_>, entry: &TreeEntry, fact: &Fact, piece: usize) -> Option<Key> {
@@ -96,7 +99,7 @@ fn at_once(shared: &Shared<'_>, entry: &TreeEntry, hand_out: HandOut<'_>) -> Res
             facts,
             key: key(shared, entry, &fact, number),
         };
-        if !hand_out(Work::Piece(piece)) {
+        if !hand_out(Work::Piece(piece))? {
             return Ok(false);
         }
     }
@@ -146,7 +149,7 @@ fn piece_by_piece(shared: &Shared<'_>, entry: &TreeEntry, hand_out: HandOut<'_>)
             facts,
             key: known.and_then(|fact| key(shared, entry, &fact, number)),
         };
-        if !hand_out(Work::Piece(piece)) {
+        if !hand_out(Work::Piece(piece))? {
             return Ok(false);
         }
         number += 1;

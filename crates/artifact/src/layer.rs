@@ -88,7 +88,7 @@ pub struct LayerPlan<'a> {
 pub struct PackOptions<'a> {
     /// How frames are compressed; one artifact has one.
     pub compression: Compression,
-    /// How many threads compress. The bytes never depend on it.
+    /// How many threads read and compress; with one, the calling thread does all of it. The bytes never depend on it.
     pub jobs: NonZeroUsize,
     /// Set from outside, makes the work end soon with [`Error::Cancelled`].
     pub cancel: &'a AtomicBool,

@@ -1,4 +1,5 @@
-//! Packs one layer: a pool of threads reads and compresses the planned frames, the calling thread writes them in order.
+//! Packs one layer: a pool of threads reads and compresses the planned frames, the calling thread writes them in order. For
+//! one job there is no pool: the calling thread does all of it.
 //!
 //! The frames are settled before the pool starts and each depends on its own files alone, so the bytes do not depend on
 //! the number of threads. What is in flight is bounded, whatever a file's size.
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::compress::FrameCompressor;
-use crate::dispatch::{WHOLE, dispatch};
+use crate::dispatch::{WHOLE, dispatch, to_pool};
 use crate::error::Error;
 use crate::event::Event;
 use crate::format::{END_BLOCKS, MOST_FRAME};
@@ -19,7 +20,7 @@ use crate::frames::{Place, Plan, plan};
 use crate::hash::{Digest, Sha256Writer, sha256};
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
 use crate::layer::{LayerKind, LayerPlan, PackOptions};
-use crate::read::{Fact, FrameDone, Reply, work};
+use crate::read::{Fact, FrameDone, Reply, Worker, work};
 use crate::reuse::Older;
 use crate::tree::{Kind, TreeEntry};
 
@@ -85,6 +86,9 @@ const POOL_MEMORY: u64 = 110 << 20;
 /// How many frames more than there are workers may wait to be written.
 const AHEAD: usize = 8;
 
+/// Takes the frames one after the other.
+type Take<'a> = &'a mut dyn FnMut(FrameDone) -> Result<(), Error>;
+
 /// Packs a layer into `out`; code ends with tar's end blocks. The workers begin while `first` writes what stands before
 /// the layer.
 pub(crate) fn pack<W: Write, T>(
@@ -103,7 +107,7 @@ pub(crate) fn pack<W: Write, T>(
         stop: AtomicBool::new(false),
         spare: Mutex::default(),
     };
-    let run = |replies: &Receiver<Receiver<Reply>>| {
+    let run = |frames: &dyn Fn(Take<'_>) -> Result<(), Error>| {
         let written_before = first(out)?;
         (options.on_event)(Event::LayerStarted {
             layer: layer.name.clone(),
@@ -111,13 +115,17 @@ pub(crate) fn pack<W: Write, T>(
             unpacked_size: planned.unpacked_size,
         });
         let mut writer = FrameWriter::new(&shared, out, packing.out);
-        writer.write_all(replies, planned.unpacked_size)?;
+        writer.write_all(frames, planned.unpacked_size)?;
         if layer.kind == LayerKind::Code {
             writer.end()?;
         }
         Ok((writer.finish(), written_before))
     };
-    let (written, written_before) = with_pool(&shared, &planned, run)?;
+    let (written, written_before) = if options.jobs.get() == 1 {
+        run(&|take| in_step(&shared, &planned, take))?
+    } else {
+        with_pool(&shared, &planned, |replies| run(&|take| in_order(replies, take)))?
+    };
     let index = Index {
         compression: options.compression,
         kind: layer.kind,
@@ -132,6 +140,24 @@ pub(crate) fn pack<W: Write, T>(
     });
     let sha256 = written.sha256;
     Ok((Packed { index, sha256 }, written_before))
+}
+
+/// Makes the frames in this thread.
+fn in_step(shared: &Shared<'_>, planned: &Plan, take: Take<'_>) -> Result<(), Error> {
+    let mut worker = Worker::new(shared);
+    dispatch(shared, planned, &mut |work| {
+        take(worker.make(work)?)?;
+        Ok(true)
+    })
+}
+
+/// The pool's frames.
+fn in_order(replies: &Receiver<Receiver<Reply>>, take: Take<'_>) -> Result<(), Error> {
+    for reply in replies {
+        // A sender that is gone without a reply belongs to a thread that stopped.
+        take(reply.recv().map_err(|_| Error::Cancelled)??)?;
+    }
+    Ok(())
 }
 
 /// Starts the threads that make the frames, and hands `run` their replies in order.
@@ -167,7 +193,7 @@ fn with_pool<T>(
         }
         let thread = thread::Builder::new().name("pack-read".to_owned());
         thread
-            .spawn_scoped(scope, move || dispatch(shared, planned, &jobs, &in_order))
+            .spawn_scoped(scope, move || to_pool(shared, planned, &jobs, &in_order))
             .map_err(failed)?;
         let result = run(&replies);
         if result.is_err() {
@@ -224,17 +250,16 @@ impl<'a, W: Write> FrameWriter<'a, W> {
         }
     }
 
-    fn write_all(&mut self, replies: &Receiver<Receiver<Reply>>, total: u64) -> Result<(), Error> {
+    fn write_all(&mut self, frames: &dyn Fn(Take<'_>) -> Result<(), Error>, total: u64) -> Result<(), Error> {
         let mut done = 0;
-        for reply in replies {
-            // A sender that is gone without a reply belongs to a thread that stopped.
-            let frame = reply.recv().map_err(|_| Error::Cancelled)??;
+        frames(&mut |frame| {
             self.shared.options.check_cancel()?;
             done += u64::from(frame.unpacked_size);
             self.write(frame)?;
             let layer = self.shared.layer.name.clone();
             (self.shared.options.on_event)(Event::LayerProgress { layer, done, total });
-        }
+            Ok(())
+        })?;
         self.shared.options.check_cancel()?;
         if done == total {
             Ok(())

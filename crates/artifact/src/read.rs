@@ -1,5 +1,5 @@
-//! The pool's workers: each reads the files of a frame, puts tar headers before them and compresses, or takes an older
-//! frame that holds the same.
+//! Makes frames: a worker reads the files of one, puts tar headers before them and compresses, or takes an older frame that
+//! holds the same.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -58,7 +58,7 @@ pub(crate) struct Piece {
 }
 
 /// What a worker keeps between frames.
-struct Worker<'a> {
+pub(crate) struct Worker<'a> {
     shared: &'a Shared<'a>,
     compressor: Option<FrameCompressor>,
     older: Option<Reading>,
@@ -67,12 +67,7 @@ struct Worker<'a> {
 
 /// Makes frames until there are no more.
 pub(crate) fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
-    let mut worker = Worker {
-        shared,
-        compressor: None,
-        older: None,
-        buffer: Vec::new(),
-    };
+    let mut worker = Worker::new(shared);
     loop {
         let Ok(Ok(job)) = queue.lock().map(|queue| queue.recv()) else {
             return;
@@ -83,8 +78,17 @@ pub(crate) fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
     }
 }
 
-impl Worker<'_> {
-    fn make(&mut self, work: Work) -> Reply {
+impl<'a> Worker<'a> {
+    pub(crate) fn new(shared: &'a Shared<'a>) -> Self {
+        Self {
+            shared,
+            compressor: None,
+            older: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(crate) fn make(&mut self, work: Work) -> Reply {
         self.shared.check_stop()?;
         match work {
             Work::Run(range) => {

@@ -1,5 +1,8 @@
 //! The packed bytes: pinned, independent of threads, and where the index says.
 
+use std::collections::HashSet;
+use std::thread::{self, ThreadId};
+
 use super::*;
 use crate::format::MOST_FRAME;
 
@@ -219,4 +222,39 @@ fn opened_verified_and_damage_found() {
     );
     fs::remove_file(&built.indexes[0]).unwrap();
     assert_eq!(open().unwrap_err().kind(), ErrorKind::Disk);
+}
+
+/// A tree that notes which threads read its files.
+struct Watched {
+    tree: MemoryTree,
+    threads: Mutex<HashSet<ThreadId>>,
+}
+
+impl Tree for Watched {
+    fn entries(&self) -> Result<Vec<TreeEntry>, TreeError> {
+        self.tree.entries()
+    }
+
+    fn open(&self, path: &EntryPath) -> Result<Box<dyn Read + Send + '_>, TreeError> {
+        self.threads.lock().unwrap().insert(thread::current().id());
+        self.tree.open(path)
+    }
+}
+
+#[test]
+fn one_job_is_one_thread() {
+    let me = thread::current().id();
+    for (jobs, alone) in [(1, true), (2, false)] {
+        let watched = |tree| Watched {
+            tree,
+            threads: Mutex::default(),
+        };
+        let (dependencies, code) = (watched(dependencies()), watched(code()));
+        let dir = tempfile::tempdir().unwrap();
+        build_of(&dependencies, &code, dir.path(), Compression::Zstd, jobs, &|_| {}).unwrap();
+        for tree in [dependencies, code] {
+            let threads = tree.threads.into_inner().unwrap();
+            assert_eq!(threads == HashSet::from([me]), alone, "{jobs}");
+        }
+    }
 }
