@@ -27,6 +27,7 @@ fn asked(kick: usize, release: &str) -> Asked {
 async fn ask(board: &ConsulBoard, asked: &Asked, nodes: &[&str]) {
     let nodes: Vec<String> = nodes.iter().map(|&node| node.to_owned()).collect();
     board.ask("web", asked, &nodes).await.unwrap();
+    board.tidy("web", asked, &nodes).await;
 }
 
 async fn says(board: &ConsulBoard, node: &str, release: &str) {

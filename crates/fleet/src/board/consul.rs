@@ -10,6 +10,7 @@ mod reports;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -31,6 +32,8 @@ pub struct ConsulBoard {
     stage: String,
     /// When reports may be read again: see [`reports`].
     rested: Mutex<Instant>,
+    /// Whether somebody had the lock when it was last tried: see [`lock`].
+    contended: AtomicBool,
 }
 
 impl ConsulBoard {
@@ -42,6 +45,7 @@ impl ConsulBoard {
             app: app.into(),
             stage: stage.into(),
             rested: Mutex::new(Instant::now()),
+            contended: AtomicBool::new(false),
         }
     }
 
@@ -101,6 +105,10 @@ impl Board for ConsulBoard {
 
     async fn ask(&self, role: &str, asked: &Asked, nodes: &[String]) -> Result<Cursor, Error> {
         self.write_asks(role, asked, nodes).await
+    }
+
+    async fn tidy(&self, role: &str, asked: &Asked, nodes: &[String]) {
+        self.forget_old(role, asked, nodes).await;
     }
 
     async fn asked(&self, role: &str) -> Result<BTreeMap<String, Asked>, Error> {

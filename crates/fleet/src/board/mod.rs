@@ -102,6 +102,10 @@ pub trait Board: Send + Sync {
     /// more. Reports that are newer than the cursor returned may be answers.
     async fn ask(&self, role: &str, asked: &Asked, nodes: &[String]) -> Result<Cursor, Error>;
 
+    /// Removes what the board keeps of a role and needs no more once this was asked of these nodes. What stays is only slow to
+    /// read, so this comes when the nodes have been told, and what fails of it is for nobody.
+    async fn tidy(&self, _role: &str, _asked: &Asked, _nodes: &[String]) {}
+
     /// What was last asked of each of a role's nodes.
     async fn asked(&self, role: &str) -> Result<BTreeMap<String, Asked>, Error>;
 

@@ -27,11 +27,7 @@ impl ConsulBoard {
             })
             .collect();
         let doing = format!("noting what is asked of {role} of {}", self.what());
-        let cursor = Cursor(self.hosts.write_all(&doing, &ops).await?);
-        // What stays too long is only slow: no kick fails for it.
-        let _ = self.forget_oldest(role, &asked.release).await;
-        let _ = self.forget_gone(role, asked, nodes).await;
-        Ok(cursor)
+        Ok(Cursor(self.hosts.write_all(&doing, &ops).await?))
     }
 
     /// Hosts that are not known by name answer without a kick. Asks of an earlier one must not stand: hosts would take this

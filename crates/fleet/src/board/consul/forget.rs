@@ -12,12 +12,27 @@ use crate::report::Asked;
 /// Of how many releases a node's reports stay when it is asked for another one: everybody who follows a role reads all of its reports
 /// each time, and a node is deployed some thousand times in a year.
 const KEPT: usize = 5;
-/// How long each request of tidying up may take: hosts are told after it.
+/// How long each request of tidying up may take: it goes on beside the kick, and must not keep its end.
 const TIDYING: Duration = Duration::from_secs(5);
 
 impl ConsulBoard {
+    /// Removes what is not needed any more once this was asked of these nodes of a role; as far as Consul lets it.
+    pub(super) async fn forget_old(&self, role: &str, asked: &Asked, nodes: &[String]) {
+        // Where no node is asked by its name, none has a history to be kept short.
+        if nodes.is_empty() {
+            return;
+        }
+        let both = async {
+            let (_, _) = tokio::join!(
+                self.forget_oldest(role, &asked.release),
+                self.forget_gone(role, asked, nodes)
+            );
+        };
+        let _ = tokio::time::timeout(TIDYING, both).await;
+    }
+
     /// Removes what a role's nodes said long ago, but nothing about the release that is asked for now.
-    pub(super) async fn forget_oldest(&self, role: &str, asked: &str) -> Result<(), Error> {
+    async fn forget_oldest(&self, role: &str, asked: &str) -> Result<(), Error> {
         let client = self.hosts.within(TIDYING);
         let keys = self.keys(role);
         let prefix = keys.reports();
@@ -38,7 +53,7 @@ impl ConsulBoard {
     }
 
     /// Removes what was asked of nodes that are neither asked now nor in the catalog any more.
-    pub(super) async fn forget_gone(&self, role: &str, asked: &Asked, nodes: &[String]) -> Result<(), Error> {
+    async fn forget_gone(&self, role: &str, asked: &Asked, nodes: &[String]) -> Result<(), Error> {
         let client = self.hosts.within(TIDYING);
         let keys = self.keys(role);
         let prefix = keys.asks();

@@ -1,5 +1,6 @@
 //! The lock: taken, renewed and turned into a manual one by transactions, so that nobody's lock is overrun.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shipit_store::lock::Moment;
@@ -48,8 +49,11 @@ impl ConsulBoard {
 
     pub(super) async fn try_to_lock(&self, holder: &Holder) -> Result<Attempt, Error> {
         for _ in 0..TRIES {
-            // Whoever waits asks often: a session is made only when it looks as if the lock were free.
-            if let Some((held, _)) = self.look().await? {
+            // Whoever waits asks often: a session is made only when it looks as if the lock were free. Most often nobody has it
+            // and nobody waits, and then it is not looked at first.
+            if self.contended.load(Ordering::Relaxed)
+                && let Some((held, _)) = self.look().await?
+            {
                 return Ok(Attempt::Held(Box::new(held)));
             }
             let name = format!("shipit {} {}", self.app, self.stage);
@@ -63,6 +67,7 @@ impl ConsulBoard {
                 Ok(Attempt::Taken(grip)) => self.end_session(&grip.token).await?,
                 // It holds nothing, and ends by itself when this fails.
                 other => {
+                    self.contended.store(true, Ordering::Relaxed);
                     let _ = self.end_session(&session).await;
                     return other;
                 }
