@@ -25,13 +25,13 @@ const AREAS: [&str; 8] = [
 ];
 
 /// Hosts that are told by exec, a store in a bucket, and Consul or not.
-struct Bed {
-    fleet: Fleet,
-    releases: [String; 2],
-    s3: FaultProxy,
+pub struct Bed {
+    pub fleet: Fleet,
+    pub releases: [String; 2],
+    pub s3: FaultProxy,
     consul: Option<FaultProxy>,
     _server: S3Server,
-    _agent: Option<ConsulAgent>,
+    pub agent: Option<ConsulAgent>,
 }
 
 /// A write of a kick: the n-th to this part of a server.
@@ -57,7 +57,7 @@ enum Kill {
 }
 
 impl Bed {
-    fn new(with_consul: bool) -> Self {
+    pub fn new(with_consul: bool) -> Self {
         let server = S3Server::start();
         server.create_bucket("deploys");
         let s3 = FaultProxy::start(server.addr());
@@ -88,7 +88,7 @@ impl Bed {
             s3,
             consul,
             _server: server,
-            _agent: agent,
+            agent,
         }
     }
 

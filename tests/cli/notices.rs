@@ -1,13 +1,15 @@
 //! Who is told how a kick ended: webhooks and commands get the truth, and none of them changes how it ends.
 
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::Value;
 use shipit_testbed::http::Head;
+use shipit_testbed::{Signal, until};
 
 use crate::fleet::Fleet;
 
@@ -155,4 +157,72 @@ fn one_that_fails_is_a_warning_without_a_secret() {
         assert!(said.contains(part), "{part}: {ran}");
     }
     assert!(!said.contains(SECRET) && !ran.out().contains(SECRET), "{ran}");
+}
+
+/// A webhook to which somebody comes and gets no answer; and the config that names it.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let notify = format!("[[notify]]\nwebhook = \"http://{addr}/hook\"\non = [\"failure\"]\n");
+    (listener, notify)
+}
+
+/// Waits for who comes to it, and keeps them waiting.
+fn somebody(listener: &TcpListener) -> TcpStream {
+    let mut came = None;
+    until("the webhook to be told", SOON, || match listener.accept() {
+        Ok((stream, _)) => {
+            came = Some(stream);
+            true
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+            false
+        }
+    });
+    came.unwrap()
+}
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_webhook_that_does_not_answer_keeps_neither_the_rollback_nor_the_next_kick() {
+    let (hook, notify) = silent();
+    let fleet = Fleet::new(&["a"], &format!("rollback_on_failure = true\n{notify}"), "");
+    let one = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let two = fleet.release("two");
+    fleet.fails("a", true);
+    let mut kick = fleet.start("kick", &[]);
+    let waiting = somebody(&hook);
+    // The host was told to go back, the history has both ends, and the stage is free.
+    assert_eq!(fleet.releases("a"), [one.clone(), two.clone(), one]);
+    assert!(fleet.history().iter().all(|(_, ended)| ended.is_some()));
+    assert!(!fleet.locked());
+    fleet.fails("a", false);
+    let _ = fleet.shipit("kick", &["--release", &two]).ok();
+    drop((waiting, hook));
+    assert_eq!(kick.wait(SOON).unwrap().code(), Some(7), "{}", kick.log());
+    assert!(
+        kick.log().contains("was not told how the kick ended"),
+        "{}",
+        kick.log()
+    );
+}
+
+#[test]
+fn a_kick_that_is_stopped_gives_its_lock_back_and_then_tells_a_slow_webhook() {
+    let (hook, notify) = silent();
+    let fleet = Fleet::new(&["a"], &notify, "");
+    let _ = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut kick = fleet.start("kick", &[]);
+    fleet.wait_told("a", 1);
+    kick.signal(Signal::INT);
+    let waiting = somebody(&hook);
+    assert!(!fleet.locked());
+    assert_eq!(fleet.history()[0].1.as_ref().unwrap()["result"], "interrupted");
+    drop((waiting, hook));
+    assert_eq!(kick.wait(SOON).unwrap().code(), Some(130), "{}", kick.log());
 }

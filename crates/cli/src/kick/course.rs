@@ -37,9 +37,12 @@ pub struct Kicked {
 /// Kicks one role. An error means that nothing was told to anybody, and nothing is in the history.
 pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
     let begin = Instant::now();
-    let before = live::read(stage, plan.name())?;
+    let (before, id) = stage.wait(async {
+        let (before, id) = tokio::join!(live::look(stage, plan.name()), new_id(stage));
+        Ok((before?, id?))
+    })?;
     live::warn_of_damage(stage, plan, &before);
-    let started = started(stage, plan, lock, &before)?;
+    let started = started(stage, plan, lock, &before, id);
     // Not dropped on a signal: what is written may be there already, and then it needs its end.
     stage.last_words(async { Ok(kick::start(&stage.store, &started).await?) })?;
     say::start(stage, plan, &started);
@@ -91,8 +94,7 @@ fn go(
         joined(stage, plan, lock, kick, progress)?;
     }
     if plan.course.transport == Transport::Exec {
-        wave::held(stage, lock)?;
-        replay(stage, plan, progress);
+        replay(stage, plan, lock, progress);
     }
     Ok(())
 }
@@ -164,7 +166,7 @@ fn waves(
         if plan.followed {
             wave::run(stage, plan, wave, &telling, progress)?;
         } else {
-            wave::tell(stage, wave, &telling, &plan.release.id.to_string(), progress)?;
+            wave::only_tell(stage, plan, wave, &telling, progress)?;
         }
         progress.waves += 1;
         if count > 1 {
@@ -203,29 +205,32 @@ fn pause(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> std::result::Result
 }
 
 /// After a kick by exec, the role's event too: a watch that restarts replays the newest event, which must not be an older
-/// release. Nothing depends on it now.
-fn replay(stage: &Stage<'_>, plan: &Plan<'_>, progress: &mut Progress) {
+/// release. Nothing depends on it now: the hosts did well and live has moved, so that what keeps it from being fired, be it that the
+/// lock is lost by now, is a warning.
+fn replay(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, progress: &mut Progress) {
     let (Some(client), Some(event)) = (&stage.consul, &plan.event) else {
         return;
     };
-    match wave::fire(stage, client, event) {
+    let fired = match lock.lost() {
+        Some(why) => Err(format!("the lock was lost: {why}")),
+        None => wave::fire(stage, client, event).map_err(|error| error.chain().join(": ")),
+    };
+    match fired {
         Ok(fired) => progress.events.push(fired),
-        Err(error) => stage.warn(format!(
-            "the event {} was not fired after the hosts were told by exec: {}; a watch that restarts may go back to the release of an \
+        Err(why) => stage.warn(format!(
+            "the event {} was not fired after the hosts were told by exec: {why}; a watch that restarts may go back to the release of an \
              older event, until the next kick",
-            event.name,
-            error.chain().join(": ")
+            event.name
         )),
     }
 }
 
-fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: &Pointer) -> Result<Started> {
-    let time = jiff::Timestamp::now().as_second();
+fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: &Pointer, id: KickId) -> Started {
     let mut hosts = plan.hosts.names();
     hosts.sort();
-    Ok(Started {
+    Started {
         version: KICK_VERSION,
-        kick: new_id(stage, time)?,
+        kick: id,
         app: stage.config.app.clone(),
         stage: stage.config.stage().to_owned(),
         role: plan.name().to_owned(),
@@ -241,14 +246,15 @@ fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: &Pointer) ->
         expected: plan.hosts.count,
         who: settle::who(stage.context),
         reason: plan.reason.clone(),
-        time,
-    })
+        time: jiff::Timestamp::now().as_second(),
+    }
 }
 
 /// An id that sorts after all others: the history is read in this order, and two kicks may be of one second, or of two clocks.
-fn new_id(stage: &Stage<'_>, now: i64) -> Result<KickId> {
+async fn new_id(stage: &Stage<'_>) -> Result<KickId> {
     let (app, name) = (&stage.config.app, stage.config.stage());
-    let ids = stage.wait(async { Ok(kick::ids(&stage.store, app, name).await?) })?;
+    let ids = kick::ids(&stage.store, app, name).await?;
+    let now = jiff::Timestamp::now().as_second();
     let after = ids.first().map_or(now, |newest| now.max(newest.time() + 1));
     Ok(KickId::new(after)?)
 }

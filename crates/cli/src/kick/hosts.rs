@@ -67,8 +67,19 @@ pub fn refuse_dc(role: &Role, course: &Course, waves: &WaveFlags) -> Result<()> 
     ))
 }
 
-/// The hosts that a role's kick is to tell.
+/// As [`list`], for callers outside of the runtime.
 pub fn listed(
+    stage: &Stage<'_>,
+    role: &Role,
+    course: &Course,
+    flags: &HostFlags,
+    followed: bool,
+) -> Result<Listed> {
+    stage.wait(list(stage, role, course, flags, followed))
+}
+
+/// The hosts that a role's kick is to tell.
+pub async fn list(
     stage: &Stage<'_>,
     role: &Role,
     course: &Course,
@@ -78,7 +89,7 @@ pub fn listed(
     refuse_patterns(role, flags)?;
     match course.transport {
         Transport::Exec => by_exec(role, flags),
-        Transport::Consul => by_consul(stage, role, flags, followed),
+        Transport::Consul => by_consul(stage, role, flags, followed).await,
     }
 }
 
@@ -145,7 +156,7 @@ fn by_exec(role: &Role, flags: &HostFlags) -> Result<Listed> {
     })
 }
 
-fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: bool) -> Result<Listed> {
+async fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: bool) -> Result<Listed> {
     let wanted = wanted(role, flags);
     let client = stage.consul()?;
     let unknown =
@@ -158,16 +169,11 @@ fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: bool) 
             whole: true,
         });
     }
-    let find = async {
-        let found = hosts::expected(client, &wanted).await?;
-        Ok(
-            match flags.only.is_empty() || wanted.named.as_ref() == Some(&flags.only) {
-                true => found,
-                false => found.only(&wanted.what, &flags.only)?,
-            },
-        )
+    let found: Expected = hosts::expected(client, &wanted).await?;
+    let found = match flags.only.is_empty() || wanted.named.as_ref() == Some(&flags.only) {
+        true => found,
+        false => found.only(&wanted.what, &flags.only)?,
     };
-    let found: Expected = stage.wait(find)?;
     Ok(Listed {
         told: found.hosts.into_iter().map(told).collect(),
         count: found.count,

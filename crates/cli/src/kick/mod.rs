@@ -1,8 +1,8 @@
 //! Kicks: hosts of a role are told a release, wave by wave, and followed until each has said its last word.
 //!
 //! The order is the promise. Everything is planned and checked before the first host hears of anything; then the stage's lock; then
-//! each role's kick: `started.json`, the once commands, the waves, the live pointer, the hosts that joined, `ended.json` and the
-//! notices; then the lock is given back, on each way out. Not here: what a report makes of a host and when following ends
+//! each role's kick: `started.json`, the once commands, the waves, the live pointer, the hosts that joined, `ended.json`; then the
+//! lock is given back, on each way out, and those are told whom the config names. Not here: what a report makes of a host and when following ends
 //! (shipit_fleet::follow), how locks and reports are stored (shipit_fleet::board).
 
 mod check;
@@ -21,6 +21,8 @@ mod stage;
 mod target;
 mod wave;
 
+use std::time::{Duration, Instant};
+
 use shipit_fleet::lock::Lock;
 use shipit_store::Action;
 
@@ -35,16 +37,20 @@ pub use target::{Target, find, of_repair, of_rollback};
 use crate::config::{Role, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
-use crate::settle;
+use crate::{notify, settle};
 use course::Kicked;
 use document::Document;
 use plan::Plan;
+
+/// How long what Consul and the store said is what they say.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// What is to be done under one lock.
 pub struct Request<'a> {
     /// The flags.
     pub flags: &'a WaveFlags,
-    /// What is wanted of each role, in order. Asked again under the lock: others may have kicked meanwhile.
+    /// What is wanted of each role, in order. Asked again under the lock where it goes by what others did, and where the lock
+    /// was waited for: others may have kicked meanwhile.
     pub plan: &'a dyn Fn(&Stage<'_>) -> Result<Vec<Wish<'a>>>,
     /// Whether the lock stays, as a manual one with this reason.
     pub keep_lock: Option<&'a str>,
@@ -79,15 +85,21 @@ pub fn roles<'a>(names: &[String], config: &'a Settled) -> Result<Vec<&'a Role>>
 
 /// Plans, locks, kicks one role after the other, and gives the lock back.
 pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
+    let began = Instant::now();
     let planned = plans(stage, request)?;
     if planned.is_empty() {
         return Document::new(stage, &[]).print(stage);
     }
-    let lock = lock(stage, request, &planned)?;
-    // What was found out before may be of the past by now.
-    let work = plans(stage, request).and_then(|plans| kick_all(stage, &plans, &lock));
+    let doing = doing(&planned);
+    let lock = lock(stage, request, &planned, &doing)?;
+    let plans = match stands(&planned, began) {
+        true => Ok(planned),
+        false => plans(stage, request),
+    };
+    let mut notices = Vec::new();
+    let work = plans.and_then(|plans| kick_all(stage, &plans, &lock, &mut notices));
     let work = match (work, request.keep_lock) {
-        (Ok(()), Some(reason)) => keep(stage, lock, &planned, reason),
+        (Ok(()), Some(reason)) => keep(stage, lock, &doing, reason),
         (work, _) => {
             settle::board::give_back(
                 stage.context,
@@ -97,6 +109,10 @@ pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
             work
         }
     };
+    // Others may kick while a webhook takes its time, and who acts on a notice finds the stage free.
+    for notice in &notices {
+        notify::send(stage.config, notice, stage.context);
+    }
     let settled = stage.last_words(async {
         stage.store.settle().await;
         Ok(())
@@ -110,15 +126,20 @@ pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
     work
 }
 
+/// Whether what was found out before the lock was had holds under it. Where a kick goes is for its user to say, and what it needs
+/// to know is as it was a moment ago; a repair and a rollback go by what others did, who may have had the lock in that moment.
+fn stands(planned: &[Plan<'_>], began: Instant) -> bool {
+    began.elapsed() < A_MOMENT && planned.iter().all(|plan| plan.action == Action::Kick)
+}
+
 fn plans<'a>(stage: &Stage<'_>, request: &Request<'a>) -> Result<Vec<Plan<'a>>> {
     let wishes = (request.plan)(stage)?;
     wishes.into_iter().map(|wish| plan::plan(stage, wish)).collect()
 }
 
-fn lock(stage: &Stage<'_>, request: &Request<'_>, plans: &[Plan<'_>]) -> Result<Lock> {
-    let doing = doing(plans);
+fn lock(stage: &Stage<'_>, request: &Request<'_>, plans: &[Plan<'_>], doing: &str) -> Result<Lock> {
     let revision = plans.first().map(|plan| plan.release.revision.as_str());
-    let holder = settle::holder(stage.context, &doing, revision, request.flags.reason.as_deref());
+    let holder = settle::holder(stage.context, doing, revision, request.flags.reason.as_deref());
     let wait = request.flags.lock_wait.unwrap_or(stage.config.kick.lock_wait);
     let board = std::sync::Arc::clone(&stage.board);
     settle::board::stage_lock(stage.config, stage.context, board, holder, wait.get())
@@ -132,8 +153,8 @@ fn doing(plans: &[Plan<'_>]) -> String {
 }
 
 /// Leaves the stage locked by hand.
-fn keep(stage: &Stage<'_>, lock: Lock, plans: &[Plan<'_>], reason: &str) -> Result<()> {
-    let mut holder = settle::holder(stage.context, &doing(plans), None, Some(reason));
+fn keep(stage: &Stage<'_>, lock: Lock, doing: &str, reason: &str) -> Result<()> {
+    let mut holder = settle::holder(stage.context, doing, None, Some(reason));
     holder.manual = true;
     let what = settle::board::stage_name(stage.config);
     let other = stage.last_words(async { Ok(lock.turn_manual(&holder).await?) })?;
@@ -151,15 +172,26 @@ fn keep(stage: &Stage<'_>, lock: Lock, plans: &[Plan<'_>], reason: &str) -> Resu
 }
 
 /// One role after the other; stops at the first that did not go well.
-fn kick_all(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock) -> Result<()> {
+fn kick_all(
+    stage: &Stage<'_>,
+    plans: &[Plan<'_>],
+    lock: &Lock,
+    notices: &mut Vec<notify::Summary>,
+) -> Result<()> {
     let mut document = Document::new(stage, plans);
-    let done = kick_each(stage, plans, lock, &mut document);
+    let done = kick_each(stage, plans, lock, &mut document, notices);
     // What hosts were told they were told, whatever came of the rest: an event cannot be called back.
     let printed = document.print(stage);
     done.and(printed)
 }
 
-fn kick_each(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, document: &mut Document) -> Result<()> {
+fn kick_each(
+    stage: &Stage<'_>,
+    plans: &[Plan<'_>],
+    lock: &Lock,
+    document: &mut Document,
+    notices: &mut Vec<notify::Summary>,
+) -> Result<()> {
     for (at, plan) in plans.iter().enumerate() {
         let rest: Vec<&str> = plans[at + 1..].iter().map(Plan::name).collect();
         let not_kicked = |error: CliError| match rest.is_empty() {
@@ -169,14 +201,14 @@ fn kick_each(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, document: &mut 
         let kicked = course::run(stage, plan, lock).map_err(not_kicked)?;
         // Going back comes first: a stdout that cannot be written keeps no host from it.
         let back = go_back(stage, plan, &kicked, lock);
-        say::notice(stage, plan, &kicked);
+        notices.push(say::summary(stage, plan, &kicked));
         let mut added = document.add(stage, plan, &kicked);
         if let Some(Back {
             went: Some((plan, kicked)),
             ..
         }) = &back
         {
-            say::notice(stage, plan, kicked);
+            notices.push(say::summary(stage, plan, kicked));
             added = added.and(document.add(stage, plan, kicked));
         }
         if let Some(error) = kicked.into_error(stage, plan) {

@@ -101,36 +101,12 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
     let course = Course::new(wish.waves, stage.config, role);
     hosts::refuse_dc(role, &course, wish.waves)?;
     refuse_what_cannot_be(stage, &wish, &course)?;
-    let (manifest, url) = manifest(stage, &wish.release, role)?;
-    let once = once(stage, &wish)?;
-    if once.is_some() && !wish.followed {
-        refuse_mute(
-            stage,
-            &wish,
-            &course,
-            "its once commands are followed in any case",
-        )?;
-    }
-    let mut hosts = hosts::listed(stage, role, &course, wish.hosts, wish.followed)?;
-    if let Some(lagging) = &wish.lagging {
-        hosts = match hosts.count {
-            Some(_) => Listed {
-                told: lagging
-                    .iter()
-                    .map(|name| shipit_fleet::follow::Told {
-                        name: name.clone(),
-                        dead: None,
-                    })
-                    .collect(),
-                count: None,
-                whole: false,
-            },
-            None => hosts.only(lagging),
-        };
-    }
-    if wish.followed {
-        refuse_the_dead(role, wish.action, &hosts)?;
-    }
+    let Seen {
+        manifest,
+        url,
+        once,
+        hosts,
+    } = see(stage, &wish, &course)?;
     let event = event(stage, &wish, &course, &url)?;
     let told_by = event.as_ref().filter(|_| course.transport == Transport::Consul);
     let batch = if wish.followed { course.batch } else { None };
@@ -158,6 +134,63 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
         note: wish.note,
         reason: wish.reason,
     })
+}
+
+/// What the store and Consul say of a kick.
+struct Seen {
+    manifest: String,
+    url: String,
+    once: Option<Once>,
+    hosts: Listed,
+}
+
+/// Asks the store and Consul, side by side.
+fn see(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<Seen> {
+    let role = wish.role;
+    let (manifest, once, hosts) = stage.wait(async {
+        Ok(tokio::join!(
+            manifest(stage, &wish.release, role),
+            once(stage, wish),
+            hosts::list(stage, role, course, wish.hosts, wish.followed)
+        ))
+    })?;
+    // The first of these that went wrong is told.
+    let (manifest, url) = manifest?;
+    let once = once?;
+    if once.is_some() && !wish.followed {
+        refuse_mute(stage, wish, course, "its once commands are followed in any case")?;
+    }
+    let hosts = match &wish.lagging {
+        Some(lagging) => lagging_of(hosts?, lagging),
+        None => hosts?,
+    };
+    if wish.followed {
+        refuse_the_dead(role, wish.action, &hosts)?;
+    }
+    Ok(Seen {
+        manifest,
+        url,
+        once,
+        hosts,
+    })
+}
+
+/// The hosts that lag behind, of a role's.
+fn lagging_of(hosts: Listed, lagging: &[String]) -> Listed {
+    match hosts.count {
+        Some(_) => Listed {
+            told: lagging
+                .iter()
+                .map(|name| shipit_fleet::follow::Told {
+                    name: name.clone(),
+                    dead: None,
+                })
+                .collect(),
+            count: None,
+            whole: false,
+        },
+        None => hosts.only(lagging),
+    }
 }
 
 fn refuse_what_cannot_be(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<()> {
@@ -231,7 +264,7 @@ fn refuse_the_dead(role: &Role, action: Action, hosts: &Listed) -> Result<()> {
 }
 
 /// The manifest's text and URL, once its bytes in the store are those that the release names.
-fn manifest(stage: &Stage<'_>, release: &Release, role: &Role) -> Result<(String, String)> {
+async fn manifest(stage: &Stage<'_>, release: &Release, role: &Role) -> Result<(String, String)> {
     let missing = || {
         let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
         CliError::new(
@@ -246,9 +279,8 @@ fn manifest(stage: &Stage<'_>, release: &Release, role: &Role) -> Result<(String
             has.join(", ")
         ))
     };
-    let text = stage
-        .wait(async { Ok(release.manifest(&stage.store, &role.name).await?) })?
-        .ok_or_else(missing)?;
+    let text = release.manifest(&stage.store, &role.name).await?;
+    let text = text.ok_or_else(missing)?;
     let url = release
         .manifest_url(&stage.store, &role.name)
         .ok_or_else(missing)?;
@@ -268,7 +300,7 @@ fn event(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, url: &str) -> Resu
 }
 
 /// The `once` manifest; none where this kick is not to run it.
-fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<Once>> {
+async fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<Once>> {
     if wish.action != Action::Kick || wish.hosts.narrows() {
         return Ok(None);
     }
@@ -276,7 +308,7 @@ fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<Once>> {
     let Some(once) = role.and_then(|role| role.once.as_ref()) else {
         return Ok(None);
     };
-    let content = stage.wait(async { Ok(stage.store.get_bytes(&once.manifest, LARGEST_MANIFEST).await?) })?;
+    let content = stage.store.get_bytes(&once.manifest, LARGEST_MANIFEST).await?;
     if shipit_artifact::sha256(&content.bytes).to_string() != once.sha256 {
         return Err(CliError::new(
             Kind::Store,

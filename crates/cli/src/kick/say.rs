@@ -1,4 +1,4 @@
-//! What one role's kick says of itself: on stderr as it begins and ends, and to those whom the config names.
+//! What one role's kick says of itself: on stderr as it begins and ends, and in the summary for those whom the config names.
 
 use shipit_store::{Action, HostState, Started};
 
@@ -7,7 +7,7 @@ use super::live::Pointer;
 use super::plan::Plan;
 use super::repair;
 use super::stage::Stage;
-use crate::notify::{self, Counts, Summary};
+use crate::notify::{Counts, Summary};
 
 /// What begins.
 pub fn start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
@@ -94,12 +94,8 @@ pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: &Pointer) {
     }
 }
 
-/// Tells those whom the config names. Not a part of the kick: going back from it does not wait for a slow webhook.
-pub fn notice(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
-    notify::send(stage.config, &summary(stage, plan, kicked), stage.context);
-}
-
-fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
+/// What those are told whom the config names.
+pub fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
     let (started, progress) = (&kicked.started, &kicked.progress);
     let silent = [HostState::Silent, HostState::Started, HostState::Asked];
     let bad = progress.hosts.iter().filter(|(_, now)| now.is_bad());

@@ -41,11 +41,8 @@ impl<'a> Stage<'a> {
         let reporter = Arc::new(report::Store::new(&context.output));
         let on_event = OnEvent::new(move |event| reporter.event(&event));
         let store = settle::store::existing(config, context, on_event)?;
-        let board = settle::board::board(config, context, &store)?;
-        let consul = match config.uses_consul() {
-            true => Some(Client::new(&settle::consul::options(config, context)?)?),
-            false => None,
-        };
+        let consul = settle::consul::client(config, context)?;
+        let board = settle::board::board_on(config, context, &store, consul.clone())?;
         let consul = consul.map(|client| match &config.consul.hosts_in {
             Some(datacenter) => client.in_datacenter(datacenter),
             None => client,

@@ -59,19 +59,36 @@ pub fn run(
 ) -> Result<(), Stop> {
     match plan.course.transport {
         Transport::Consul => by_event(stage, plan, wave, telling, progress),
-        Transport::Exec => exec::run(stage, plan, wave, telling, progress),
+        Transport::Exec => {
+            exec::run(stage, plan, wave, telling, progress)?;
+            tidy_alone(stage, plan, wave, telling);
+            Ok(())
+        }
     }
 }
 
 /// Asks the hosts of a wave and fires its events; for who does not follow, that is all.
-pub fn tell(
+pub fn only_tell(
     stage: &Stage<'_>,
+    plan: &Plan<'_>,
     wave: &Wave,
     telling: &Telling<'_>,
-    release: &str,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    tell(stage, plan, wave, telling, progress)?;
+    tidy_alone(stage, plan, wave, telling);
+    Ok(())
+}
+
+/// Asks the hosts of a wave and fires its events.
+fn tell(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    wave: &Wave,
+    telling: &Telling<'_>,
     progress: &mut Progress,
 ) -> Result<board::Cursor, Stop> {
-    let since = ask(stage, &wave.told, telling, release)?;
+    let since = ask(stage, &wave.told, telling, plan.release.id.as_str())?;
     let client = stage.consul()?;
     held(stage, telling.lock)?;
     for told in &wave.told {
@@ -87,6 +104,20 @@ pub fn tell(
     Ok(since)
 }
 
+/// Tidies up the board where nothing else is waited for. The wave is told: a signal ends no more than this.
+fn tidy_alone(stage: &Stage<'_>, plan: &Plan<'_>, wave: &Wave, telling: &Telling<'_>) {
+    let _ = stage.wait(async {
+        tidy(stage, plan, wave, telling).await;
+        Ok(())
+    });
+}
+
+/// Removes from the board what is not needed any more once a wave's hosts are told.
+async fn tidy(stage: &Stage<'_>, plan: &Plan<'_>, wave: &Wave, telling: &Telling<'_>) {
+    let (asked, nodes) = asked(&wave.told, telling, plan.release.id.as_str());
+    stage.board.tidy(&telling.board_role, &asked, &nodes).await;
+}
+
 /// Notes on the board what is asked of hosts, while the lock is held.
 pub fn ask(
     stage: &Stage<'_>,
@@ -95,13 +126,18 @@ pub fn ask(
     release: &str,
 ) -> Result<board::Cursor, Stop> {
     held(stage, telling.lock)?;
+    let (asked, nodes) = asked(hosts, telling, release);
+    let ask = async { Ok(stage.board.ask(&telling.board_role, &asked, &nodes).await?) };
+    Ok(stage.wait(ask)?)
+}
+
+/// What is asked, and of whom.
+fn asked(hosts: &[Told], telling: &Telling<'_>, release: &str) -> (Asked, Vec<String>) {
     let asked = Asked {
         kick: telling.kick.to_string(),
         release: release.to_owned(),
     };
-    let nodes: Vec<String> = hosts.iter().map(|told| told.name.clone()).collect();
-    let ask = async { Ok(stage.board.ask(&telling.board_role, &asked, &nodes).await?) };
-    Ok(stage.wait(ask)?)
+    (asked, hosts.iter().map(|told| told.name.clone()).collect())
 }
 
 /// Fires one event.
@@ -120,12 +156,11 @@ fn by_event(
     telling: &Telling<'_>,
     progress: &mut Progress,
 ) -> Result<(), Stop> {
-    let release = plan.release.id.to_string();
-    let since = tell(stage, wave, telling, &release, progress)?;
+    let since = tell(stage, plan, wave, telling, progress)?;
     let service = service(stage, plan)?.filter(|_| telling.switches);
     let wanted = Wanted {
         kick: telling.kick.to_string(),
-        release: release.clone(),
+        release: plan.release.id.to_string(),
         hosts: wave.told.clone(),
         count: wave.count,
         switches: telling.switches,
@@ -141,21 +176,41 @@ fn by_event(
     };
     let mut tracker = Tracker::new(wanted, since);
     let reporter = report::Kick::new(&stage.context.output, &telling.label, &wave.told, wave.count);
-    let stop = stage.context.interrupt.asked();
-    let on_event = |event: Event| reporter.event(&event);
     let work = async {
-        let end = follow(&following, &mut tracker, stop, &on_event).await;
-        let logs = match end {
-            End::Stopped | End::Error(_) => BTreeMap::new(),
-            _ => follow::logs(following.board, following.role, &release, tracker.hosts()).await,
-        };
-        Ok((end, logs))
+        let to_the_end = to_the_end(stage, plan, &following, &mut tracker, &reporter);
+        let (ended, ()) = tokio::join!(to_the_end, tidy(stage, plan, wave, telling));
+        Ok(ended)
     };
     let (end, logs) = stage.context.block_on_to_the_end(Box::pin(work))?;
     drop(reporter);
+    progress.logs.extend(logs);
+    concluded(end, tracker, telling.may_fail, progress)
+}
+
+/// Follows a wave's hosts, and reads the logs of those that did not do well.
+async fn to_the_end(
+    stage: &Stage<'_>,
+    plan: &Plan<'_>,
+    following: &Following<'_>,
+    tracker: &mut Tracker,
+    reporter: &report::Kick,
+) -> (End, BTreeMap<String, String>) {
+    let on_event = |event: Event| reporter.event(&event);
+    let end = follow(following, tracker, stage.context.interrupt.asked(), &on_event).await;
+    let logs = match end {
+        End::Stopped | End::Error(_) => BTreeMap::new(),
+        _ => {
+            let release = plan.release.id.as_str();
+            follow::logs(following.board, following.role, release, tracker.hosts()).await
+        }
+    };
+    (end, logs)
+}
+
+/// What the end of following makes of the wave.
+fn concluded(end: End, tracker: Tracker, may_fail: usize, progress: &mut Progress) -> Result<(), Stop> {
     let (bad, missing) = (tracker.bad() + tracker.missing(), tracker.missing());
     progress.hosts.extend(tracker.into_hosts());
-    progress.logs.extend(logs);
     match end {
         End::Stopped => Err(Stop::Signal),
         End::Error(error) => Err(Stop::from(CliError::from(error))),
@@ -163,7 +218,7 @@ fn by_event(
         End::Done => Ok(()),
         End::Deadline => {
             progress.missing += missing;
-            match bad > telling.may_fail {
+            match bad > may_fail {
                 true => Err(Stop::Hosts),
                 false => Ok(()),
             }

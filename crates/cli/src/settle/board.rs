@@ -18,8 +18,17 @@ use crate::settle;
 
 /// The stage's board: in Consul when the config uses it, else in the store.
 pub fn board(config: &Settled, context: &Context, store: &Store) -> Result<Arc<dyn Board>> {
-    if config.uses_consul() {
-        let client = Client::new(&settle::consul::options(config, context)?)?;
+    board_on(config, context, store, settle::consul::client(config, context)?)
+}
+
+/// As [`board`], on a client that is there already; none where the config uses no Consul.
+pub fn board_on(
+    config: &Settled,
+    context: &Context,
+    store: &Store,
+    consul: Option<Client>,
+) -> Result<Arc<dyn Board>> {
+    if let Some(client) = consul {
         let board = ConsulBoard::new(client, &config.app, config.stage());
         return Ok(Arc::new(match &config.consul.hosts_in {
             Some(datacenter) => board.of_hosts_in(datacenter),

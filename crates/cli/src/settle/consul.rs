@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use shipit_fleet::Secret;
-use shipit_fleet::consul::{Address, ConsulConfig, Tls};
+use shipit_fleet::consul::{Address, Client, ConsulConfig, Tls};
 
 use crate::config::Settled;
 use crate::context::Context;
@@ -30,6 +30,14 @@ pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     options.namespace = table.namespace.clone();
     options.datacenter = table.datacenter.clone();
     Ok(options)
+}
+
+/// A client, where the config uses Consul. One is enough for a run: it keeps its connections.
+pub fn client(config: &Settled, context: &Context) -> Result<Option<Client>> {
+    match config.uses_consul() {
+        true => Ok(Some(Client::new(&options(config, context)?)?)),
+        false => Ok(None),
+    }
 }
 
 /// What one of Consul's variables that are true or false says; nothing when it is absent, or says neither.
