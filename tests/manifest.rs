@@ -11,12 +11,16 @@
     reason = "test code: helpers outside of the test functions, too"
 )]
 
+#[path = "manifest/answers.rs"]
+mod answers;
 #[path = "manifest/host.rs"]
 mod host;
 #[path = "manifest/kills.rs"]
 mod kills;
 #[path = "manifest/layouts.rs"]
 mod layouts;
+#[path = "manifest/logs.rs"]
+mod logs;
 #[path = "manifest/once.rs"]
 mod once;
 #[path = "manifest/quoting.rs"]

@@ -12,14 +12,14 @@ use shipit_testbed::{Cmd, ConsulAgent, ConsulCluster, Testbed};
 
 use crate::host::Host;
 
-const KICK: &str = "20261121T134515Z-5e1f00aa";
+pub const KICK: &str = "20261121T134515Z-5e1f00aa";
 
 /// What a node's keys are below, of the role `web`.
-fn key(area: &str, node: &str, release: &str) -> String {
+pub fn key(area: &str, node: &str, release: &str) -> String {
     format!("shipit/{area}/shop/test/web/{node}/{release}")
 }
 
-fn report_of(agent: &ConsulAgent, key: &str) -> Value {
+pub fn report_of(agent: &ConsulAgent, key: &str) -> Value {
     let value = agent
         .kv_get(key)
         .unwrap_or_else(|| panic!("there is no {key}, but {:?}", agent.kv_keys("shipit")));
@@ -30,7 +30,7 @@ fn report_of(agent: &ConsulAgent, key: &str) -> Value {
 
 impl Host {
     /// A release whose manifest reports, and hosts that ask this agent.
-    fn reporting(&self, id: &str, agent: &str) -> RenderInput {
+    pub fn reporting(&self, id: &str, agent: &str) -> RenderInput {
         self.set("CONSUL_HTTP_ADDR", agent);
         RenderInput {
             report: Some(ReportInput {
@@ -41,7 +41,7 @@ impl Host {
         }
     }
 
-    fn set(&self, name: &str, value: &str) {
+    pub fn set(&self, name: &str, value: &str) {
         let mut env = self.env.borrow_mut();
         env.retain(|(known, _)| known != name);
         env.push((name.to_owned(), value.to_owned()));
