@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use shipit_host::Event;
 use shipit_manifest::Link;
@@ -43,6 +44,84 @@ fn what_was_added_to_a_linked_layer_is_in_no_later_release() {
         }
         app.time += 60;
     }
+}
+
+/// What may become of a file of a layer. All but the last two keep its time, as a crash of the machine may.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Harm {
+    Truncated,
+    Emptied,
+    Grown,
+    Mode,
+    Removed,
+    Rewritten,
+}
+
+impl Harm {
+    fn to(self, path: &Path) {
+        let open = || fs::File::options().write(true).open(path).unwrap();
+        let meta = path.metadata().unwrap();
+        match self {
+            Self::Truncated => open().set_len(meta.len() / 2).unwrap(),
+            Self::Emptied => open().set_len(0).unwrap(),
+            Self::Grown => open().set_len(meta.len() + 1).unwrap(),
+            Self::Mode => fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap(),
+            Self::Removed => return fs::remove_file(path).unwrap(),
+            // The same size, and a time of its own.
+            Self::Rewritten => {
+                let content = vec![b'x'; usize::try_from(meta.len()).unwrap()];
+                return fs::write(path, content).unwrap();
+            }
+        }
+        open().set_modified(meta.modified().unwrap()).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn what_became_of_a_layers_files_is_right_after_the_next_apply() {
+    let harms = [
+        Harm::Truncated,
+        Harm::Emptied,
+        Harm::Grown,
+        Harm::Mode,
+        Harm::Removed,
+        Harm::Rewritten,
+    ];
+    for link in [Link::Symlink, Link::Auto] {
+        let (shop, host) = (Shop::new(), Sandbox::new("layers"));
+        let mut app = app();
+        for at in 0..=harms.len() {
+            let mut published = shop.publish(&app, &id(at), &host.join("dest"));
+            published.input.link = link;
+            published.input.shared = Vec::new();
+            let outcome = host.apply(&published.manifest());
+            assert_eq!(whole_instead(&outcome), None);
+            let damaged = outcome.events.iter().find_map(|event| match event {
+                Event::LayerDamaged { entries, .. } => Some(*entries),
+                _ => None,
+            });
+            let before = at.checked_sub(1).map(|before| harms[before]);
+            // Of one that is linked as a whole the directory is not the same either.
+            let whole = link == Link::Symlink && before == Some(Harm::Removed);
+            let wrong = before.map(|_| 1 + u64::from(whole));
+            assert_eq!(damaged, wrong, "{link:?} {before:?}");
+            let _ = outcome.ok();
+            assert_current(&host, &published);
+            if let Some(harm) = harms.get(at) {
+                let layer = fs::read_dir(host.join("dest/.layers")).unwrap().flatten();
+                let file = layer
+                    .map(|layer| layer.path().join("files/node_modules/pkg-03/lib/file-3.js"))
+                    .find(|file| file.exists());
+                harm.to(&file.unwrap());
+            }
+            app.time += 60;
+        }
+    }
+}
+
+fn id(at: usize) -> String {
+    format!("20261122T10{at:02}00Z-aaaaaaa")
 }
 
 #[test]
@@ -96,7 +175,7 @@ fn an_app_gets_to_its_linked_layers_whatever_the_umask_is() {
         .run();
     assert_eq!(ran.code(), Some(0), "{ran}");
     assert_current(&host, &published);
-    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     let layers = host.join("dest/.layers");
     assert_eq!(mode(&layers), 0o755);
     let vendored = fs::canonicalize(host.join("dest/current/node_modules")).unwrap();

@@ -5,8 +5,9 @@
 
 use std::io;
 
-use crate::format::{END_BLOCKS, FORMAT_VERSION, MOST_FRAME};
+use crate::format::{END_BLOCKS, FORMAT_VERSION, MODE_EXECUTABLE, MOST_FRAME};
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
+use crate::index_rows::RowKind;
 use crate::index_table::{FRAME_BYTES, MAGIC, Row, Table, inflate};
 use crate::layer::{Compression, LayerKind};
 use crate::path::{EntryPath, PathError};
@@ -183,39 +184,51 @@ fn put_entry(out: &mut Vec<u8>, entry: &IndexEntry) -> Result<(), IndexError> {
     Ok(())
 }
 
-fn entry(row: &Row<'_>, number: usize) -> Result<IndexEntry, IndexError> {
-    let path = EntryPath::new(row.path).map_err(|source| IndexError::Path { number, source })?;
+/// What a row is, when its mode, size, target and digest can be those of such an entry.
+pub(crate) fn check_row(row: &Row<'_>) -> Result<RowKind, IndexError> {
     let kind = match row.letter {
-        b'f' => IndexKind::File {
-            size: row.size,
-            sha256: row.sha256,
-            executable: row.mode == 0o755,
+        b'f' => RowKind::File {
+            executable: row.mode == MODE_EXECUTABLE,
         },
-        b'l' => IndexKind::Symlink {
-            target: row.target.to_vec(),
-        },
-        b'd' => IndexKind::Directory,
+        b'l' => RowKind::Symlink,
+        b'd' => RowKind::Directory,
         other => return Err(wrong(format!("there is no type {other} of entries"))),
-    };
-    let entry = IndexEntry {
-        path,
-        kind,
-        mtime: row.mtime,
-        frame: row.frame,
-        frame_offset: row.frame_offset,
-        header_size: row.header_size,
     };
     let target_fits = if row.letter == b'l' {
         !row.target.is_empty() && !row.target.contains(&0)
     } else {
         row.target.is_empty()
     };
-    let digest_fits = row.letter == b'f' || row.sha256.0 == [0; 32];
-    if entry.mode() != row.mode || entry.size() != row.size || !target_fits || !digest_fits {
-        return Err(wrong(format!(
+    let file_fits = row.letter == b'f' || (row.size == 0 && row.sha256.0 == [0; 32]);
+    if kind.mode() == row.mode && target_fits && file_fits {
+        Ok(kind)
+    } else {
+        Err(wrong(format!(
             "mode, size, target or digest of {} cannot be",
-            entry.path
-        )));
+            crate::path::escape(row.path)
+        )))
     }
-    Ok(entry)
+}
+
+fn entry(row: &Row<'_>, number: usize) -> Result<IndexEntry, IndexError> {
+    let path = EntryPath::new(row.path).map_err(|source| IndexError::Path { number, source })?;
+    let kind = match check_row(row)? {
+        RowKind::File { executable } => IndexKind::File {
+            size: row.size,
+            sha256: row.sha256,
+            executable,
+        },
+        RowKind::Symlink => IndexKind::Symlink {
+            target: row.target.to_vec(),
+        },
+        RowKind::Directory => IndexKind::Directory,
+    };
+    Ok(IndexEntry {
+        path,
+        kind,
+        mtime: row.mtime,
+        frame: row.frame,
+        frame_offset: row.frame_offset,
+        header_size: row.header_size,
+    })
 }

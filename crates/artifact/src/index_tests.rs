@@ -3,6 +3,7 @@
 use crate::format::FORMAT_VERSION;
 use crate::index::{Frame, Index, IndexEntry, IndexKind};
 use crate::index_codec::IndexError;
+use crate::index_rows::{RowKind, StoredIndex};
 use crate::path::EntryPath;
 use crate::{Compression, LayerKind, sha256};
 
@@ -98,6 +99,68 @@ fn written_and_parsed_back() {
     }
     assert!(Index::parse(&[&bytes[..], b"x"].concat()).is_err());
     assert!(Index::parse(&bytes.repeat(2)).is_err());
+}
+
+#[test]
+fn row_by_row_as_in_the_whole() {
+    let mut index = index();
+    index.entries.push(IndexEntry {
+        path: EntryPath::new("c").unwrap(),
+        kind: IndexKind::Symlink {
+            target: b"t\xff".to_vec(),
+        },
+        mtime: -1,
+        frame: 2,
+        frame_offset: 0,
+        header_size: 512,
+    });
+    let stored = StoredIndex::unpack(&index.to_bytes().unwrap()).unwrap();
+    let (head, rows) = stored.rows().unwrap();
+    let whole = (
+        index.compression(),
+        index.kind(),
+        index.size(),
+        index.unpacked_size(),
+    );
+    assert_eq!(
+        (head.compression, head.kind, head.size, head.unpacked_size),
+        whole
+    );
+    assert_eq!(head.entries, 3);
+    let rows: Vec<_> = rows.map(Result::unwrap).collect();
+    for (row, entry) in rows.iter().zip(index.entries()) {
+        assert_eq!(row.path, entry.path.as_bytes());
+        assert_eq!((row.kind.mode(), row.mtime), (entry.mode(), entry.mtime));
+    }
+    let sizes: Vec<_> = rows.iter().map(|row| row.size).collect();
+    assert_eq!(sizes, [0, 513, 2]);
+    let kinds: Vec<_> = rows.iter().map(|row| row.kind).collect();
+    let file = RowKind::File { executable: true };
+    assert_eq!(kinds, [RowKind::Directory, file, RowKind::Symlink]);
+}
+
+#[test]
+fn the_first_row_that_cannot_be_is_the_last() {
+    let of = |table: &[u8]| {
+        let stored = StoredIndex::unpack(&crate::compress::zstd_frame(table, 3).unwrap()).unwrap();
+        let (_, rows) = stored.rows().unwrap();
+        rows.map(|row| row.map(|row| row.path.to_vec()).map_err(|_| ()))
+            .collect::<Vec<_>>()
+    };
+    let good = table(&index());
+    let (a, b) = (Ok(b"a".to_vec()), Ok(b"b\xff".to_vec()));
+    assert_eq!(of(&good), [a.clone(), b.clone()]);
+    // What stands after the last.
+    assert_eq!(of(&[&good[..], b"x"].concat()), [a.clone(), b, Err(())]);
+    // A path that leaves: the last two bytes are that of the second entry.
+    let mut leaves = good.clone();
+    let end = leaves.len();
+    leaves[end - 2..].copy_from_slice(b"..");
+    assert_eq!(of(&leaves), [a.clone(), Err(())]);
+    // Out of order.
+    let mut same = index();
+    same.entries[1].path = EntryPath::new("a").unwrap();
+    assert_eq!(of(&table(&same)), [a, Err(())]);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod hash;
 mod header;
 mod index;
 mod index_codec;
+mod index_rows;
 mod index_table;
 #[cfg(test)]
 mod index_tests;
@@ -64,6 +65,7 @@ pub use globs::GlobError;
 pub use hash::{Digest, DigestParseError, Sha256Reader, Sha256Writer, hex, sha256};
 pub use index::{Frame, Index, IndexEntry, IndexKind, Location};
 pub use index_codec::IndexError;
+pub use index_rows::{IndexHead, IndexRow, IndexRows, RowKind, StoredIndex};
 pub use layer::{Compression, LayerKind, LayerPlan, Mtime, PackOptions, SealedLayer};
 pub use path::{EntryPath, PathError};
 pub use record::{Record, RecordDraft, RecordError, RecordLayer, RecordStep, Tool};

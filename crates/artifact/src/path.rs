@@ -54,28 +54,7 @@ impl EntryPath {
     /// Takes `bytes` as a path when they are one.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, PathError> {
         let bytes = bytes.into();
-        if bytes.is_empty() {
-            return Err(PathError::Empty);
-        }
-        if bytes.len() > LONGEST {
-            return Err(PathError::TooLong {
-                length: bytes.len(),
-                start: escape(&bytes[..80]),
-            });
-        }
-        if bytes.contains(&0) {
-            return Err(PathError::Nul(escape(&bytes)));
-        }
-        if bytes[0] == b'/' {
-            return Err(PathError::Absolute(escape(&bytes)));
-        }
-        for component in bytes.split(|b| *b == b'/') {
-            match component {
-                b"" | b"." => return Err(PathError::NotNormal(escape(&bytes))),
-                b".." => return Err(PathError::Parent(escape(&bytes))),
-                _ => {}
-            }
-        }
+        check(&bytes)?;
         Ok(Self(bytes))
     }
 
@@ -188,6 +167,33 @@ impl<'de> Deserialize<'de> for EntryPath {
             .and_then(Self::new)
             .map_err(serde::de::Error::custom)
     }
+}
+
+/// Whether `bytes` are a path.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), PathError> {
+    if bytes.is_empty() {
+        return Err(PathError::Empty);
+    }
+    if bytes.len() > LONGEST {
+        return Err(PathError::TooLong {
+            length: bytes.len(),
+            start: escape(&bytes[..80]),
+        });
+    }
+    if bytes.contains(&0) {
+        return Err(PathError::Nul(escape(bytes)));
+    }
+    if bytes[0] == b'/' {
+        return Err(PathError::Absolute(escape(bytes)));
+    }
+    for component in bytes.split(|b| *b == b'/') {
+        match component {
+            b"" | b"." => return Err(PathError::NotNormal(escape(bytes))),
+            b".." => return Err(PathError::Parent(escape(bytes))),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Bytes as printable text: UTF-8 as it is, control and invalid bytes as `\xNN`, a backslash doubled.

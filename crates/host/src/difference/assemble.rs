@@ -7,7 +7,7 @@ use shipit_artifact::{EntryPath, Index, IndexKind};
 use shipit_manifest::Link;
 
 use super::Setting;
-use super::bound::BoundLayer;
+use super::bound::{BoundLayer, StoredLayer};
 use super::hand::{DIRECTORY, Hand, groups, parallel, root};
 use super::layer::make_directories;
 use super::take::{Ways, put, settle, symlink};
@@ -49,7 +49,7 @@ pub(crate) fn place(
     tree: &Path,
     setting: &Setting<'_>,
 ) -> Result<(), Error> {
-    let files = setting.places.layer(&layer.row.index_sha256).join("files");
+    let files = setting.places.layer(&layer.stored.row.index_sha256).join("files");
     if is_linked(link, layer, filter) {
         return by_symlink(layer, &files, tree, setting);
     }
@@ -110,30 +110,40 @@ fn entry_by_entry(
 /// A link to each topmost directory of the layer; topmost files by themselves.
 fn by_symlink(layer: &BoundLayer, files: &Path, tree: &Path, setting: &Setting<'_>) -> Result<(), Error> {
     let index = &layer.index;
-    let mut rest = Vec::new();
-    let root = root(tree)?;
-    let mut hand = Hand::new(&root);
-    for number in topmost(index) {
-        let entry = &index.entries()[number];
-        if entry.kind != IndexKind::Directory {
-            rest.push(number);
-            continue;
-        }
-        let failed = |error| Error::disk("linking", tree.join(entry.path.as_path()), error);
-        if let Some(parent) = entry.path.parent() {
-            hand.make_directory(&parent, false).map_err(failed)?;
-        }
-        let target = target(&layer.row.index_sha256, &entry.path);
-        let to = hand.parent(&entry.path).map_err(failed)?;
-        rustix::fs::symlinkat(target.as_slice(), to, entry.path.file_name())
-            .map_err(|error| failed(error.into()))?;
-    }
+    let is_directory = |number: &usize| index.entries()[*number].kind == IndexKind::Directory;
+    let (directories, rest): (Vec<_>, Vec<_>) = topmost(index).into_iter().partition(is_directory);
+    let directories = directories.iter().map(|number| &index.entries()[*number].path);
+    link_to(&layer.stored, directories, tree)?;
     let ways = ways(
         Link::Symlink,
         setting.reflink,
         rustix::process::geteuid().is_root(),
     );
     entry_by_entry(index, &rest, files, tree, ways, setting)
+}
+
+/// Puts links to these directories of the layer into `tree`.
+pub(crate) fn link_to<'a>(
+    layer: &StoredLayer,
+    directories: impl IntoIterator<Item = &'a EntryPath>,
+    tree: &Path,
+) -> Result<(), Error> {
+    let root = root(tree)?;
+    let mut hand = Hand::new(&root);
+    for path in directories {
+        let failed = |error| Error::disk("linking", tree.join(path.as_path()), error);
+        if let Some(parent) = path.parent() {
+            hand.make_directory(&parent, false).map_err(failed)?;
+        }
+        let to = hand.parent(path).map_err(failed)?;
+        rustix::fs::symlinkat(
+            target(&layer.row.index_sha256, path).as_slice(),
+            to,
+            path.file_name(),
+        )
+        .map_err(|error| failed(error.into()))?;
+    }
+    Ok(())
 }
 
 /// The entries that lie below no other entry.

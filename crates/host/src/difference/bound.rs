@@ -5,7 +5,9 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::thread;
 
-use shipit_artifact::{Digest, Index, LayerKind, Limits, Record, RecordLayer, sha256};
+use shipit_artifact::{
+    Digest, Index, IndexEntry, IndexHead, LayerKind, Limits, Record, RecordLayer, StoredIndex, sha256,
+};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 use super::lack::Lack;
@@ -19,35 +21,105 @@ const LARGEST_INDEX: u64 = 256 << 20;
 
 /// An artifact as its record and indexes describe it.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct Bound<L = BoundLayer> {
     pub(crate) record: Record,
     pub(crate) record_bytes: Vec<u8>,
-    pub(crate) layers: Vec<BoundLayer>,
+    pub(crate) layers: Vec<L>,
+    /// Bytes of all that describes and makes the artifact.
+    pub(crate) total: u64,
     /// Bytes of records and indexes that were fetched.
     pub(crate) fetched: u64,
+    limits: Limits,
 }
 
 /// One layer.
 #[derive(Debug)]
 pub(crate) struct BoundLayer {
-    pub(crate) row: RecordLayer,
+    pub(crate) stored: StoredLayer,
     pub(crate) index: Index,
-    /// The index as stored.
-    pub(crate) index_bytes: Vec<u8>,
 }
 
-impl Bound {
-    /// Bytes of all that describes and makes the artifact.
-    pub(crate) fn total(&self) -> u64 {
-        let documents = self.layers.iter().map(|layer| layer.index_bytes.len());
-        let documents: usize = documents.chain([self.record_bytes.len()]).sum();
-        self.record.size + documents as u64
+/// One layer as the record names it.
+#[derive(Debug)]
+pub(crate) struct StoredLayer {
+    pub(crate) row: RecordLayer,
+    /// The index as stored.
+    pub(crate) index_bytes: Vec<u8>,
+    /// The layer's place on the host holds just that index.
+    pub(crate) index_kept: bool,
+}
+
+/// One layer, whose index may still be to be read.
+#[derive(Debug)]
+pub(crate) enum Layer {
+    /// It was read.
+    Read(BoundLayer),
+    /// It may not be needed: the layer may stand in its place, to be linked as a whole.
+    Stored(StoredLayer),
+}
+
+impl<L> Bound<L> {
+    /// The same with other layers.
+    pub(crate) fn with<M>(self, layers: Vec<M>) -> Bound<M> {
+        Bound {
+            record: self.record,
+            record_bytes: self.record_bytes,
+            layers,
+            total: self.total,
+            fetched: self.fetched,
+            limits: self.limits,
+        }
+    }
+
+    /// Refuses layers that hold more than an archive may.
+    pub(crate) fn limit<'a>(&self, layers: impl IntoIterator<Item = &'a BoundLayer>) -> Result<(), Lack> {
+        within_limits(layers, self.limits)
     }
 }
 
-impl BoundLayer {
+impl StoredLayer {
     pub(crate) fn is_code(&self) -> bool {
         self.row.kind == LayerKind::Code
+    }
+
+    /// The index as a table, whose head has to be what the record says.
+    pub(crate) fn unpack(&self, record: &Record) -> Result<StoredIndex, Lack> {
+        let index = StoredIndex::unpack(&self.index_bytes).map_err(|error| wrong(&self.row, error))?;
+        let (head, _) = index.rows().map_err(|error| wrong(&self.row, error))?;
+        self.holds(&head, record).map(|()| index)
+    }
+
+    /// Reads the index, and holds it against the record's row, which names its digest.
+    pub(crate) fn read(self, record: &Record) -> Result<BoundLayer, Lack> {
+        let index = Index::parse(&self.index_bytes).map_err(|error| wrong(&self.row, error))?;
+        let head = IndexHead {
+            compression: index.compression(),
+            kind: index.kind(),
+            size: index.size(),
+            unpacked_size: index.unpacked_size(),
+            entries: index.entries().len(),
+        };
+        self.holds(&head, record)?;
+        Ok(BoundLayer { stored: self, index })
+    }
+
+    /// Why its index cannot be used.
+    pub(crate) fn wrong(&self, why: impl std::fmt::Display) -> Lack {
+        wrong(&self.row, why)
+    }
+
+    fn holds(&self, head: &IndexHead, record: &Record) -> Result<(), Lack> {
+        let row = &self.row;
+        let says = (head.compression, head.kind, head.size, head.unpacked_size);
+        let bound = (record.compression, row.kind, row.size, row.unpacked_size);
+        if says == bound && head.entries as u64 == row.entries {
+            Ok(())
+        } else {
+            Err(wrong(
+                row,
+                "it is not that of the layer that the record binds to it",
+            ))
+        }
     }
 }
 
@@ -66,7 +138,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) struct Found {
     record: Record,
     record_bytes: Vec<u8>,
-    layers: Vec<(RecordLayer, Vec<u8>)>,
+    layers: Vec<StoredLayer>,
     limits: Limits,
     fetched: u64,
 }
@@ -89,7 +161,9 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
     let mut layers = Vec::with_capacity(record.layers.len());
     for row in &record.layers {
         let kept = fs::read(places.layer(&row.index_sha256).join("index")).ok();
-        let index_bytes = match kept.filter(|bytes| has_digest(row, bytes)) {
+        let kept = kept.filter(|bytes| has_digest(row, bytes));
+        let index_kept = kept.is_some();
+        let index_bytes = match kept {
             Some(bytes) => bytes,
             None => {
                 let url = wanted.url.index(&row.index_sha256);
@@ -100,7 +174,11 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
                 bound_by(row, bytes)?
             }
         };
-        layers.push((row.clone(), index_bytes));
+        layers.push(StoredLayer {
+            row: row.clone(),
+            index_bytes,
+            index_kept,
+        });
     }
     Ok(Found {
         record,
@@ -112,28 +190,34 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
 }
 
 impl Found {
-    /// Reads the indexes. As soon as that of the code is read, `work` gets it; with more than one job the others, which may be
-    /// many times as large, are read meanwhile.
+    /// Reads the indexes but those that `may_stay` stored. As soon as that of the code is read, `work` gets it; with more than one
+    /// job the others, which may be many times as large, are read meanwhile.
     pub(crate) fn read<T>(
         mut self,
         jobs: NonZeroUsize,
+        may_stay: impl Fn(&StoredLayer) -> bool + Sync,
         work: impl FnOnce(&Record, &BoundLayer) -> Result<T, Lack>,
-    ) -> Result<(Bound, T), Lack> {
-        let code = self.layers.pop_if(|(row, _)| row.kind == LayerKind::Code);
+    ) -> Result<(Bound<Layer>, T), Lack> {
+        let total = total(&self.record, &self.record_bytes, &self.layers);
+        let code = self.layers.pop_if(|layer| layer.is_code());
         let code = code.ok_or_else(|| Lack::whole("the record names no code"))?;
         let (record, limits) = (&self.record, self.limits);
         let others = self.layers;
-        let read = |layers: Vec<_>| -> Result<Vec<_>, Lack> {
-            layers.into_iter().map(|layer| index(layer, record)).collect()
+        let read = |layers: Vec<StoredLayer>| -> Result<Vec<_>, Lack> {
+            let one = |layer: StoredLayer| match may_stay(&layer) {
+                true => Ok(Layer::Stored(layer)),
+                false => layer.read(record).map(Layer::Read),
+            };
+            layers.into_iter().map(one).collect()
         };
         let (others, code, done) = thread::scope(|scope| {
             let beside = if jobs.get() > 1 && !others.is_empty() {
-                Ok(scope.spawn(move || read(others)))
+                Ok(scope.spawn(|| read(others)))
             } else {
                 Err(others)
             };
-            let code = index(code, record)?;
-            within_limits(&[&code], limits)?;
+            let code = code.read(record)?;
+            within_limits([&code], limits)?;
             let done = work(record, &code)?;
             let others = match beside {
                 Ok(reading) => reading
@@ -144,15 +228,31 @@ impl Found {
             Ok::<_, Lack>((others?, code, done))
         })?;
         let mut layers = others;
-        layers.push(code);
-        within_limits(&layers.iter().collect::<Vec<_>>(), limits)?;
+        layers.push(Layer::Read(code));
         let bound = Bound {
             layers,
             record: self.record,
             record_bytes: self.record_bytes,
+            total,
             fetched: self.fetched,
+            limits,
         };
         Ok((bound, done))
+    }
+
+    /// Reads all indexes.
+    pub(crate) fn read_all(self) -> Result<Bound, Lack> {
+        let total = total(&self.record, &self.record_bytes, &self.layers);
+        let record = &self.record;
+        let layers = self.layers.into_iter().map(|layer| layer.read(record));
+        Ok(Bound {
+            layers: layers.collect::<Result<_, _>>()?,
+            record: self.record,
+            record_bytes: self.record_bytes,
+            total,
+            fetched: self.fetched,
+            limits: self.limits,
+        })
     }
 }
 
@@ -162,14 +262,26 @@ pub(crate) fn kept(places: &Places, record: Record, record_bytes: Vec<u8>) -> Re
     for row in &record.layers {
         let path = places.layer(&row.index_sha256).join("index");
         let index_bytes = fs::read(&path).map_err(|error| Error::disk("reading", &path, error))?;
-        layers.push(index((row.clone(), bound_by(row, index_bytes)?), &record)?);
+        layers.push(StoredLayer {
+            row: row.clone(),
+            index_bytes: bound_by(row, index_bytes)?,
+            index_kept: true,
+        });
     }
-    Ok(Bound {
+    let found = Found {
         record,
         record_bytes,
         layers,
+        limits: Limits::default(),
         fetched: 0,
-    })
+    };
+    found.read_all()
+}
+
+fn total(record: &Record, record_bytes: &[u8], layers: &[StoredLayer]) -> u64 {
+    let documents = layers.iter().map(|layer| layer.index_bytes.len());
+    let documents: usize = documents.chain([record_bytes.len()]).sum();
+    record.size + documents as u64
 }
 
 async fn read(fetcher: &Fetcher, url: &str, most: u64, retry: FetchRetry) -> Result<Vec<u8>, Lack> {
@@ -207,39 +319,13 @@ fn wrong(row: &RecordLayer, why: impl std::fmt::Display) -> Lack {
     Lack::whole(format!("the index of the layer {}: {why}", row.name))
 }
 
-/// Reads a layer's index, and holds it against the record's row, which names its digest.
-fn index((row, index_bytes): (RecordLayer, Vec<u8>), record: &Record) -> Result<BoundLayer, Lack> {
-    let index = Index::parse(&index_bytes).map_err(|error| wrong(&row, error))?;
-    let says = (
-        index.compression(),
-        index.kind(),
-        index.size(),
-        index.unpacked_size(),
-    );
-    let bound = (record.compression, row.kind, row.size, row.unpacked_size);
-    if says == bound && index.entries().len() as u64 == row.entries {
-        Ok(BoundLayer {
-            row,
-            index,
-            index_bytes,
-        })
-    } else {
-        Err(wrong(
-            &row,
-            "it is not that of the layer that the record binds to it",
-        ))
+fn within_limits<'a>(layers: impl IntoIterator<Item = &'a BoundLayer>, limits: Limits) -> Result<(), Lack> {
+    let (mut entries, mut bytes) = (0_u64, Some(0_u64));
+    for layer in layers {
+        entries += layer.index.entries().len() as u64;
+        let sizes = layer.index.entries().iter().map(IndexEntry::size);
+        bytes = bytes.and_then(|bytes| sizes.fold(Some(bytes), |sum, size| sum?.checked_add(size)));
     }
-}
-
-fn within_limits(layers: &[&BoundLayer], limits: Limits) -> Result<(), Lack> {
-    let entries: u64 = layers
-        .iter()
-        .map(|layer| layer.index.entries().len() as u64)
-        .sum();
-    let bytes = layers
-        .iter()
-        .flat_map(|layer| layer.index.entries())
-        .try_fold(0_u64, |sum, entry| sum.checked_add(entry.size()));
     match bytes {
         Some(bytes) if bytes <= limits.bytes && entries <= limits.entries => Ok(()),
         _ => Err(Lack::whole(format!(

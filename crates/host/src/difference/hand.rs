@@ -35,7 +35,7 @@ impl<'a> Hand<'a> {
 
     /// The directory that holds `path`, not through a symlink.
     pub(crate) fn parent(&mut self, path: &EntryPath) -> io::Result<BorrowedFd<'_>> {
-        let wanted = parent_bytes(path);
+        let wanted = parent_bytes(path.as_bytes());
         if self.open.as_ref().is_none_or(|(open, _)| open != wanted) {
             self.open = None;
             let fd = self.root.open_at(path.parent().as_ref(), DIRECTORY)?;
@@ -69,9 +69,15 @@ impl<'a> Hand<'a> {
     }
 }
 
-fn parent_bytes(path: &EntryPath) -> &[u8] {
-    let bytes = path.as_bytes();
-    &bytes[..bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
+/// The path of the directory that holds `path`; empty at the top.
+pub(crate) fn parent_bytes(path: &[u8]) -> &[u8] {
+    &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)]
+}
+
+/// Whether the path is that of `dir`, or of what lies below it.
+pub(crate) fn is_at_or_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir)
+        .is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'))
 }
 
 /// The files and links of one directory.
@@ -97,7 +103,7 @@ pub(crate) fn groups(index: &Index, numbers: &[usize]) -> Vec<Group> {
         let dir = if directory {
             entry.path.as_bytes()
         } else {
-            parent_bytes(&entry.path)
+            parent_bytes(entry.path.as_bytes())
         };
         let known = last.1.filter(|_| last.0 == dir);
         let place = known.unwrap_or_else(|| {

@@ -6,62 +6,112 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
-use shipit_artifact::{EntryPath, ExtractOptions, Index, IndexKind, extract, frames_of};
+use shipit_artifact::{EntryPath, ExtractOptions, Index, IndexKind, Record, RowKind, extract, frames_of};
 
 use super::Setting;
-use super::bound::BoundLayer;
-use super::check::{damaged, rearranged};
+use super::bound::{BoundLayer, StoredLayer};
+use super::check::{damaged, rows};
 use super::fetch::{Fetched, Part};
 use super::gather::{Gather, Source};
-use super::hand::{Group, Hand, groups, parallel, root};
+use super::hand::{Group, Hand, groups, is_at_or_below, parallel, root};
 use super::lack::Lack;
 use super::places::{is_real_dir, open_to_all, write_whole};
 use crate::error::Error;
 use crate::event::Event;
 
-/// What is to be done for a layer.
+/// What is at hand of a layer.
 #[derive(Debug)]
-pub(crate) enum State {
-    /// It stands in its place.
-    There,
-    /// It is made anew.
-    Making {
-        /// Entries that are extracted: all directories and links, and the files that the host does not have.
-        wanted: Vec<usize>,
-    },
+pub(crate) enum Held {
+    /// It stands in its place, and is linked as a whole: nothing more of it need be known than these directories, its topmost.
+    Linked(StoredLayer, Vec<EntryPath>),
+    /// It stands in its place. Of code, the index does.
+    There(BoundLayer),
+    /// It is made anew. Entries that are extracted: all directories and links, and the files that the host does not have.
+    Making(BoundLayer, Vec<usize>),
 }
 
-/// Whether the layer stands in its place untouched; a damaged one is said. Of one that is `linked` as a whole the directories are
-/// looked at, in which nothing more may stand; its files too where another user than root applies, for hooks and mostly the
-/// app run as that user then, and can write into them.
+/// How a layer stands that may be linked as a whole.
+#[derive(Debug)]
+pub(crate) enum Whole {
+    /// Untouched, and all of it below these directories.
+    Below(Vec<EntryPath>),
+    /// Untouched.
+    Untouched,
+    /// Not as it was put there, which was said.
+    Damaged,
+}
+
+/// Where a layer's files stand, when they do.
+pub(crate) fn files_in_place(layer: &StoredLayer, setting: &Setting<'_>) -> Option<PathBuf> {
+    let files = setting.places.layer(&layer.row.index_sha256).join("files");
+    is_real_dir(&files).then_some(files)
+}
+
+/// Whether the layer stands in its place untouched; a damaged one is said. In the directories of one that is `linked` as a whole
+/// nothing more may stand.
 pub(crate) fn is_there(layer: &BoundLayer, linked: bool, setting: &Setting<'_>) -> Result<bool, Error> {
-    let dir = setting.places.layer(&layer.row.index_sha256);
-    if layer.is_code() {
-        return Ok(true);
-    }
-    let files = dir.join("files");
-    if !is_real_dir(&files) {
+    let Some(files) = files_in_place(&layer.stored, setting) else {
         return Ok(false);
-    }
-    let mut wrong = 0;
-    if linked {
-        wrong += rearranged(&files, &layer.index, setting.jobs, setting.cancel)?;
-    }
-    if !linked || !rustix::process::geteuid().is_root() {
-        wrong += damaged(&files, &layer.index, setting.jobs, setting.cancel)?;
-    }
-    if wrong > 0 {
-        setting.recorder.say(Event::LayerDamaged {
-            layer: layer.row.name.clone(),
-            path: files,
-            entries: wrong as u64,
-        });
-    }
+    };
+    let wrong = damaged(&files, rows(&layer.index), linked, setting)?;
+    say_damaged(&layer.stored, &files, wrong, setting);
     Ok(wrong == 0)
 }
 
-/// Takes what the host has of a layer that is not there, into `.new`.
-pub(crate) fn begin(layer: &BoundLayer, sources: &[Source], setting: &Setting<'_>) -> Result<State, Error> {
+/// Looks at a layer that stands in `files` and may be linked as a whole, without reading its index for more than that.
+pub(crate) fn look_at_whole(
+    layer: &StoredLayer,
+    files: &Path,
+    record: &Record,
+    setting: &Setting<'_>,
+) -> Result<Whole, Lack> {
+    let index = layer.unpack(record)?;
+    let (_, rows) = index.rows().map_err(|error| layer.wrong(error))?;
+    let (mut tops, mut rest, mut bad): (Vec<&[u8]>, _, _) = (Vec::new(), false, None);
+    let rows = rows.map_while(|row| match row {
+        Ok(row) => {
+            if !tops.iter().rev().any(|top| is_at_or_below(row.path, top)) {
+                tops.push(row.path);
+                rest |= row.kind != RowKind::Directory;
+            }
+            Some(row)
+        }
+        Err(error) => {
+            bad = Some(error);
+            None
+        }
+    });
+    let wrong = damaged(files, rows, true, setting)?;
+    if let Some(error) = bad {
+        return Err(layer.wrong(error));
+    }
+    say_damaged(layer, files, wrong, setting);
+    if wrong > 0 {
+        return Ok(Whole::Damaged);
+    }
+    let tops: Result<_, _> = tops.into_iter().map(EntryPath::new).collect();
+    match tops {
+        Ok(tops) if !rest => Ok(Whole::Below(tops)),
+        _ => Ok(Whole::Untouched),
+    }
+}
+
+fn say_damaged(layer: &StoredLayer, files: &Path, wrong: usize, setting: &Setting<'_>) {
+    if wrong > 0 {
+        setting.recorder.say(Event::LayerDamaged {
+            layer: layer.row.name.clone(),
+            path: files.to_owned(),
+            entries: wrong as u64,
+        });
+    }
+}
+
+/// Takes what the host has of a layer that is not there, into `.new`; hands back what is left to be extracted.
+pub(crate) fn begin(
+    layer: &BoundLayer,
+    sources: &[Source],
+    setting: &Setting<'_>,
+) -> Result<Vec<usize>, Error> {
     let making = making(layer, setting);
     let files = making.join("files");
     make_dir(&files)?;
@@ -69,8 +119,7 @@ pub(crate) fn begin(layer: &BoundLayer, sources: &[Source], setting: &Setting<'_
     open_to_all(&files)?;
     let index = &layer.index;
     let all: Vec<_> = (0..index.entries().len()).collect();
-    let wanted = take(index, &all, sources, &files, setting)?;
-    Ok(State::Making { wanted })
+    take(index, &all, sources, &files, setting)
 }
 
 /// Makes the directories of the entries `kept` and takes the files that the host has; hands back what is left to be extracted.
@@ -106,7 +155,7 @@ pub(crate) fn parts(number: usize, layer: &BoundLayer, wanted: &[usize]) -> Vec<
     let part = |frame: usize| Part {
         layer: number,
         frame,
-        offset: layer.row.offset + layer.index.frames()[frame].offset,
+        offset: layer.stored.row.offset + layer.index.frames()[frame].offset,
         size: layer.index.frames()[frame].size.into(),
     };
     frames_of(&layer.index, wanted).into_iter().map(part).collect()
@@ -134,9 +183,9 @@ pub(crate) fn fill(
 /// Gives a layer that was made its place, with its index; a damaged one there goes.
 pub(crate) fn put_in_place(layer: &BoundLayer, setting: &Setting<'_>) -> Result<(), Error> {
     let made = making(layer, setting);
-    let dir = setting.places.layer(&layer.row.index_sha256);
+    let dir = setting.places.layer(&layer.stored.row.index_sha256);
     make_dir(&made.join("used"))?;
-    write_whole(&made.join("index"), &layer.index_bytes)?;
+    write_whole(&made.join("index"), &layer.stored.index_bytes)?;
     let failed = |error: Errno| Error::disk("putting the layer in place at", &dir, error);
     // Later releases go by size and time: after a power loss, what has its place has to have its bytes too.
     fs::File::open(&made)
@@ -162,13 +211,18 @@ pub(crate) fn put_in_place(layer: &BoundLayer, setting: &Setting<'_>) -> Result<
     }
 }
 
-/// Says in a layer that the release uses it; of the code's, whose files stand in the release alone, the index is kept.
-pub(crate) fn mark(layer: &BoundLayer, setting: &Setting<'_>) -> Result<(), Error> {
-    let dir = setting.places.layer(&layer.row.index_sha256);
-    let index = dir.join("index");
-    if fs::read(&index).ok().as_ref() != Some(&layer.index_bytes) {
-        write_whole(&index, &layer.index_bytes)?;
+/// Keeps the index of a layer that stands in its place; of the code's, whose files stand in the release alone, it is all that is kept.
+pub(crate) fn keep_index(layer: &StoredLayer, setting: &Setting<'_>) -> Result<(), Error> {
+    if layer.index_kept {
+        return Ok(());
     }
+    let dir = setting.places.layer(&layer.row.index_sha256);
+    write_whole(&dir.join("index"), &layer.index_bytes)
+}
+
+/// Says in a layer that the release uses it.
+pub(crate) fn mark(layer: &StoredLayer, setting: &Setting<'_>) -> Result<(), Error> {
+    let dir = setting.places.layer(&layer.row.index_sha256);
     let used = dir.join("used").join(&setting.places.release);
     if used.exists() {
         return Ok(());
@@ -205,7 +259,7 @@ pub(crate) fn make_directories(groups: &[Group], into: &Path, setting: &Setting<
 
 /// Where a layer is made.
 pub(crate) fn making(layer: &BoundLayer, setting: &Setting<'_>) -> PathBuf {
-    setting.places.new_dir().join(&layer.row.index_sha256)
+    setting.places.new_dir().join(&layer.stored.row.index_sha256)
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {

@@ -35,8 +35,8 @@ use shipit_manifest::{Layout, Link, Manifest};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
-use bound::BoundLayer;
 pub(crate) use bound::{Bound, Found, kept as kept_bound};
+use bound::{BoundLayer, Layer, StoredLayer};
 pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
@@ -48,7 +48,8 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::log::Recorder;
 use crate::plan::{Strategy, Whole, rules};
-use layer::State;
+use layer::{Held, Whole as Standing};
+use write_out::Writing;
 
 /// A release that can be applied by difference, as far as its manifest tells.
 #[derive(Debug)]
@@ -92,23 +93,16 @@ pub(crate) struct Setting<'a> {
 /// What of the release is at hand, and what is not.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    bound: Bound,
-    states: Vec<State>,
+    bound: Bound<Held>,
     /// Entries of the code that are extracted.
     code: Vec<usize>,
     /// The frames to be fetched, by offset.
     pub(crate) parts: Vec<Part>,
+    /// How many layers of all, the code's included, the host did not have.
     pub(crate) layers_new: usize,
     reflink: bool,
-}
-
-/// What is at hand of the dependency layers.
-#[derive(Debug, Default)]
-struct Layers {
-    states: Vec<State>,
-    parts: Vec<Part>,
-    /// How many layers of all, the code's included, the host did not have.
-    new: usize,
+    /// Of what stands in the tree already.
+    writing: Option<Writing>,
 }
 
 /// A release whose tree waits at [`Places::tree`].
@@ -191,34 +185,41 @@ impl Difference {
         };
         let tree = self.places.tree();
         fs::create_dir(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
-        let (bound, (code, taken)) = found.read(jobs, |record, layer| {
+        let may_stay = |layer: &StoredLayer| {
+            let linked = self.link == Link::Symlink && self.filter.is_empty();
+            linked && !layer.is_code() && layer::files_in_place(layer, &setting).is_some()
+        };
+        let (bound, (code, taken)) = found.read(jobs, may_stay, |record, layer| {
             let releases = gather::releases(&self.places);
             let code = self.gather_code(record, layer, &releases, &setting)?;
             Ok((code, !releases.is_empty()))
         })?;
-        let layers = || self.gather_layers(&bound, &setting);
         // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile.
-        let mut layers = if taken {
-            write_out::beside(&tree, layers)??
-        } else {
-            layers()?
-        };
-        for (number, layer) in bound
-            .layers
-            .iter()
-            .enumerate()
-            .filter(|(_, layer)| layer.is_code())
-        {
-            layers.parts.extend(layer::parts(number, layer, &code));
+        let writing = taken.then(|| Writing::begin(&tree)).transpose()?;
+        let bound = self.gather_layers(bound, &setting)?;
+        let (mut parts, mut layers_new) = (Vec::new(), 0);
+        for (number, held) in bound.layers.iter().enumerate() {
+            match held {
+                Held::Making(layer, wanted) => {
+                    layers_new += 1;
+                    parts.extend(layer::parts(number, layer, wanted));
+                }
+                Held::There(layer) if layer.stored.is_code() => {
+                    let known = self.places.layer(&layer.stored.row.index_sha256).exists();
+                    layers_new += usize::from(!known);
+                    parts.extend(layer::parts(number, layer, &code));
+                }
+                Held::There(_) | Held::Linked(..) => {}
+            }
         }
         let reflink = setting.reflink;
         Ok(Gathered {
             bound,
-            states: layers.states,
             code,
-            parts: layers.parts,
-            layers_new: layers.new,
+            parts,
+            layers_new,
             reflink,
+            writing,
         })
     }
 
@@ -238,40 +239,65 @@ impl Difference {
     }
 
     /// Looks at each layer in its place, and takes what the host has of those that are not there.
-    fn gather_layers(&self, bound: &Bound, setting: &Setting<'_>) -> Result<Layers, Lack> {
-        let mut layers = Layers::default();
-        // Read once, and only when a layer is new.
+    fn gather_layers(&self, mut bound: Bound<Layer>, setting: &Setting<'_>) -> Result<Bound<Held>, Lack> {
+        let layers = std::mem::take(&mut bound.layers);
+        let looked: Vec<_> = layers
+            .into_iter()
+            .map(|layer| self.look(layer, &bound.record, setting))
+            .collect::<Result<_, _>>()?;
+        // Of one that stays stored the files are there already.
+        bound.limit(looked.iter().filter_map(|held| match held {
+            Held::There(layer) | Held::Making(layer, _) => Some(layer),
+            Held::Linked(..) => None,
+        }))?;
+        // Looked for once, and only when a layer is new.
         let mut sources = None;
-        for (number, layer) in bound.layers.iter().enumerate() {
-            if layer.is_code() {
-                layers.new += usize::from(!self.places.layer(&layer.row.index_sha256).exists());
-                layers.states.push(State::There);
-                continue;
-            }
-            let linked = assemble::is_linked(self.link, layer, &self.filter);
-            if layer::is_there(layer, linked, setting)? {
-                layers.states.push(State::There);
-                continue;
-            }
-            layers.new += 1;
-            let sources = sources.get_or_insert_with(|| {
-                let mut all = gather::layers(&self.places);
-                all.extend(gather::releases(&self.places));
-                all
+        let mut layers = Vec::with_capacity(looked.len());
+        for held in looked {
+            layers.push(match held {
+                Held::Making(layer, _) => {
+                    let sources = sources.get_or_insert_with(|| {
+                        let mut all = gather::layers(&self.places);
+                        all.extend(gather::releases(&self.places));
+                        all
+                    });
+                    let wanted = layer::begin(&layer, sources, setting)?;
+                    Held::Making(layer, wanted)
+                }
+                held => held,
             });
-            let state = layer::begin(layer, sources, setting)?;
-            if let State::Making { wanted } = &state {
-                layers.parts.extend(layer::parts(number, layer, wanted));
-            }
-            layers.states.push(state);
         }
-        Ok(layers)
+        Ok(bound.with(layers))
+    }
+
+    /// How the layer stands in its place; of one that has to be made nothing is taken yet.
+    fn look(&self, layer: Layer, record: &Record, setting: &Setting<'_>) -> Result<Held, Lack> {
+        let layer = match layer {
+            Layer::Read(layer) => layer,
+            Layer::Stored(layer) => {
+                let standing = match layer::files_in_place(&layer, setting) {
+                    Some(files) => layer::look_at_whole(&layer, &files, record, setting)?,
+                    None => Standing::Damaged,
+                };
+                return Ok(match standing {
+                    Standing::Below(tops) => Held::Linked(layer, tops),
+                    Standing::Untouched => Held::There(layer.read(record)?),
+                    Standing::Damaged => Held::Making(layer.read(record)?, Vec::new()),
+                });
+            }
+        };
+        let linked = assemble::is_linked(self.link, &layer, &self.filter);
+        if layer.stored.is_code() || layer::is_there(&layer, linked, setting)? {
+            Ok(Held::There(layer))
+        } else {
+            Ok(Held::Making(layer, Vec::new()))
+        }
     }
 
     /// Makes the layers whole and puts the tree together.
     pub(crate) fn finish(
         &self,
-        gathered: Gathered,
+        mut gathered: Gathered,
         fetched: &Fetched,
         jobs: NonZeroUsize,
         cancel: &AtomicBool,
@@ -284,20 +310,35 @@ impl Difference {
             recorder,
             reflink: gathered.reflink,
         };
+        let writing = gathered.writing.take();
         let bound = &gathered.bound;
         let tree = self.places.tree();
         let mut entries = 0;
-        for (number, (layer, state)) in bound.layers.iter().zip(&gathered.states).enumerate() {
-            if let State::Making { wanted } = state {
-                let files = layer::making(layer, &setting).join("files");
-                layer::fill(number, layer, wanted, fetched, &files, &setting)?;
-                layer::put_in_place(layer, &setting)?;
-            }
+        for (number, held) in bound.layers.iter().enumerate() {
+            let layer = match held {
+                Held::Linked(layer, tops) => {
+                    layer::keep_index(layer, &setting)?;
+                    layer::mark(layer, &setting)?;
+                    assemble::link_to(layer, tops, &tree)?;
+                    entries += layer.row.entries;
+                    continue;
+                }
+                Held::Making(layer, wanted) => {
+                    let files = layer::making(layer, &setting).join("files");
+                    layer::fill(number, layer, wanted, fetched, &files, &setting)?;
+                    layer::put_in_place(layer, &setting)?;
+                    layer
+                }
+                Held::There(layer) => {
+                    layer::keep_index(&layer.stored, &setting)?;
+                    layer
+                }
+            };
             // Before the first file of it is used.
-            layer::mark(layer, &setting)?;
+            layer::mark(&layer.stored, &setting)?;
             let kept = assemble::kept(&layer.index, &self.filter);
             entries += kept.len() as u64;
-            if layer.is_code() {
+            if layer.stored.is_code() {
                 // The last layer: what it says of directories stands at the end.
                 layer::fill(number, layer, &gathered.code, fetched, &tree, &setting)?;
             } else {
@@ -308,13 +349,14 @@ impl Difference {
             .map_err(|error| Error::disk("setting the mode of", &tree, error))?;
         let ready = Ready {
             artifact_bytes: bound.record.size,
-            total_bytes: bound.total(),
+            total_bytes: bound.total,
             fetched_bytes: bound.fetched + fetched.bytes,
             layers_new: gathered.layers_new,
             layers: bound.layers.len(),
             entries,
             record_bytes: bound.record_bytes.clone(),
         };
+        writing.map_or(Ok(()), Writing::wait)?;
         // To let go of a large index takes milliseconds, for which the switch need not wait; without a thread it does.
         drop(thread::Builder::new().spawn(move || drop(gathered)));
         Ok(ready)

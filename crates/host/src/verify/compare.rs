@@ -61,8 +61,8 @@ pub(super) fn compare(
             kept.iter()
                 .map(|number| layer.index.entries()[*number].path.clone()),
         );
-        let tops = compare.linked(&layer.index, &layer.row.index_sha256);
-        let files = places.layer(&layer.row.index_sha256).join("files");
+        let tops = compare.linked(&layer.index, &layer.stored.row.index_sha256);
+        let files = places.layer(&layer.stored.row.index_sha256).join("files");
         let layer_root = if tops.is_empty() {
             None
         } else {
