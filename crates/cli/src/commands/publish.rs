@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use shipit_artifact::Artifact;
-use shipit_steps::{CacheEntry, CacheEntryLayer, LayerCache};
+use shipit_steps::{CacheEntryLayer, LayerCache};
 use shipit_store::lock::PublishLock;
 use shipit_store::shared::{KnownLayer, OfferLayers, Offered, offer};
 use shipit_store::{
@@ -185,7 +185,7 @@ fn offered(
         store,
         app: &config.app,
         artifact,
-        known: &known(context),
+        known: &known(artifact, context),
         now: jiff::Timestamp::now().as_second(),
     };
     let done = context.block_on(async {
@@ -214,17 +214,21 @@ fn offered(
     }
 }
 
-/// What this machine's cache knows of its layers, by their keys: told beside a layer, and no reason to fail.
-fn known(context: &Context) -> BTreeMap<String, KnownLayer> {
-    let cached = || {
+/// What this machine's cache knows of the artifact's layers, by their keys: told beside a layer, and no reason to fail.
+fn known(artifact: &Artifact, context: &Context) -> BTreeMap<String, KnownLayer> {
+    let cache = || {
         let dir = context.cache_directory().ok()?.join("layers");
-        LayerCache::existing(&dir).ok()??.list().ok()
+        LayerCache::existing(&dir).ok()?
     };
-    let known = |entry: CacheEntry| {
-        let CacheEntryLayer { packages, made, .. } = entry.layer?;
-        Some((entry.key, KnownLayer { packages, made }))
+    let Some(cache) = cache() else {
+        return BTreeMap::new();
     };
-    cached().into_iter().flatten().filter_map(known).collect()
+    let keys = artifact.record.layers.iter().filter_map(|row| row.key.clone());
+    let known = |key: String| {
+        let CacheEntryLayer { packages, made, .. } = cache.about(&key)?;
+        Some((key, KnownLayer { packages, made }))
+    };
+    keys.filter_map(known).collect()
 }
 
 /// Notes the release for the stages of a job that follow, and prints where its manifests are.

@@ -15,7 +15,7 @@ use shipit_artifact::sha256;
 
 use super::error::CacheError;
 use super::lock;
-use super::meta::{DAMAGED, FRAMES, INDEX, LayerMeta, META, parse};
+use super::meta::{ABOUT, About, DAMAGED, FRAMES, INDEX, LayerMeta, META, parse};
 
 /// No meta.json is larger: a key of a whole repository's files is some megabytes.
 const LARGEST_META: u64 = 256 << 20;
@@ -54,8 +54,46 @@ pub(super) fn read_meta(dir: &Path) -> Result<Result<LayerMeta, String>, CacheEr
     }
 }
 
-/// What is checked at each use: that meta.json is whole and of this key, that both files have their sizes, and the index its
-/// digest. Reading the frames too would cost as much as what the cache spares.
+/// What the entry at `dir` holds, without all of its key. Of meta.json the length alone is looked at, unless there is no
+/// about.json that can be used.
+pub(super) fn about(dir: &Path) -> Result<Result<About, String>, CacheError> {
+    if let Ok(Some(about)) = read_about(dir)
+        && meta_size(dir) == Some(about.meta_size)
+    {
+        return Ok(Ok(about));
+    }
+    Ok(read_meta(dir)?.map(|meta| About::of(&meta, 0)))
+}
+
+/// about.json; nothing when there is none, or one of another version. What is wrong with it otherwise, in words.
+fn read_about(dir: &Path) -> Result<Option<About>, String> {
+    match fs::read(dir.join(ABOUT)) {
+        Ok(bytes) => About::parse(&bytes),
+        Err(error) if error.kind() != io::ErrorKind::NotFound && is_damage(&error) => {
+            Err(format!("{ABOUT} cannot be read: {error}"))
+        }
+        // It spares time and nothing else.
+        Err(_) => Ok(None),
+    }
+}
+
+fn check_about(dir: &Path, meta: &LayerMeta) -> Result<(), String> {
+    let Some(about) = read_about(dir)? else {
+        return Ok(());
+    };
+    if meta_size(dir).is_some_and(|size| About::of(meta, size) == about) {
+        return Ok(());
+    }
+    Err(format!("{ABOUT} is not of its {META}"))
+}
+
+fn meta_size(dir: &Path) -> Option<u64> {
+    let meta = fs::symlink_metadata(dir.join(META)).ok()?;
+    meta.is_file().then_some(meta.len())
+}
+
+/// What is checked at each use: that meta.json is whole and of this key, that about.json says the same, that both other files
+/// have their sizes, and the index its digest. Reading the frames too would cost as much as what the cache spares.
 pub(super) fn check(dir: &Path, key: &str) -> Result<Result<LayerMeta, String>, CacheError> {
     if let Some(why) = marked(dir) {
         return Ok(Err(why));
@@ -66,6 +104,9 @@ pub(super) fn check(dir: &Path, key: &str) -> Result<Result<LayerMeta, String>, 
     };
     if meta.key.key != key {
         return Ok(Err(format!("{META} is of the key {}", meta.key.key)));
+    }
+    if let Err(why) = check_about(dir, &meta) {
+        return Ok(Err(why));
     }
     if let Err(why) = check_size(&meta)? {
         return Ok(Err(why));

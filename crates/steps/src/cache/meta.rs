@@ -1,20 +1,25 @@
-//! An entry's meta.json: what the layer is, and the digests that its files must have. The file carries a digest of itself:
-//! a bit that flips in it must not give another layer's answer.
+//! An entry's meta.json: what the layer is, and the digests that its files must have. And its about.json: what of it is asked
+//! for of all entries at once, since a key's parts may be those of a whole repository's files. Both carry a digest of
+//! themselves: a bit that flips in one must not give another layer's answer.
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shipit_artifact::{Compression, EntryPath, LayerKind, SealedLayer, sha256};
 
 use crate::key::LayerKey;
 
-/// The version of meta.json.
+use super::prune::CacheEntryLayer;
+
+/// The version of both files.
 const VERSION: u32 = 1;
 
 /// An entry's files.
 pub(super) const FRAMES: &str = "frames";
 pub(super) const INDEX: &str = "index";
 pub(super) const META: &str = "meta.json";
+pub(super) const ABOUT: &str = "about.json";
 
 /// A file that says in words why the entry must not be used: damage that was seen while somebody else held it.
 pub(super) const DAMAGED: &str = "damaged";
@@ -52,13 +57,23 @@ pub struct LayerMeta {
     pub made: i64,
 }
 
-/// The file: the digest is of `meta` as [`serde_json`] writes it without spaces.
+/// about.json: the few things that are asked for of every entry. Entries of older versions have none.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct About {
+    pub key: String,
+    /// The length of meta.json, which is not read for this.
+    pub meta_size: u64,
+    pub layer: CacheEntryLayer,
+}
+
+/// A file: the digest is of `meta` as [`serde_json`] writes it without spaces.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct Stored<M> {
     version: u32,
     sha256: String,
-    meta: StoredMeta,
+    meta: M,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -98,7 +113,47 @@ struct Versioned {
 
 /// The bytes of meta.json.
 pub(super) fn to_bytes(meta: &LayerMeta) -> serde_json::Result<Vec<u8>> {
-    let meta = StoredMeta::of(meta);
+    stored(StoredMeta::of(meta))
+}
+
+/// Reads the bytes of meta.json of the entry in `dir`; what is wrong with them otherwise, in words.
+pub(super) fn parse(bytes: &[u8], dir: &Path) -> Result<LayerMeta, String> {
+    let version = version(bytes, META)?;
+    if version != VERSION {
+        return Err(format!(
+            "{META} has version {version}, and this shipit knows version {VERSION}"
+        ));
+    }
+    let meta: StoredMeta = read(bytes, META)?;
+    Ok(meta.into_meta(dir))
+}
+
+impl About {
+    /// The bytes of about.json.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        stored(self)
+    }
+
+    /// That of an entry with a meta.json of this length.
+    pub(super) fn of(meta: &LayerMeta, meta_size: u64) -> Self {
+        Self {
+            key: meta.key.key.clone(),
+            meta_size,
+            layer: CacheEntryLayer::of(meta),
+        }
+    }
+
+    /// Reads the bytes of about.json; what is wrong with them otherwise, in words. `None` when they are of another version:
+    /// meta.json says the same.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, String> {
+        match version(bytes, ABOUT)? {
+            VERSION => read(bytes, ABOUT).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn stored(meta: impl Serialize) -> serde_json::Result<Vec<u8>> {
     let stored = Stored {
         version: VERSION,
         sha256: sha256(&serde_json::to_vec(&meta)?).to_string(),
@@ -109,21 +164,20 @@ pub(super) fn to_bytes(meta: &LayerMeta) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the bytes of meta.json of the entry in `dir`; what is wrong with them otherwise, in words.
-pub(super) fn parse(bytes: &[u8], dir: &Path) -> Result<LayerMeta, String> {
-    let broken = |error: serde_json::Error| format!("{META} cannot be read: {error}");
-    let Versioned { version } = serde_json::from_slice(bytes).map_err(broken)?;
-    if version != VERSION {
-        return Err(format!(
-            "{META} has version {version}, and this shipit knows version {VERSION}"
-        ));
-    }
-    let stored: Stored = serde_json::from_slice(bytes).map_err(broken)?;
+fn version(bytes: &[u8], name: &str) -> Result<u32, String> {
+    let versioned: serde_json::Result<Versioned> = serde_json::from_slice(bytes);
+    let version = versioned.map(|Versioned { version }| version);
+    version.map_err(|error| format!("{name} cannot be read: {error}"))
+}
+
+fn read<M: Serialize + DeserializeOwned>(bytes: &[u8], name: &str) -> Result<M, String> {
+    let broken = |error: serde_json::Error| format!("{name} cannot be read: {error}");
+    let stored: Stored<M> = serde_json::from_slice(bytes).map_err(broken)?;
     let digest = sha256(&serde_json::to_vec(&stored.meta).map_err(broken)?);
     if digest.to_string() != stored.sha256 {
-        return Err(format!("{META} does not have the digest that it carries"));
+        return Err(format!("{name} does not have the digest that it carries"));
     }
-    Ok(stored.meta.into_meta(dir))
+    Ok(stored.meta)
 }
 
 impl StoredMeta {
@@ -231,13 +285,26 @@ mod tests {
 
     #[test]
     fn no_bit_can_flip_unseen() {
-        let bytes = to_bytes(&meta()).unwrap();
+        // One escape of a byte can be written in two ways.
+        let meta = meta();
+        let about = About::of(&meta, 7_000_000);
+        each_bit(&to_bytes(&meta).unwrap(), |bytes| {
+            let read = parse(bytes, Path::new("/cache/ab12"));
+            read.is_err() || read == Ok(meta.clone())
+        });
+        let bytes = about.to_bytes().unwrap();
+        assert_eq!(About::parse(&bytes).unwrap().as_ref(), Some(&about));
+        each_bit(&bytes, |bytes| {
+            let read = About::parse(bytes);
+            read.is_err() || read.is_ok_and(|read| read.is_none_or(|read| read == about))
+        });
+    }
+
+    fn each_bit(bytes: &[u8], is_seen: impl Fn(&[u8]) -> bool) {
         for bit in 0..bytes.len() * 8 {
-            let mut flipped = bytes.clone();
+            let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            let read = parse(&flipped, Path::new("/cache/ab12"));
-            // One escape of a byte can be written in two ways.
-            assert!(read.is_err() || read == Ok(meta()), "bit {bit}: {read:?}");
+            assert!(is_seen(&flipped), "bit {bit}");
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::event::OnEvent;
 use crate::key::LayerKey;
 
 use aside::Aside;
+use meta::About;
 
 pub use error::{CacheError, CacheErrorKind};
 pub use layer::CachedLayer;
@@ -163,11 +164,11 @@ impl LayerCache {
     pub fn latest(&self, app: &str, step: &str, tree: LayerTree) -> Result<Option<CachedLayer>, CacheError> {
         let mut of_step = Vec::new();
         for (key, dir) in self.entries()? {
-            let Ok(Ok(meta)) = entry::read_meta(&dir) else {
+            let Ok(Ok(About { layer, .. })) = entry::about(&dir) else {
                 continue;
             };
-            if meta.app == app && meta.step == step && meta.tree == tree {
-                of_step.push((entry::used(&dir), meta.made, key, dir));
+            if layer.app == app && layer.step == step && layer.tree == tree {
+                of_step.push((entry::used(&dir), layer.made, key, dir));
             }
         }
         of_step.sort();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::aside::{sweep, unswept};
 use super::entry;
@@ -40,7 +40,7 @@ pub struct CacheEntry {
 }
 
 /// What an entry holds.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheEntryLayer {
     /// The app that it was built for.
     pub app: String,
@@ -126,6 +126,14 @@ impl LayerCache {
         let mut looked = self.look()?;
         looked.reverse();
         Ok(looked.into_iter().map(|looked| looked.entry).collect())
+    }
+
+    /// What the entry of a key holds, as far as its meta data tell; `None` when there is none that can be read. It does not
+    /// count as a use.
+    #[must_use]
+    pub fn about(&self, key: &str) -> Option<CacheEntryLayer> {
+        let about = entry::about(&self.entry(key).ok()?).ok()?.ok()?;
+        (about.key == key).then_some(about.layer)
     }
 
     /// How large it is.
@@ -230,9 +238,9 @@ impl LayerCache {
         let mut all = Vec::new();
         for (key, dir) in self.entries()? {
             let used = entry::used(&dir);
-            let (layer, damage) = match entry::read_meta(&dir)? {
-                Ok(meta) if meta.key.key == key => (Some(layer(&meta)), entry::marked(&dir)),
-                Ok(meta) => (None, Some(format!("it is of the key {}", meta.key.key))),
+            let (layer, damage) = match entry::about(&dir)? {
+                Ok(about) if about.key == key => (Some(about.layer), entry::marked(&dir)),
+                Ok(about) => (None, Some(format!("it is of the key {}", about.key))),
                 Err(why) => (None, Some(why)),
             };
             if layer.is_none() && !dir.exists() {
@@ -254,15 +262,17 @@ impl LayerCache {
     }
 }
 
-fn layer(meta: &LayerMeta) -> CacheEntryLayer {
-    CacheEntryLayer {
-        app: meta.app.clone(),
-        step: meta.step.clone(),
-        tree: meta.tree,
-        made: meta.made,
-        packages: meta.packages,
-        entries: meta.sealed.entries,
-        unpacked_size: meta.sealed.unpacked_size,
+impl CacheEntryLayer {
+    pub(super) fn of(meta: &LayerMeta) -> Self {
+        Self {
+            app: meta.app.clone(),
+            step: meta.step.clone(),
+            tree: meta.tree,
+            made: meta.made,
+            packages: meta.packages,
+            entries: meta.sealed.entries,
+            unpacked_size: meta.sealed.unpacked_size,
+        }
     }
 }
 

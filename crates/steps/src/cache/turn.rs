@@ -12,7 +12,7 @@ use super::entry;
 use super::error::{CacheError, CacheErrorKind};
 use super::layer::CachedLayer;
 use super::lock;
-use super::meta::{FRAMES, INDEX, LayerMeta, META, to_bytes};
+use super::meta::{ABOUT, About, FRAMES, INDEX, LayerMeta, META, to_bytes};
 use crate::event::{Event, OnEvent};
 
 /// How often a turn that another has is tried.
@@ -102,7 +102,7 @@ impl Turn {
             sync(&target)?;
             *file = target;
         }
-        write_meta(&meta, &made.join(META))?;
+        write_meta(&meta, &made)?;
         sync(&made)?;
         match entry::check(&made, &self.key)? {
             Ok(meta) => self.put(&made, meta),
@@ -191,13 +191,21 @@ impl TurnLock {
     }
 }
 
-fn write_meta(meta: &LayerMeta, path: &Path) -> Result<(), CacheError> {
-    let failed = |source| CacheError::io("write", path, source);
-    let bytes = to_bytes(meta).map_err(|error| failed(error.into()))?;
-    let mut file = File::create(path).map_err(failed)?;
-    file.write_all(&bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
+/// Writes both of an entry's small files.
+fn write_meta(meta: &LayerMeta, dir: &Path) -> Result<(), CacheError> {
+    let write = |name: &str, bytes: serde_json::Result<Vec<u8>>| {
+        let path = dir.join(name);
+        let write = || -> io::Result<u64> {
+            let bytes = bytes?;
+            let mut file = File::create(&path)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            Ok(bytes.len() as u64)
+        };
+        write().map_err(|source| CacheError::io("write", &path, source))
+    };
+    let size = write(META, to_bytes(meta))?;
+    write(ABOUT, About::of(meta, size).to_bytes()).map(drop)
 }
 
 /// Brings a file or directory to the disk: a name must never stand for less than what was written.

@@ -24,7 +24,7 @@ fn flip(bench: &Bench, file: &str) {
 
 #[test]
 fn a_flipped_bit_in_the_index_or_the_meta_data_is_seen_at_each_use() {
-    for file in ["index", "meta.json"] {
+    for file in ["index", "meta.json", "about.json"] {
         let bench = Bench::new();
         drop(bench.build("one", b"content"));
         flip(&bench, file);
@@ -124,6 +124,34 @@ fn a_later_version_of_the_meta_data_is_no_hit() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
     assert!(bench.removed("one").contains("has version 2"));
+}
+
+#[test]
+fn what_is_asked_of_all_entries_does_not_take_the_whole_meta_data() {
+    let bench = Bench::new();
+    drop(bench.build("one", b"content"));
+    let (meta, about) = (
+        bench.entry("one").join("meta.json"),
+        bench.entry("one").join("about.json"),
+    );
+    let listed = || bench.cache.list().unwrap().remove(0);
+    let whole = listed();
+    assert_eq!(bench.cache.about(&super::key("one").key), whole.layer);
+    // Of the length that it had: it is not read.
+    let bytes = fs::read(&meta).unwrap();
+    fs::write(&meta, vec![b' '; bytes.len()]).unwrap();
+    assert!(whole.layer.is_some() && listed().layer == whole.layer);
+    fs::write(&meta, &bytes[1..]).unwrap();
+    assert!(listed().layer.is_none() && listed().damage.is_some());
+    fs::write(&meta, bytes).unwrap();
+    // As an older version kept it, and as a newer one may.
+    let text = fs::read_to_string(&about).unwrap();
+    fs::write(&about, text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    assert_eq!(listed().layer, whole.layer);
+    fs::remove_file(&about).unwrap();
+    assert_eq!(listed().layer, whole.layer);
+    drop(bench.hit("one"));
+    assert_eq!(verify(&bench).damaged, []);
 }
 
 #[test]
