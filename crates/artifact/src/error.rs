@@ -8,6 +8,13 @@ use crate::path::PathError;
 use crate::record::RecordError;
 use crate::tree::TreeError;
 
+/// An error with all its causes, in one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let errors = std::iter::successors(Some(error), |error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// An error of this crate. The cause stands in its source only.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -57,7 +57,7 @@ pub use artifact::Artifact;
 pub use assemble::assemble;
 pub use beneath::Root;
 pub use dir_tree::DirTree;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, with_causes};
 pub use event::{Event, SkipReason};
 pub use extract::{ExtractOptions, Extracted, FileFrames, Frames, extract, frames_of};
 pub use format::FORMAT_VERSION;

@@ -249,14 +249,7 @@ impl Error {
 
     /// The error and its causes in one line.
     pub(crate) fn with_causes(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(next) = cause {
-            text.push_str(": ");
-            text.push_str(&next.to_string());
-            cause = next.source();
-        }
-        text
+        shipit_artifact::with_causes(self)
     }
 
     /// Without the secrets that a value of the manifest holds.

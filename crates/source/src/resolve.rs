@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use shipit_artifact::with_causes;
+
 use crate::commit::Commit;
 use crate::error::{Error, Unreached};
 use crate::event::Event;
@@ -227,14 +229,4 @@ impl Search<'_> {
             advice: self.advice,
         }
     }
-}
-
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }

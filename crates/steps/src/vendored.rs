@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use shipit_artifact::EntryPath;
+use shipit_artifact::{EntryPath, with_causes};
 
 use crate::error::Error;
 use crate::normalise::relative;
@@ -44,12 +44,6 @@ pub(crate) fn read_from(root: &Path, path: &EntryPath) -> Result<Option<Vec<u8>>
     }
 }
 
-/// An error with its causes, in one line.
-pub(crate) fn sentence(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 impl StepSpec {
     /// Where the step will vendor: the paths that may be its layer's alone, sorted. Empty for go, for a command without
     /// `inputs` and `outputs`, and with `layer = false`.
@@ -60,7 +54,7 @@ impl StepSpec {
         if !self.layer {
             return Ok(Vec::new());
         }
-        let read = |path: &EntryPath| files.read(path).map_err(|error| sentence(&error));
+        let read = |path: &EntryPath| files.read(path).map_err(|error| with_causes(&error));
         let mut paths = self.installs_into(&read)?;
         paths.sort();
         Ok(paths)

@@ -1,6 +1,6 @@
 //! Each crate's errors as the user meets them: its kinds mapped to ours, its hints kept.
 
-use super::{CliError, Kind, locked, lost};
+use super::{CliError, Kind, chain, locked, lost};
 use crate::config::ConfigError;
 
 impl From<shipit_source::Error> for CliError {
@@ -207,16 +207,4 @@ pub fn config(error: &ConfigError, colors: bool) -> CliError {
         }
         _ => CliError::new(Kind::Usage, chain(error)).maybe_hint(error.hint()),
     }
-}
-
-/// The error and its causes on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -6,8 +6,9 @@ mod locks;
 
 use std::error::Error as StdError;
 
-pub use from::{chain, config};
+pub use from::config;
 pub use locks::{held_by, locked, lost, stage_locked};
+pub use shipit_artifact::with_causes as chain;
 
 use crate::interrupt::Asked;
 

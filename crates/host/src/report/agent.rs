@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shipit_artifact::with_causes;
 use shipit_fleet::consul::{Client, ConsulConfig, Error, Read};
 use shipit_fleet::report::{Asked, Report, RoleKeys, Said};
 use shipit_manifest::Binding;
@@ -43,7 +44,7 @@ impl Agent {
             ..config.clone()
         };
         Self {
-            client: Client::new(&one_try).map_err(|error| in_one_line(&error)),
+            client: Client::new(&one_try).map_err(|error| with_causes(&error)),
             app: binding.app.clone(),
             stage: binding.stage.clone(),
             role: binding.role.clone(),
@@ -87,7 +88,7 @@ impl Agent {
         log: Option<&[u8]>,
     ) -> Result<(), String> {
         let client = self.client.as_ref().map_err(Clone::clone)?;
-        let met = self.meet(client).await.map_err(|error| in_one_line(&error))?;
+        let met = self.meet(client).await.map_err(|error| with_causes(&error))?;
         let report = Report {
             kick: met.kick,
             state: said,
@@ -100,7 +101,7 @@ impl Agent {
         let client = client.within(if log.is_some() { LAST } else { USUAL });
         self.put(&client, &met.node, &report, log)
             .await
-            .map_err(|error| in_one_line(&error))
+            .map_err(|error| with_causes(&error))
     }
 
     /// The node's name and the kick; asked for once.
@@ -183,15 +184,4 @@ impl Agent {
             role: &self.role,
         }
     }
-}
-
-fn in_one_line(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        cause = next.source();
-    }
-    text
 }

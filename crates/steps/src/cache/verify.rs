@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use shipit_artifact::{Index, Sha256Reader, WholeCheck, sha256};
+use shipit_artifact::{Index, Sha256Reader, WholeCheck, sha256, with_causes};
 
 use super::entry;
 use super::error::CacheError;
 use super::meta::{FRAMES, INDEX, LayerMeta};
 use super::{LayerCache, Taken};
 use crate::event::{Event, OnEvent};
-use crate::vendored::sentence;
 
 /// What a full check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -174,11 +173,11 @@ fn check_whole(meta: &LayerMeta, go_on: GoOn<'_>) -> Result<Result<(), String>, 
             )));
         }
         if let Err(error) = whole.frame(&buffer) {
-            return Ok(Err(sentence(&error)));
+            return Ok(Err(with_causes(&error)));
         }
     }
     if let Err(error) = whole.finish() {
-        return Ok(Err(sentence(&error)));
+        return Ok(Err(with_causes(&error)));
     }
     let (_, digest, _) = frames.finish();
     Ok(if digest.to_string() == meta.sealed.sha256 {

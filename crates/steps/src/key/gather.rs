@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use globset::GlobSet;
-use shipit_artifact::{EntryPath, Kind, Sha256Reader, TreeEntry, TreeError};
+use shipit_artifact::{EntryPath, Kind, Sha256Reader, TreeEntry, TreeError, with_causes};
 
 use super::KeyRequest;
 use super::inputs::{Search, is_revision};
@@ -19,7 +19,6 @@ use crate::presets::{bundle, from_root};
 use crate::spec::Tool;
 use crate::test_run::globs;
 use crate::tree_files::{End, TreeFiles};
-use crate::vendored::sentence;
 
 /// Up to this many files of a group are parts of their own, so that a change is told by name.
 const NAMED_FILES: usize = 64;
@@ -342,7 +341,7 @@ impl<'a> Gather<'a> {
 
     /// Reads for those who take a sentence for an error.
     pub(super) fn read_for_presets(&self, path: &EntryPath) -> Result<Option<Vec<u8>>, String> {
-        self.files.read(path).map_err(|error| sentence(&error))
+        self.files.read(path).map_err(|error| with_causes(&error))
     }
 }
 

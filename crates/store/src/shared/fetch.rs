@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
-use shipit_artifact::{Compression, EntryPath, Index, LayerKind, SealedLayer, WholeCheck, hex, sha256};
+use shipit_artifact::{
+    Compression, EntryPath, Index, LayerKind, SealedLayer, WholeCheck, hex, sha256, with_causes,
+};
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 
@@ -321,13 +323,13 @@ fn check_digests(
             )));
         }
         if let Err(error) = check.frame(&stored) {
-            return Ok(Err(in_words(&error)));
+            return Ok(Err(with_causes(&error)));
         }
         whole.update(&stored);
     }
     let alike = check.is_of_level();
     if let Err(error) = check.finish() {
-        return Ok(Err(in_words(&error)));
+        return Ok(Err(with_causes(&error)));
     }
     if hex(&whole.finalize()) != about.sha256 {
         return Ok(Err(
@@ -335,13 +337,6 @@ fn check_digests(
         ));
     }
     Ok(Ok(alike))
-}
-
-/// An error with its causes.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    causes.join(": ")
 }
 
 /// The topmost paths of a layer, all of which have to lie where its step vendors.
