@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use shipit_artifact::{Artifact, LayerKind};
 
-use crate::build::{self, BuildRequest};
+use crate::build::{self, BuildRequest, Built};
 use crate::config::StageChoice;
 use crate::context::Context;
 use crate::errors::Result;
@@ -65,29 +65,20 @@ struct Layer<'a> {
 pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
     let started = std::time::Instant::now();
     let config = settle::config(context, StageChoice::Base)?;
-    let built = build::build(
-        &config,
-        &BuildRequest {
-            rev: &args.rev,
-            clean: args.clean,
-            explain: args.explain,
-            verify: args.verify,
-        },
-        context,
-    )?;
-    let Artifact {
-        path,
-        record,
-        record_path,
-        record_sha256,
-        ..
-    } = &built.artifact;
+    let request = BuildRequest {
+        rev: &args.rev,
+        clean: args.clean,
+        explain: args.explain,
+        verify: args.verify,
+    };
+    let built = build::build(&config, &request, context)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let Artifact { path, record, .. } = &built.artifact;
     if record.layers.last().is_some_and(|code| code.entries == 0) {
         context
             .output
             .warn("the artifact holds no code: `build.exclude` leaves everything out");
     }
-    let seconds = started.elapsed().as_secs_f64();
     context.output.say(format!(
         "built {} {} in {seconds:.1} s: {}, {} layer{}",
         config.app,
@@ -98,9 +89,31 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
     ));
     // The bytes as they are: a path that is not UTF-8 must still name the file.
     context.output.path(path)?;
-    let path = path.display().to_string();
+    report(&built, seconds, context)?;
+    built.clean(context);
+    Ok(())
+}
+
+fn report(built: &Built, seconds: f64, context: &Context) -> Result<()> {
+    let Artifact {
+        path,
+        record,
+        record_path,
+        record_sha256,
+        ..
+    } = &built.artifact;
+    let layers = record.layers.iter().enumerate().map(|(number, layer)| Layer {
+        name: &layer.name,
+        kind: layer.kind,
+        entries: layer.entries,
+        size: layer.size,
+        unpacked_size: layer.unpacked_size,
+        sha256: &layer.sha256,
+        key: layer.key.as_deref(),
+        from: built.layers.get(number).copied(),
+    });
     context.output.json(&Report {
-        path: &path,
+        path: &path.display().to_string(),
         sha256: &record.sha256,
         size: record.size,
         record: &record_path.display().to_string(),
@@ -108,24 +121,8 @@ pub fn run(args: &BuildArgs, context: &Context) -> Result<()> {
         app: &record.app,
         revision: &record.revision,
         subject: &built.commit.subject,
-        layers: record
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(number, layer)| Layer {
-                name: &layer.name,
-                kind: layer.kind,
-                entries: layer.entries,
-                size: layer.size,
-                unpacked_size: layer.unpacked_size,
-                sha256: &layer.sha256,
-                key: layer.key.as_deref(),
-                from: built.layers.get(number).copied(),
-            })
-            .collect(),
+        layers: layers.collect(),
         logs: &built.logs.display().to_string(),
         seconds,
-    })?;
-    built.clean(context);
-    Ok(())
+    })
 }
