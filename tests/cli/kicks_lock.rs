@@ -148,3 +148,54 @@ fn the_next_role_waits_for_the_one_before() {
         (vec![json!("succeeded"), json!("failed")], &json!([]))
     );
 }
+
+#[test]
+fn of_several_roles_the_next_is_left_alone_after_a_signal_and_without_the_lock() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let config = fleet.project.repo.join("shipit.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (_, command) = text.split_once("command = ").unwrap();
+    let (command, _) = command.split_once('\n').unwrap();
+    let db = format!("[role.db]\ndest = \"/srv/db\"\n[role.db.exec]\nhosts = [\"d\"]\ncommand = {command}\n");
+    let text = text.replace("[stage.staging]", &format!("{db}[stage.staging]"));
+    fleet.project.config(&text);
+    for release in ["one", "two"] {
+        let _ = fleet.release(release);
+        let _ = fleet.shipit("kick", &["db"]).ok();
+    }
+    let told = |host: &str| fleet.told(host).len();
+    assert_eq!((told("a"), told("d")), (2, 2));
+    fleet.hangs("a", true);
+    let mut rollback = fleet.start("rollback", &["db"]);
+    fleet.wait_told("a", 3);
+    rollback.signal(Signal::TERM);
+    assert_eq!(
+        rollback.wait(SOON).unwrap().code(),
+        Some(143),
+        "{}",
+        rollback.log()
+    );
+    assert!(rollback.log().contains("not kicked: db"), "{}", rollback.log());
+    assert!(!fleet.locked());
+    // The lock is taken away while the first role's host works; a renewal finds that out.
+    let mut repair = fleet.start("repair", &["db", "--release", &fleet.releases("d")[0]]);
+    fleet.wait_told("a", 4);
+    let unlock = ["unlock", "--stage", "staging", "--force"];
+    let _ = fleet.project.shipit(&unlock).run().ok();
+    std::thread::sleep(Duration::from_secs(20));
+    fleet.hangs("a", false);
+    assert_eq!(repair.wait(SOON).unwrap().code(), Some(8), "{}", repair.log());
+    assert!(repair.log().contains("the lock was lost"), "{}", repair.log());
+    assert_eq!(told("d"), 2, "{}", repair.log());
+    let end = |(started, ended): (serde_json::Value, Option<serde_json::Value>)| {
+        (
+            started["role"].clone(),
+            started["action"].clone(),
+            ended.unwrap()["result"].clone(),
+        )
+    };
+    let ends: Vec<_> = fleet.history().into_iter().map(end).collect();
+    let last = |role: &str| ends.iter().rfind(|(of, ..)| *of == json!(role)).cloned().unwrap();
+    assert_eq!(last("web"), (json!("web"), json!("repair"), json!("succeeded")));
+    assert_ne!(last("db").2, json!("succeeded"));
+}

@@ -23,6 +23,7 @@ mod kicks_consul;
 mod kicks_killed;
 mod kicks_lock;
 mod kicks_many;
+mod kicks_nodes;
 mod kicks_replay;
 mod kicks_waves;
 mod killed;

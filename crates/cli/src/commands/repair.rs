@@ -20,16 +20,12 @@ pub struct RepairArgs {
     stage: StageArg,
     /// The release that the hosts are to have [default: that of the role's last kick; when that was of some hosts, these alone are
     /// repaired]
-    #[arg(long, value_name = "ID", value_parser = release_id)]
+    #[arg(long, value_name = "ID")]
     release: Option<ReleaseId>,
     #[command(flatten)]
     hosts: HostFlags,
     #[command(flatten)]
     waves: WaveFlags,
-}
-
-fn release_id(text: &str) -> std::result::Result<ReleaseId, String> {
-    ReleaseId::parse(text).map_err(|error| error.to_string())
 }
 
 pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
@@ -49,7 +45,8 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
             };
             let Target { release, note, among } = target;
             let lagging = kick::lagging(stage, role, &release, &args.waves, &args.hosts, among.as_ref())?;
-            if lagging.is_empty() {
+            let notes: Vec<String> = note.into_iter().chain(lagging.note).collect();
+            if lagging.names.is_empty() {
                 let which = match &among {
                     None => "each host".to_owned(),
                     Some(some) => {
@@ -58,6 +55,7 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
                     }
                 };
                 stage.say(format!("{}: {which} says that it has {}", role.name, release.id));
+                notes.iter().for_each(|note| stage.say(note));
                 continue;
             }
             wishes.push(Wish {
@@ -66,9 +64,9 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
                 release,
                 waves: &args.waves,
                 hosts: &args.hosts,
-                lagging: Some(lagging),
+                lagging: Some(lagging.names),
                 followed: true,
-                note,
+                note: (!notes.is_empty()).then(|| notes.join("; ")),
                 reason: args.waves.reason.clone(),
             });
         }

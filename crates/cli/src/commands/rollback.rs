@@ -23,17 +23,13 @@ pub struct RollbackArgs {
     #[command(flatten)]
     stage: StageArg,
     /// The release to go to [default: the last good one]
-    #[arg(long = "to", value_name = "ID", value_parser = release_id)]
+    #[arg(long = "to", value_name = "ID")]
     release: Option<ReleaseId>,
     /// Keep the stage locked afterwards, for this reason, until `shipit unlock`
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     lock: Option<String>,
     #[command(flatten)]
     waves: WaveFlags,
-}
-
-fn release_id(text: &str) -> std::result::Result<ReleaseId, String> {
-    ReleaseId::parse(text).map_err(|error| error.to_string())
 }
 
 pub fn run(args: &RollbackArgs, context: &Context) -> Result<()> {

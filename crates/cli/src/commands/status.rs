@@ -24,7 +24,9 @@ const LEAST: Duration = Duration::from_millis(300);
 /// Each host of a role: its release, how its last deploy went, since when, its last line.
 ///
 /// Asks no host: it reads what they reported. `succeeded` means that the release is in service and its checks passed; `silent`,
-/// that the kick's deadline passed without the host's last word. A release that is `not live` is not the one that a new host would boot with.
+/// that the kick's deadline passed without the host's last word. A release that is `not live` is not the one that a new host would
+/// boot with; of a host that failed without saying what it has now, the one that it is known to have had `before` is shown. `not of
+/// the role` are hosts that have old reports alone.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// The roles [default: all]
@@ -173,7 +175,10 @@ fn row(host: &HostStatus, now: i64) -> Vec<String> {
     let in_service = match &host.in_service {
         Some(release) if host.live == Some(false) => format!("{release} (not live)"),
         Some(release) => release.clone(),
-        None => none(),
+        None => host
+            .before
+            .as_ref()
+            .map_or_else(none, |release| format!("{release} (before)")),
     };
     vec![
         host.role.clone(),
@@ -185,7 +190,8 @@ fn row(host: &HostStatus, now: i64) -> Vec<String> {
     ]
 }
 
-/// `failed (3074f46)`: with the revision where it is not about the release in service; and that its agent is down.
+/// `failed (3074f46)`: with the revision where it is not about the release in service; and that its agent is down, or that the role
+/// has no such host any more.
 fn state(host: &HostStatus) -> String {
     let mut text = host.state.map_or("never asked", HostState::as_str).to_owned();
     let about = host
@@ -201,6 +207,9 @@ fn state(host: &HostStatus) -> String {
     if host.alive == Some(false) {
         text.push_str(", agent down");
     }
+    if !host.expected {
+        text.push_str(", not of the role");
+    }
     text
 }
 
@@ -215,6 +224,7 @@ mod tests {
             alive: Some(true),
             expected: true,
             in_service: Some("20261121T100000Z-0000001".to_owned()),
+            before: None,
             release: Some("20261121T110000Z-0000002".to_owned()),
             kick: None,
             state: Some(HostState::Failed),
@@ -238,6 +248,12 @@ mod tests {
         assert_eq!(
             row(&host, 160).join("|"),
             "web|web1|20261121T100000Z-0000001 (not live)|never asked, agent down|1m|exit code 1"
+        );
+        (host.alive, host.expected, host.state) = (None, false, Some(HostState::Failed));
+        (host.before, host.in_service) = (host.in_service.take(), None);
+        assert_eq!(
+            row(&host, 160).join("|"),
+            "web|web1|20261121T100000Z-0000001 (before)|failed (0000001), not of the role|1m|exit code 1"
         );
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::health;
 use super::hosts::{Wave, exec_of};
 use super::outcome::{Progress, Stop};
 use super::plan::Plan;
@@ -78,10 +79,25 @@ pub fn run(
     for outcome in &outcomes {
         note(outcome, progress);
     }
-    let bad = outcomes
-        .iter()
-        .filter(|outcome| outcome.result != HostResult::Succeeded);
-    let bad = bad.count();
+    concluded(stage, &outcomes, telling, progress)?;
+    if telling.switches && health::pass(stage, plan, telling, wave, progress)? {
+        return concluded(stage, &outcomes, telling, progress);
+    }
+    Ok(())
+}
+
+/// Whether more hosts did not succeed than may.
+fn concluded(
+    stage: &Stage<'_>,
+    outcomes: &[HostOutcome],
+    telling: &Telling<'_>,
+    progress: &Progress,
+) -> Result<(), Stop> {
+    let succeeded = |outcome: &&HostOutcome| {
+        let now = progress.hosts.get(&outcome.host);
+        now.is_some_and(|now| now.state == HostState::Succeeded)
+    };
+    let bad = outcomes.len() - outcomes.iter().filter(succeeded).count();
     if stage.is_stopped() && bad > 0 {
         return Err(Stop::Signal);
     }

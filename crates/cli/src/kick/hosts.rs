@@ -5,6 +5,7 @@ use shipit_fleet::event;
 use shipit_fleet::filters;
 use shipit_fleet::follow::Told;
 use shipit_fleet::hosts::{self, Expected, Wanted};
+use shipit_store::Action;
 
 use super::flags::{Course, HostFlags, WaveFlags};
 use super::stage::Stage;
@@ -181,6 +182,17 @@ async fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: 
     })
 }
 
+/// An error of finding the hosts, with what else a kick could do: the others have to know whom they follow.
+pub fn of_action(error: CliError, role: &Role, action: Action, flags: &HostFlags) -> CliError {
+    let wanted = wanted(role, flags);
+    let nothing_says =
+        wanted.named.is_none() && wanted.count.is_none() && wanted.service.is_none() && wanted.node.is_none();
+    match nothing_says && action == Action::Kick {
+        true => error.hint("or fire without following, by --no-wait"),
+        false => error,
+    }
+}
+
 /// What is asked of Consul's catalog.
 pub fn wanted(role: &Role, flags: &HostFlags) -> Wanted {
     let (named, count) = match &role.hosts {
@@ -272,7 +284,7 @@ pub fn waves(
     event: Option<&EventRequest>,
 ) -> Result<Vec<Wave>> {
     if batch.is_some() && listed.told.is_empty() {
-        return Err(unnamed(role, "waves need", "or kick without --batch"));
+        return Err(unnamed(role, "waves need", "or have no batch"));
     }
     cut(listed, batch, event)
 }

@@ -10,6 +10,7 @@ mod course;
 mod document;
 mod exec;
 mod flags;
+mod health;
 mod hosts;
 mod live;
 mod once;
@@ -66,6 +67,11 @@ pub fn config(context: &Context, stage: Option<&str>, flags: &WaveFlags) -> Resu
         context.output.warn(
             "without Consul: the lock and the reports stand in the store, and nobody is kept out who kicks through Consul meanwhile",
         );
+        if config.roles.iter().any(|role| role.health) {
+            context
+                .output
+                .warn("the checks of services (health) are not looked at either");
+        }
         config.leave_consul();
     }
     Ok(config)

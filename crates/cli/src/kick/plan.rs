@@ -4,6 +4,7 @@ use shipit_fleet::consul::{EventRequest, preflight};
 use shipit_store::{Action, Release};
 
 use super::flags::{Course, HostFlags, WaveFlags};
+use super::health;
 use super::hosts::{self, Listed, Wave};
 use super::outcome::named;
 use super::stage::Stage;
@@ -162,7 +163,7 @@ fn see(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<Seen> {
     }
     let hosts = match &wish.lagging {
         Some(lagging) => lagging_of(hosts?, lagging),
-        None => hosts?,
+        None => hosts.map_err(|error| hosts::of_action(error, role, wish.action, wish.hosts))?,
     };
     if wish.followed {
         refuse_the_dead(role, wish.action, &hosts)?;
@@ -195,9 +196,19 @@ fn lagging_of(hosts: Listed, lagging: &[String]) -> Listed {
 
 fn refuse_what_cannot_be(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<()> {
     let role = &wish.role.name;
+    if wish.role.health && wish.role.filter.service.is_none() {
+        return Err(CliError::new(
+            Kind::Usage,
+            format!("role {role}: health waits for the checks of a service, and none is named"),
+        )
+        .hint(format!("add service under [role.{role}.filter]")));
+    }
     match course.transport {
         Transport::Exec => {
             hosts::exec_of(wish.role)?;
+            if wish.role.health && !wish.waves.without_consul {
+                health::refuse_unknown(stage, wish.role)?;
+            }
             if !wish.followed {
                 return Err(CliError::new(
                     Kind::Usage,
@@ -210,14 +221,15 @@ fn refuse_what_cannot_be(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) ->
         Transport::Consul => {
             stage.consul()?;
             if wish.followed {
-                refuse_mute(stage, wish, course, "or kick with --no-wait")?;
-            }
-            if wish.role.health && wish.role.filter.service.is_none() {
-                return Err(CliError::new(
-                    Kind::Usage,
-                    format!("role {role}: health waits for the checks of a service, and none is named"),
-                )
-                .hint(format!("add service under [role.{role}.filter]")));
+                let unfollowed = match wish.action {
+                    Action::Kick => "or kick with --no-wait".to_owned(),
+                    Action::Repair | Action::Rollback => format!(
+                        "or tell all hosts and follow none: `shipit kick {role}{} --release {} --no-wait`",
+                        stage.flag(),
+                        wish.release.id
+                    ),
+                };
+                refuse_mute(stage, wish, course, &unfollowed)?;
             }
         }
     }

@@ -30,9 +30,10 @@ pub fn start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
     if plan.mute {
         stage.warn(format!(
             "the manifest of {} in {} has no commands that report, so its hosts will count as silent; publish again, with a \
-             template that reports, or kick with --no-wait",
+             template that reports{}",
             plan.name(),
-            started.release
+            started.release,
+            if plan.action == Action::Kick { ", or kick with --no-wait" } else { "" }
         ));
     }
     for told in &plan.hosts.told {
@@ -85,7 +86,7 @@ pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: &Pointer) {
         &super::ALL,
         None,
     );
-    if lagging.is_ok_and(|lagging| lagging.is_empty()) {
+    if lagging.is_ok_and(|lagging| lagging.names.is_empty()) {
         stage.say(format!(
             "{role}: all hosts have {release} now, but live is another one ({live}): `shipit kick {role}{} --release {release}` \
              moves it",

@@ -227,7 +227,7 @@ fn concluded(end: End, tracker: Tracker, may_fail: usize, progress: &mut Progres
 }
 
 /// The service whose checks must pass, where the role wants that.
-fn service(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<Service>, CliError> {
+pub fn service(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<Service>, CliError> {
     let filter = &plan.role.filter;
     let Some(name) = filter.service.clone().filter(|_| plan.role.health) else {
         return Ok(None);
@@ -240,7 +240,7 @@ fn service(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<Service>, CliErr
 }
 
 /// The checks of a role's service, as Consul has them.
-struct Service {
+pub struct Service {
     client: Client,
     name: String,
     tag: Option<String>,

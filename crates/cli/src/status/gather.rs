@@ -115,24 +115,25 @@ impl<'a> RoleBoard<'a> {
         self.damaged = damaged;
     }
 
-    /// The hosts that the role has by its config, and whether they are up. None is no error here: the role may have none yet, or
-    /// nothing may say which they are.
-    async fn expected(&self) -> Result<BTreeMap<String, Option<bool>>> {
+    /// The hosts that the role has by its config, and whether they are up. That there are none is no error here: the role may have
+    /// none yet. Nothing where nothing says which they are.
+    async fn expected(&self) -> Result<Option<BTreeMap<String, Option<bool>>>> {
         if self.stage.config.transport(self.role) == Transport::Exec {
             let hosts = self.role.exec.iter().flat_map(|exec| &exec.hosts);
-            return Ok(hosts.map(|host| (host.clone(), None)).collect());
+            return Ok(Some(hosts.map(|host| (host.clone(), None)).collect()));
         }
         let wanted = wanted(self.role, &HostFlags::default());
         match hosts::expected(self.stage.consul()?, &wanted).await {
-            Ok(Expected { hosts, .. }) => Ok(hosts
-                .into_iter()
-                .map(|host| (host.name, Some(host.alive)))
-                .collect()),
-            Err(HostsError::NoMatch { .. } | HostsError::Unfiltered { .. }) => Ok(BTreeMap::new()),
+            Ok(Expected { count: Some(_), .. }) | Err(HostsError::Unfiltered { .. }) => Ok(None),
+            Ok(Expected { hosts, .. }) => {
+                let hosts = hosts.into_iter().map(|host| (host.name, Some(host.alive)));
+                Ok(Some(hosts.collect()))
+            }
+            Err(HostsError::NoMatch { .. }) => Ok(Some(BTreeMap::new())),
             // One of them is gone from the catalog: whether the others are up is not known then.
             Err(HostsError::Unknown { .. }) => {
                 let named = wanted.named.into_iter().flatten();
-                Ok(named.map(|host| (host, None)).collect())
+                Ok(Some(named.map(|host| (host, None)).collect()))
             }
             Err(error) => Err(error.into()),
         }

@@ -21,10 +21,12 @@ pub struct HostStatus {
     pub host: String,
     /// Whether its agent is up; null when nobody knows.
     pub alive: Option<bool>,
-    /// Whether the role's hosts are expected to have it; false of one that only has old reports.
+    /// Whether it is among the role's hosts; false of one that only has old reports.
     pub expected: bool,
     /// The release in service, as far as the host said.
     pub in_service: Option<String>,
+    /// What it was last known to have in service, where it is not known what it has now.
+    pub before: Option<String>,
     /// What it was last asked for; what it reported last when it was never asked.
     pub release: Option<String>,
     /// The kick that asked.
@@ -46,8 +48,8 @@ pub struct HostStatus {
 pub struct Known {
     /// The role.
     pub role: String,
-    /// The hosts that are expected, and whether they are up.
-    pub expected: BTreeMap<String, Option<bool>>,
+    /// The hosts that the role has by its config, and whether they are up; none where nothing says which they are.
+    pub expected: Option<BTreeMap<String, Option<bool>>>,
     /// What was last asked of each.
     pub asked: BTreeMap<String, Asked>,
     /// What they said.
@@ -68,7 +70,8 @@ pub fn hosts(known: &Known) -> Vec<HostStatus> {
     }
     let names: BTreeSet<&str> = known
         .expected
-        .keys()
+        .iter()
+        .flat_map(BTreeMap::keys)
         .chain(known.asked.keys())
         .map(String::as_str)
         .chain(reports.keys().copied())
@@ -93,7 +96,12 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
         None => reports.first(),
     };
     let over = asked.and_then(|asked| known.ended.get(&asked.kick));
+    let expected = known.expected.as_ref();
     let in_service = in_service(reports, name, known);
+    let before = match in_service {
+        Some(_) => None,
+        None => last_known(reports, name, known),
+    };
     let given_up = over.is_some_and(|ended| gave_up(ended, name));
     let state = match (answer, asked) {
         (Some(found), _) => Some(match found.report.state {
@@ -110,13 +118,14 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
     HostStatus {
         role: known.role.clone(),
         host: name.to_owned(),
-        alive: known.expected.get(name).copied().flatten(),
-        expected: known.expected.contains_key(name),
+        alive: expected.and_then(|expected| expected.get(name).copied().flatten()),
+        expected: expected.is_none_or(|expected| expected.contains_key(name)),
         live: known
             .live
             .as_ref()
             .and_then(|live| Some(in_service.as_ref()? == live)),
         in_service,
+        before,
         release: asked
             .map(|asked| asked.release.clone())
             .or_else(|| answer.map(|found| found.release.clone())),
@@ -196,6 +205,21 @@ fn in_service(newest_first: &[&Found], name: &str, known: &Known) -> Option<Stri
         (None, Said::Failed) => None,
         (None, Said::Started) => before(found, &newest_first[1..], name, known),
     }
+}
+
+/// What it was last known to have: by its own word, or by a kick that it did well in, whose report another one may have replaced.
+fn last_known(newest_first: &[&Found], name: &str, known: &Known) -> Option<String> {
+    let said = newest_first.iter().find_map(|found| {
+        let report = &found.report;
+        let done = (report.state == Said::Succeeded).then(|| found.release.clone());
+        Some((report.kick.clone(), report.current.clone().or(done)?))
+    });
+    let kicked = known.releases.iter().rev().find_map(|(kick, release)| {
+        let end = known.ended.get(kick)?.hosts.get(name)?;
+        (end.state == HostState::Succeeded).then(|| (Some(kick.clone()), release.clone()))
+    });
+    // A kick's id tells its time.
+    said.max(kicked).map(|(_, release)| release)
 }
 
 /// What it had before it began: by the kicks before, for a board has one report of each release, and this one may have taken the

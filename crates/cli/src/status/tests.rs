@@ -13,7 +13,7 @@ fn known() -> Known {
     };
     Known {
         role: "web".to_owned(),
-        expected: BTreeMap::from([("web1".to_owned(), Some(true))]),
+        expected: Some(BTreeMap::from([("web1".to_owned(), Some(true))])),
         asked: BTreeMap::from([("web1".to_owned(), asked)]),
         reports: vec![found(
             OLD,
@@ -155,6 +155,7 @@ fn what_a_failed_host_has_in_service_is_not_known_unless_it_says_so() {
         (row.state, row.in_service, row.live),
         (Some(HostState::Failed), None, None)
     );
+    assert_eq!(row.before.as_deref(), Some(OLD), "what is known from before");
     known.reports[1].report.current = Some(OLD.to_owned());
     assert_eq!(one(&known).in_service.as_deref(), Some(OLD));
 }
@@ -174,14 +175,45 @@ fn a_host_that_has_begun_has_what_it_had_before() {
     known.ended.insert(EARLIER.to_owned(), earlier);
     assert_eq!(one(&known).in_service.as_deref(), Some(NEW));
     known.ended.insert(EARLIER.to_owned(), ended());
-    assert_eq!(one(&known).in_service, None, "it did not go well there");
+    let row = one(&known);
+    assert_eq!(
+        (row.in_service, row.before.as_deref()),
+        (None, Some(OLD)),
+        "it did not go well there"
+    );
+}
+
+#[test]
+fn a_host_that_the_role_has_no_more_is_told_apart_where_its_hosts_are_known() {
+    let mut known = known();
+    known.expected = Some(BTreeMap::from([("web2".to_owned(), Some(true))]));
+    let rows = hosts(&known);
+    let expected: Vec<_> = rows.iter().map(|row| (row.host.as_str(), row.expected)).collect();
+    assert_eq!(expected, [("web1", false), ("web2", true)]);
+    known.expected = None;
+    assert!(one(&known).expected, "nothing says which they are");
+}
+
+#[test]
+fn what_a_host_had_before_two_kicks_of_one_release_is_known_by_the_first_one() {
+    const EARLIER: &str = "20261121T103000Z-5e1f00aa";
+    let mut known = known();
+    known.reports.push(found(NEW, 9, Said::Failed, None, Some(KICK)));
+    known.releases.insert(KICK.to_owned(), NEW.to_owned());
+    known.releases.insert(EARLIER.to_owned(), NEW.to_owned());
+    let mut earlier = ended();
+    earlier.hosts.get_mut("web1").unwrap().state = HostState::Succeeded;
+    known.ended.insert(EARLIER.to_owned(), earlier);
+    let row = one(&known);
+    assert_eq!((row.in_service, row.before.as_deref()), (None, Some(NEW)));
 }
 
 #[test]
 fn a_host_that_was_never_asked_is_listed_with_what_it_said() {
     let mut known = known();
     known.asked.clear();
-    known.expected.insert("web2".to_owned(), Some(false));
+    let expected = known.expected.as_mut().unwrap();
+    expected.insert("web2".to_owned(), Some(false));
     let rows = hosts(&known);
     assert_eq!(rows[0].state, Some(HostState::Succeeded));
     assert_eq!(

@@ -66,8 +66,7 @@ impl Error {
             Error::Unfiltered { what } => {
                 let table = what.replacen(' ', ".", 1);
                 Some(format!(
-                    "set [{table}.filter] (service, tag, node) or {table}.hosts (names, or their number), \
-                     or fire without following by --no-wait"
+                    "set [{table}.filter] (service, tag, node) or {table}.hosts (names, or their number)"
                 ))
             }
             Error::Unknown { near, known, .. } => Some(match near.len() {
