@@ -43,22 +43,30 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
 
 /// Makes what is missing of a path, readable for all, writable for the group where the directory above is.
 pub(super) fn make_directories(path: &Path) -> Result<(), Error> {
+    let changed = make_unsynced(path)?;
+    changed.iter().try_for_each(|above| sync_directory(above))
+}
+
+/// As [`make_directories`]; the directories in which something was made are yet to be synced. Whoever puts a file there syncs
+/// that anyway, and file systems mostly write all of it at once.
+pub(super) fn make_unsynced(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if path.is_dir() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let Some(parent) = path.parent() else {
-        return Ok(());
+        return Ok(Vec::new());
     };
-    make_directories(parent)?;
+    let mut changed = make_unsynced(parent)?;
     let failed = |source| Error::io("create the directory", path, source);
     match DirBuilder::new().create(path) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(changed),
         Err(source) => return Err(failed(source)),
     }
     let above = parent.metadata().map_err(failed)?.mode();
     fs::set_permissions(path, Permissions::from_mode(0o755 | (above & 0o2020))).map_err(failed)?;
-    sync_directory(parent)
+    changed.push(parent.to_owned());
+    Ok(changed)
 }
 
 /// One that is gone, for it was empty, needs none.

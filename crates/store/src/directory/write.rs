@@ -82,14 +82,15 @@ impl Put<'_> {
     /// Gives a file its name.
     fn persist(&self, temporary: NamedTempFile, replace: bool) -> Result<Placed, Error> {
         let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-        match self.place_parent() {
+        let changed = match self.place_parent() {
             Err(Error::Io { source, .. }) if gone(&source) => return Ok(Placed::Nowhere(temporary, source)),
             made => made?,
-        }
+        };
         let placed = match replace {
             true => temporary.persist(self.path),
             false => temporary.persist_noclobber(self.path),
         };
+        changed.iter().try_for_each(|above| tree::sync_directory(above))?;
         match placed {
             Ok(_) => Ok(Placed::There),
             Err(error) if gone(&error.error) => Ok(Placed::Nowhere(error.file, error.error)),
@@ -233,8 +234,9 @@ impl Put<'_> {
         Ok(PutOutcome::AlreadyEqual)
     }
 
-    fn place_parent(&self) -> Result<(), Error> {
-        self.path.parent().map_or(Ok(()), tree::make_directories)
+    /// Makes the directory of the file; what is yet to be synced then.
+    fn place_parent(&self) -> Result<Vec<PathBuf>, Error> {
+        self.path.parent().map_or(Ok(Vec::new()), tree::make_unsynced)
     }
 
     fn sync_parent(&self) -> Result<(), Error> {
