@@ -71,10 +71,10 @@ fn each_denial_names_the_rule_that_is_missing() {
     on_threads(async {
         let error = nothing.held().await.unwrap_err();
         board_lacks(&error, &LOCKS.replace("write", "read"));
-        let error = nothing.try_lock(&holder("one")).await.unwrap_err();
-        board_lacks(&error, &LOCKS.replace("write", "read"));
-        let error = reader.try_lock(&holder("one")).await.unwrap_err();
-        board_lacks(&error, SESSIONS);
+        for board in [&nothing, &reader] {
+            let error = board.try_lock(&holder("one")).await.unwrap_err();
+            board_lacks(&error, SESSIONS);
+        }
         let error = reader.lock_by_hand(&by_hand("one"), None).await.unwrap_err();
         board_lacks(&error, LOCKS);
         let error = board(&agent, &[&LOCKS.replace("write", "read"), SESSIONS])
