@@ -20,7 +20,7 @@ pub fn run(
     kick: &KickId,
     progress: &mut Progress,
 ) -> std::result::Result<(), Stop> {
-    let Some(Once { url, .. }) = &plan.once else {
+    let Some(once) = &plan.once else {
         return Ok(());
     };
     if let Some(earlier) = ran_in(stage, plan)? {
@@ -32,23 +32,15 @@ pub fn run(
         return Ok(());
     }
     let host = plan.hosts.told.iter().find(|told| told.dead.is_none());
-    let Some(host) = host.cloned() else {
+    let Some(host) = host else {
         return Err(Stop::Once("none of its hosts is alive".to_owned()));
-    };
-    let events = match (&plan.event, plan.course.transport) {
-        (Some(event), Transport::Consul) => {
-            let mut event = event.clone();
-            event.payload.clone_from(url);
-            events_for(&event, std::slice::from_ref(&host.name))?
-        }
-        _ => Vec::new(),
     };
     let telling = Telling {
         kick,
         lock,
         label: format!("once on {}", host.name),
         board_role: format!("{}.once", plan.name()),
-        url,
+        url: &once.url,
         switches: false,
         may_fail: 0,
     };
@@ -58,8 +50,17 @@ pub fn run(
         host.name
     ));
     let mut of_once = Progress::default();
-    let ended = wave::run(stage, plan, &one(&host, events), &telling, &mut of_once);
+    let ended = wave::run(stage, plan, &one(plan, once, host)?, &telling, &mut of_once);
     progress.events.append(&mut of_once.events);
+    concluded(ended, of_once, progress)
+}
+
+/// What came of them, for the kick that they are part of.
+fn concluded(
+    ended: std::result::Result<(), Stop>,
+    mut of_once: Progress,
+    progress: &mut Progress,
+) -> std::result::Result<(), Stop> {
     match ended {
         Ok(()) => {
             progress.once = true;
@@ -74,12 +75,21 @@ pub fn run(
     }
 }
 
-fn one(host: &Told, events: Vec<shipit_fleet::consul::EventRequest>) -> Wave {
-    Wave {
+/// A wave of one host that is told the once manifest.
+fn one(plan: &Plan<'_>, once: &Once, host: &Told) -> Result<Wave> {
+    let events = match (&plan.event, plan.course.transport) {
+        (Some(event), Transport::Consul) => {
+            let mut event = event.clone();
+            event.payload.clone_from(&once.url);
+            events_for(&event, std::slice::from_ref(&host.name))?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Wave {
         told: vec![host.clone()],
         count: None,
         events,
-    }
+    })
 }
 
 /// The kick in which they ran for this release already.
