@@ -47,6 +47,33 @@ fn rollback_goes_to_live_after_a_bad_kick_and_to_the_one_before_after_a_good_one
     assert_eq!(fleet.live(), Some(two));
 }
 
+/// A kick whose document is damaged is left out of the history; each command says so, and says it once.
+#[test]
+fn a_damaged_kick_is_named_once_by_each_command() {
+    let fleet = Fleet::new(&["a"], "", "");
+    for text in ["one", "two", "three"] {
+        let _ = fleet.release(text);
+        let _ = fleet.shipit("kick", &[]).ok();
+    }
+    let kicks = fleet.project.tmp.join("store/kicks/shop/staging");
+    let mut names: Vec<_> = fs::read_dir(&kicks)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    fs::write(names[0].join("started.json"), "{").unwrap();
+    let project = |words: &[&str]| fleet.project.shipit(words).run();
+    for ran in [
+        project(&["history", "--stage", "staging"]).ok(),
+        project(&["status", "--stage", "staging"]).ok(),
+        project(&["prune", "--stage", "staging", "--dry-run"]).ok(),
+        fleet.shipit("rollback", &[]).ok(),
+    ] {
+        let said = ran.err().matches("left out of the history").count();
+        assert_eq!(said, 1, "{ran}");
+    }
+}
+
 #[test]
 fn rollback_refuses_a_release_that_is_gone() {
     let fleet = Fleet::new(&["a"], "", "");

@@ -7,12 +7,13 @@ mod screen;
 mod table;
 mod wait;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
@@ -38,6 +39,8 @@ struct Inner {
     quiet: bool,
     colors: bool,
     bars: Option<MultiProgress>,
+    // What was warned of once.
+    warned: Mutex<BTreeSet<String>>,
 }
 
 impl Output {
@@ -63,6 +66,7 @@ impl Output {
                 quiet: global.quiet,
                 colors,
                 bars,
+                warned: Mutex::default(),
             }),
         }
     }
@@ -91,6 +95,19 @@ impl Output {
             self.paint("33;1", "warning:"),
             message.as_ref()
         ));
+    }
+
+    /// As [`Output::warn`], of what is met anew each time that something is read: the second time it is no news.
+    pub fn warn_once(&self, message: impl AsRef<str>) {
+        let message = message.as_ref();
+        let news = self
+            .inner
+            .warned
+            .lock()
+            .map_or(true, |mut warned| warned.insert(message.to_owned()));
+        if news {
+            self.warn(message);
+        }
     }
 
     /// An error, its causes and what to do next.

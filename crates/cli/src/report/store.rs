@@ -88,6 +88,11 @@ impl Store {
                     "{release} would not be the newest; a later second is taken"
                 ));
             }
+            // Several parts of one command read the history.
+            Event::KickUnreadable { url, why } => {
+                self.output
+                    .warn_once(format!("left out of the history: {url}: {why}"));
+            }
             other => {
                 if let Some(warning) = warning(other) {
                     self.output.warn(warning);
@@ -189,7 +194,6 @@ fn warning(event: &Event) -> Option<String> {
         Event::LockTakenOver { lock, who, doing } => {
             format!("took over the lock of {lock} that {who} ({doing}) has left: it was killed, or cut off from the store")
         }
-        Event::KickUnreadable { url, why } => format!("left out of the history: {url}: {why}"),
         Event::ReleaseKept { release } => {
             format!("{release} stays: it was kicked, or became live, while it was to be removed")
         }
