@@ -1,7 +1,12 @@
 //! A cluster that refuses what no token allows: what `shipit policy` prints is enough for hosts and for who kicks, and for
 //! hosts no more than that.
 
-use shipit_testbed::{Cmd, ConsulAgent, ConsulCluster, until};
+use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use serde_json::Value;
+use shipit_testbed::{Cmd, ConsulAgent, ConsulCluster, Testbed, until};
 
 use crate::host::{Handler, Host};
 use crate::shop::{Config, EVENT, KICKER, SOON, Shop, WithLogs, line};
@@ -142,4 +147,128 @@ fn own_alone(shop: &Shop, token: &str, one: &str) {
     let _ = as_host(shop.project.shipit(&["kick", "web", "--stage", "staging"]))
         .run()
         .exits(6);
+}
+
+/// What consul-kv-dashboard shows of a category: of each of the catalog's nodes the status, the time and the text. It reads them out of
+/// `dashboard/<category>/<node>` and the key's flags.
+fn shown(agent: &ConsulAgent, category: &str) -> BTreeMap<String, (i64, i64, String)> {
+    let ask = |target: &str| agent.api("GET", target, b"");
+    let catalog: Value = serde_json::from_slice(&ask("/v1/catalog/nodes").body).unwrap();
+    let answer = ask("/v1/kv/dashboard/?recurse");
+    if answer.status == 404 {
+        return BTreeMap::new();
+    }
+    let found: Value = serde_json::from_slice(&answer.body).unwrap();
+    let mut shown = BTreeMap::new();
+    for entry in found.as_array().unwrap() {
+        let key = entry["Key"].as_str().unwrap();
+        let parts: Vec<&str> = key.split('/').collect();
+        let [_, of, node] = parts[..] else {
+            panic!("{key} names no node alone")
+        };
+        let nodes = catalog.as_array().unwrap();
+        assert!(nodes.iter().any(|known| known["Node"] == node), "{key}");
+        if of != category {
+            continue;
+        }
+        let flags = entry["Flags"].as_i64().unwrap();
+        let text = agent.kv_get(key).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        shown.insert(node.to_owned(), (flags % 1000, flags / 1000, text));
+    }
+    shown
+}
+
+/// What the dashboard shows, once it is this status on both hosts; with the role's release, and of now.
+#[track_caller]
+fn shows(shop: &Shop, status: i64, word: &str, release: &str) -> BTreeMap<String, String> {
+    let server = shop.cluster.server();
+    until(&format!("the dashboard to show {word}"), SOON, || {
+        let shown = shown(server, "deploys");
+        shown.len() == 2
+            && shown
+                .values()
+                .all(|(seen, _, text)| *seen == status && text.contains(release))
+    });
+    let now = jiff::Timestamp::now().as_second();
+    let of = |(node, (_, time, text)): (String, (i64, i64, String))| {
+        assert!((now - 120..=now + 1).contains(&time), "{node}: {time}");
+        let begins = format!("shop/staging/web {release} {word}");
+        assert!(text.starts_with(&begins), "{node}: {text}");
+        (node, text)
+    };
+    shown(server, "deploys").into_iter().map(of).collect()
+}
+
+/// The rules that are printed for `report.with = "consul"` and a dashboard, with hosts that have no curl.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn consuls_own_program_and_the_dashboard_need_no_more_than_what_is_printed() {
+    let cluster = ConsulCluster::with_acl(1, &[KICKER, "web1", "web2"]);
+    let config = Config {
+        kick: "[report]\nwith = \"consul\"\ndashboard = \"deploys\"\n",
+        ..Config::default()
+    };
+    let mut shop = Shop::new(cluster, &config);
+    let programs = shop.project.tmp.mkdir("programs");
+    symlink(Testbed::get().consul(), programs.join("consul")).unwrap();
+    symlink("/bin/false", programs.join("curl")).unwrap();
+    let usual = Testbed::get().path().to_string_lossy().into_owned();
+    shop.env(&[("PATH".to_owned(), format!("{}:{usual}", programs.display()))]);
+    for (node, handler) in [("web1", Handler::Stretcher), ("web2", Handler::Apply)] {
+        let token = token(&shop, &["host", "--node", node]);
+        shop.add(Host::new(node, handler).with_token(token));
+    }
+    let kicker = token(&shop, &["kicker", "--node", KICKER]);
+    shop.project.env([("CONSUL_HTTP_TOKEN".to_owned(), kicker)]);
+    // `consul rtt` names a node when the ways between nodes have been measured.
+    until("the network's coordinates", Duration::from_secs(90), || {
+        let known = shop
+            .cluster
+            .server()
+            .api("GET", "/v1/coordinate/nodes", b"")
+            .text();
+        ["web1", "server1"]
+            .iter()
+            .all(|node| known.contains(&format!("\"{node}\"")))
+    });
+    let one = shop.release("one");
+    for node in ["web1", "web2"] {
+        shop.switch(&format!("{node}.hang"), true);
+    }
+    let mut kick = shop.start("kick", &[]);
+    // 3 is info, 0 success, 2 danger.
+    let _ = shows(&shop, 3, "started", &one);
+    for node in ["web1", "web2"] {
+        shop.switch(&format!("{node}.hang"), false);
+    }
+    let (code, log) = shop.end_of(&mut kick);
+    assert_eq!(code, Some(0), "{log}\n{}", shop.logs());
+    let _ = shows(&shop, 0, "succeeded", &one);
+    let two = shop.release("two");
+    for node in ["web1", "web2"] {
+        shop.switch(&format!("{node}.fail"), true);
+    }
+    let _ = shop.shipit("kick", &[]).exits_with_logs(7, &shop);
+    let texts = shows(&shop, 2, "failed", &two);
+    for (node, text) in texts {
+        assert!(
+            text.contains("after_switch.1 of") || text.contains("broken"),
+            "{node}: {text}"
+        );
+    }
+    let log = shop
+        .project
+        .shipit(&["logs", "web1", "--stage", "staging"])
+        .run()
+        .ok();
+    assert!(log.out().contains("web1 is broken"), "{log}");
+    // The node's own key and no other's.
+    let agent = shop.agent("web1");
+    let token = shop.hosts["web1"].token().unwrap();
+    for (node, status) in [("web1", 200), ("web2", 403)] {
+        let target = format!("/v1/kv/dashboard/deploys/{node}");
+        let answer = agent.api_as(Some(token), "PUT", &target, b"x");
+        assert_eq!(answer.status, status, "{node}: {}", answer.text());
+    }
 }

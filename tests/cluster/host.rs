@@ -55,6 +55,10 @@ impl Host {
         self
     }
 
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     pub fn node(&self) -> &str {
         &self.node
     }
