@@ -177,7 +177,7 @@ async fn who_waits_for_reports_sees_one_within_two_seconds_and_asks_little() {
     assert!(begin.elapsed() >= Duration::from_secs(3));
     assert_eq!(same, known);
     let seen = bench.proxy.seen();
-    assert!((6..=10).contains(&seen.len()), "{seen:?}");
+    assert!((4..=10).contains(&seen.len()), "{seen:?}");
     assert!(
         seen.iter()
             .all(|seen| seen.method == "GET" && seen.target.contains("list-type=2")),
@@ -218,7 +218,7 @@ fn holder(doing: &str) -> Holder {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the testbed; run make test"]
 async fn a_stages_lock_is_held_given_back_and_turned_into_a_manual_one() {
-    let (bench, scratch) = (Bench::start(), Tmp::new("store"));
+    let (bench, scratch) = (Bench::start(), Tmp::in_memory("store"));
     for (store, _) in both(&bench, &scratch) {
         let board = || -> Arc<dyn Board> {
             let board = StoreBoard::new(&store, "shop", "production").unwrap();
@@ -245,7 +245,7 @@ async fn a_stages_lock_is_held_given_back_and_turned_into_a_manual_one() {
         let staging = StoreBoard::new(&store, "shop", "staging").unwrap();
         assert_eq!(staging.held().await.unwrap(), None);
 
-        let waiting = take("kick db", 20);
+        let waiting = take("kick db", 60);
         let later = async {
             tokio::time::sleep(Duration::from_secs(4)).await;
             assert_eq!(lock.lost(), None);

@@ -1,6 +1,8 @@
 //! Publishing by difference: what is sent, what is copied inside the store, and what happens when the copying cannot be done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shipit_artifact::Artifact;
@@ -265,11 +267,9 @@ async fn a_source_that_vanishes_or_changes_in_between_is_not_copied_from() {
         let two = Two::start(Parts::changed_line).await;
         let key = two.first_key();
         // While the upload is begun, the source has been looked at and nothing was copied yet.
-        two.bench.proxy.inject(
-            Fault::delay(Duration::from_secs(3))
-                .method("POST")
-                .path("?uploads"),
-        );
+        let swapped = Arc::new(AtomicBool::new(false));
+        let held = Fault::until(&swapped).method("POST").path("?uploads");
+        two.bench.proxy.inject(held);
         let swap = async {
             let begun = || {
                 let seen = two.bench.proxy.seen();
@@ -287,6 +287,7 @@ async fn a_source_that_vanishes_or_changes_in_between_is_not_copied_from() {
             } else {
                 store.delete(&key).await.unwrap();
             }
+            swapped.store(true, Ordering::SeqCst);
         };
         let (store, events) = two.bench.store();
         let (published, ()) = tokio::join!(go(&store, &two.second, NOW + 60), swap);
@@ -308,7 +309,7 @@ async fn a_source_that_vanishes_or_changes_in_between_is_not_copied_from() {
 async fn publishers_at_once_copy_the_same_artifact_once() {
     let two = Two::start(Parts::changed_line).await;
     let mut running = JoinSet::new();
-    let second = std::sync::Arc::new(two.second.clone());
+    let second = Arc::new(two.second.clone());
     for _ in 0..4 {
         let ((store, _), second) = (two.bench.store(), second.clone());
         running.spawn(async move { go(&store, &second, NOW + 60).await.unwrap() });

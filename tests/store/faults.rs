@@ -295,14 +295,14 @@ fn relay(mut from: TcpStream, mut to: TcpStream, damage: bool) {
 async fn a_server_that_does_not_answer_is_given_up_and_tried_again() {
     let bench = Bench::start();
     let mut options = bench.options();
-    options.stall_timeout = Duration::from_millis(400);
+    options.stall_timeout = Duration::from_secs(2);
     let (store, events) = bench.store_with(options);
     bench
         .proxy
-        .inject(Fault::delay(Duration::from_secs(3)).method("HEAD").times(1));
+        .inject(Fault::delay(Duration::from_secs(60)).method("HEAD").times(1));
     assert_eq!(put(&store, "small", "x").await.unwrap(), PutOutcome::Created);
     let stalled = |event: &Event| matches!(event, Event::Retry { reason, .. } if reason.contains("nothing was received"));
-    assert_eq!(events.count(stalled), 1, "{:?}", events.all());
+    assert!(events.count(stalled) >= 1, "{:?}", events.all());
 }
 
 #[tokio::test(flavor = "multi_thread")]

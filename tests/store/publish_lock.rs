@@ -118,7 +118,7 @@ fn a_publish_that_loses_its_lock_makes_no_release() {
         assert_eq!(place.set_manual(&thief, None).await.unwrap(), None);
     });
     // At its next renewal it finds out, and does not wait for the upload.
-    let status = running.wait(Duration::from_secs(25)).unwrap();
+    let status = running.wait(Duration::from_secs(60)).unwrap();
     assert_eq!(status.code(), Some(8), "{}", running.log());
     assert!(
         running.log().contains("ops@admin1 has it now (prune)"),
@@ -148,7 +148,7 @@ fn a_publish_that_failed_leaves_no_lock_and_a_killed_one_a_lock_that_frees_itsel
     let key = layout::publish_lock_key("shop").unwrap();
     let took_over = "took over the lock of publishing shop";
     // On its own machine there is a sign that it was killed; elsewhere (no such sign: another directory) the lock has to run out.
-    for (name, limit) in [("here", 15), ("elsewhere", 65)] {
+    for (name, limit) in [("here", 100), ("elsewhere", 200)] {
         let mut running = uploading(&bench, &tmp, name);
         let signs = || {
             let names = tmp.path().join("tmp").read_dir().unwrap();
@@ -162,7 +162,7 @@ fn a_publish_that_failed_leaves_no_lock_and_a_killed_one_a_lock_that_frees_itsel
         bench.proxy.heal();
         assert_eq!(keys(&bench, &key), 1);
         let begin = Instant::now();
-        let again = shipit(&bench, &tmp, &PUBLISH).timeout(Duration::from_secs(120));
+        let again = shipit(&bench, &tmp, &PUBLISH).timeout(Duration::from_secs(300));
         let again = match name {
             "here" => again.run(),
             _ => again.env("TMPDIR", tmp.mkdir("other")).run(),

@@ -1,5 +1,7 @@
 //! What the fault proxy can let go wrong, and which requests it hits.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Something to go wrong, with the requests that it hits. Made by one of the constructors, narrowed by the rest.
@@ -24,6 +26,7 @@ pub(crate) enum Kind {
     CutRequest(u64),
     CutResponse(u64),
     Delay(Duration),
+    Until(Arc<AtomicBool>),
     Hold,
     HoldAnswer,
     Restate {
@@ -70,6 +73,11 @@ impl Fault {
     /// The request waits this long before it goes on.
     pub fn delay(time: Duration) -> Self {
         Self::of(Kind::Delay(time))
+    }
+
+    /// The request waits until this is true before it goes on.
+    pub fn until(open: &Arc<AtomicBool>) -> Self {
+        Self::of(Kind::Until(Arc::clone(open)))
     }
 
     /// The request goes no further, and the client waits until it is killed: the server never sees it.

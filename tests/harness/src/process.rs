@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
+use crate::wait::LEAST;
+
 /// How long a polite end may take before it is made an end.
 const STOP: Duration = Duration::from_secs(10);
 /// How much of a log a message shows.
@@ -59,10 +61,10 @@ impl Process {
     /// Waits until `probe` is true.
     ///
     /// # Panics
-    /// When the process ends first, or `timeout` passes; the message has the end of its log.
+    /// When the process ends first, or `timeout`, and a minute, pass; the message has the end of its log.
     #[track_caller]
     pub fn wait_ready(&mut self, timeout: Duration, mut probe: impl FnMut() -> bool) {
-        let start = Instant::now();
+        let (start, timeout) = (Instant::now(), timeout.max(LEAST));
         let mut pause = Duration::from_millis(2);
         while !probe() {
             assert!(
@@ -99,6 +101,15 @@ impl Process {
             self.reap();
         }
         self.ended
+    }
+
+    /// Whether the program that runs in it by now has a handler of its own for this signal.
+    #[must_use]
+    pub fn minds(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & (1 << (signal.as_raw() - 1)) != 0)
     }
 
     /// Sends a signal to the process alone.
@@ -208,10 +219,12 @@ mod tests {
             .arg("sleep 60 & echo up; wait")
             .env("MARK", &mark);
         let mut process = cmd.start("a shell", tmp.join("log"));
-        process.wait_log(Duration::from_secs(5), "up");
-        assert_eq!(procs::marked("MARK", &mark).len(), 2);
+        process.wait_log(Duration::from_secs(60), "up");
+        until("both to be there", Duration::from_secs(60), || {
+            procs::marked("MARK", &mark).len() == 2
+        });
         drop(process);
-        until("the group to end", Duration::from_secs(2), || {
+        until("the group to end", Duration::from_secs(60), || {
             procs::marked("MARK", &mark).is_empty()
         });
     }
@@ -220,7 +233,8 @@ mod tests {
     fn stop_is_polite() {
         let tmp = Tmp::new("process");
         let mut process = sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done", &tmp);
-        process.wait_log(Duration::from_secs(5), "up");
+        process.wait_log(Duration::from_secs(60), "up");
+        assert!(process.minds(Signal::TERM) && !process.minds(Signal::HUP));
         assert_eq!(process.stop().code(), Some(7));
         assert!(!process.running());
     }
@@ -229,7 +243,7 @@ mod tests {
     #[should_panic(expected = "ended before it was ready")]
     fn an_early_end_is_told_with_the_log() {
         let tmp = Tmp::new("process");
-        sh("echo broken; exit 1", &tmp).wait_ready(Duration::from_secs(5), || false);
+        sh("echo broken; exit 1", &tmp).wait_ready(Duration::from_secs(60), || false);
     }
 
     #[test]
@@ -237,7 +251,7 @@ mod tests {
         let tmp = Tmp::new("process");
         let started = std::thread::scope(|scope| scope.spawn(|| sh("echo up; sleep 60", &tmp)).join());
         let mut process = started.unwrap();
-        process.wait_log(Duration::from_secs(5), "up");
+        process.wait_log(Duration::from_secs(60), "up");
         sleep(Duration::from_millis(100));
         assert!(process.running());
     }

@@ -166,6 +166,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::{FileServer, Tmp, http};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, Instant};
 
     struct Bed {
@@ -277,6 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn a_request_waits_until_the_test_lets_it_go_on() {
+        let (bed, open) = (bed(), Arc::new(AtomicBool::new(false)));
+        bed.proxy.inject(Fault::until(&open));
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| bed.status("GET", "/a"));
+            crate::until("the request", Duration::from_secs(60), || {
+                bed.proxy.seen().len() == 1
+            });
+            std::thread::sleep(Duration::from_millis(50));
+            assert!(!sent.is_finished());
+            open.store(true, Ordering::SeqCst);
+            assert_eq!(sent.join().unwrap(), 200);
+        });
+    }
+
+    #[test]
     fn who_is_held_is_held_until_it_goes() {
         let bed = bed();
         let behind = FaultProxy::start(bed.proxy.addr());
@@ -286,9 +303,11 @@ mod tests {
             behind.inject(fault.path("/a"));
             let mut client = TcpStream::connect(behind.addr()).unwrap();
             std::io::Write::write_all(&mut client, b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let seen = || (behind.seen().len(), bed.proxy.seen().len());
+            crate::until("the request", Duration::from_secs(60), || seen() == (1, passed));
             client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             assert!(std::io::Read::read(&mut client, &mut [0; 10]).is_err());
-            assert_eq!((behind.seen().len(), bed.proxy.seen().len()), (1, passed));
+            assert_eq!(seen(), (1, passed));
             drop(client);
             assert_eq!(bed.status("GET", "/a"), 200);
         }

@@ -11,6 +11,7 @@ use crate::chunks::{self, Framing};
 use crate::fault::Kind;
 use crate::http::{self, Head};
 use crate::proxy::{Seen, State};
+use crate::wait::{LEAST, until};
 
 /// How long a request's body may still be on its way when the answer has gone out.
 const TRAILING: Duration = Duration::from_secs(1);
@@ -43,6 +44,9 @@ fn serve(client: &TcpStream, state: &State) -> io::Result<()> {
                 return refuse(&mut from_client, &head, (state, number), (*status, headers, body));
             }
             Some(Kind::Delay(time)) => sleep(*time),
+            Some(Kind::Until(open)) => until("the test to let the request go on", LEAST, || {
+                open.load(Ordering::SeqCst)
+            }),
             Some(Kind::Hold) => return until_closed(from_client.get_ref()),
             _ => {}
         }

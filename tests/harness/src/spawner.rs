@@ -65,12 +65,12 @@ mod tests {
         if std::env::var_os(HOLD).is_some() {
             let tmp = Tmp::new("holder");
             let mut held = Cmd::new("sleep")
-                .arg("60")
+                .arg("600")
                 .env("HELD", std::env::var("MARK").unwrap());
             held = held.env_remove("MARK");
             assert!(
                 held.start("a sleep", tmp.join("log"))
-                    .wait(Duration::from_secs(60))
+                    .wait(Duration::from_secs(600))
                     .is_none()
             );
         }

@@ -79,7 +79,8 @@ impl ConsulAgent {
 
     /// An agent that has its config and its addresses, and does not run yet.
     fn prepare(node: &str, role: &Role<'_>) -> Self {
-        let dir = Tmp::new("consul");
+        // A disk that takes its time would cost leaders their elections.
+        let dir = Tmp::in_memory("consul");
         let _ = dir.mkdir("data");
         let address = Address::claim();
         let (http, serf, rpc) = (address.socket(), address.socket(), address.socket());
@@ -89,8 +90,8 @@ impl ConsulAgent {
             "client_addr": address.ip().to_string(),
             "disable_update_check": true,
             "ports": { "http": http.port(), "serf_lan": serf.port(), "server": rpc.port(), "serf_wan": -1, "dns": -1, "grpc": -1 },
-            // What -dev sets: members are seen within moments instead of seconds.
-            "gossip_lan": { "gossip_interval": "100ms", "probe_interval": "100ms", "probe_timeout": "100ms", "suspicion_mult": 3 },
+            // Members are seen within moments instead of seconds; one that a busy machine stops for a moment is not dead.
+            "gossip_lan": { "gossip_interval": "100ms", "probe_interval": "300ms", "probe_timeout": "300ms", "suspicion_mult": 4 },
             "performance": { "raft_multiplier": 1 },
         });
         let extra = role.config(&dir);
