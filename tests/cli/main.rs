@@ -18,6 +18,7 @@ mod fleet;
 mod history;
 mod installers;
 mod kicks;
+mod kicks_asked;
 mod kicks_back;
 mod kicks_consul;
 mod kicks_killed;
