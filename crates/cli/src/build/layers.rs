@@ -13,7 +13,9 @@ use super::cached::{Cache, From};
 use super::explain;
 use super::gone;
 use super::keys::changed_key;
+use super::notices::and_more;
 use super::pack::{Packer, Sealing};
+use super::standing::note;
 use super::workspace::{BuildWorkspace, Places};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -264,10 +266,7 @@ impl<'a, 'c> Steps<'a, 'c> {
         match outside.as_slice() {
             [] => self.cache.keep(layer, turns, &vendored, packer, &dir)?,
             [first, rest @ ..] => {
-                let more = match rest.len() {
-                    0 => String::new(),
-                    count => format!(" and {count} more"),
-                };
+                let more = and_more(rest);
                 self.say_unkept(
                     layer.spec,
                     &format!("the step changed {first}{more} outside of what it vendors"),
@@ -275,7 +274,7 @@ impl<'a, 'c> Steps<'a, 'c> {
                 self.seal_unkept(layer, &vendored)?;
             }
         }
-        self.place_noted(layer)
+        note(&mut self.workspace, layer)
     }
 
     /// Makes a layer that no other build may have.
@@ -286,7 +285,7 @@ impl<'a, 'c> Steps<'a, 'c> {
             return Ok(());
         };
         self.seal_unkept(layer, &vendored)?;
-        self.place_noted(layer)
+        note(&mut self.workspace, layer)
     }
 
     fn seal_unkept(&self, layer: &mut Layer<'a>, vendored: &Vendored) -> Result<()> {
@@ -342,7 +341,7 @@ impl<'a, 'c> Steps<'a, 'c> {
     }
 
     /// Whether a path is an earlier layer's, and so no code.
-    pub(super) fn is_layers(&self, path: &EntryPath) -> bool {
+    fn is_layers(&self, path: &EntryPath) -> bool {
         let mut owned = self.layers.iter().flat_map(|layer| &layer.owned);
         owned.any(|owned| path.starts_with(owned))
     }

@@ -62,17 +62,23 @@ impl Steps<'_, '_> {
         for layer in self.layers.iter().filter(|layer| layer.in_workspace) {
             let name = &layer.spec.name;
             let changes = workspace.kept.changes(&layer.standing())?;
-            let Some(first) = changes.first() else { continue };
-            let more = if changes.len() > 1 {
-                format!(" and {} more", changes.len() - 1)
-            } else {
-                String::new()
+            let [first, rest @ ..] = changes.as_slice() else {
+                continue;
             };
+            let more = and_more(rest);
             self.given.context.output.warn(format!(
                 "a later step changed {first}{more} in the layer {name}, which was sealed when its step ended: the change \
                  is not packed; write elsewhere, or set `layer = false` on the step"
             ));
         }
         Ok(())
+    }
+}
+
+/// What stands behind the first path of several.
+pub(super) fn and_more(rest: &[EntryPath]) -> String {
+    match rest.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
     }
 }

@@ -60,7 +60,7 @@ impl Steps<'_, '_> {
         if placed == Placed::Whole {
             return self.noted(number);
         }
-        opened(&self.workspace)?.clear(&layer.owned)?;
+        opened(&self.workspace)?.kept.clear(&layer.owned)?;
         let Some(vendored) = self.run_here(spec)?.vendored else {
             return Ok(());
         };
@@ -88,19 +88,18 @@ impl Steps<'_, '_> {
     }
 
     fn noted(&mut self, number: usize) -> Result<()> {
-        if let (Some(workspace), Some(layer)) = (self.workspace.as_mut(), self.layers.get_mut(number)) {
-            workspace.placed(&layer.standing(), &layer.owned)?;
-            layer.in_workspace = true;
+        match self.layers.get_mut(number) {
+            Some(layer) => note(&mut self.workspace, layer),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
 
-    /// Notes that the layer stands in the workspace, as its step left it.
-    pub(super) fn place_noted(&mut self, layer: &mut Layer<'_>) -> Result<()> {
-        if let Some(workspace) = self.workspace.as_mut() {
-            workspace.placed(&layer.standing(), &layer.owned)?;
-            layer.in_workspace = true;
-        }
-        Ok(())
+/// Notes that the layer stands in the workspace, as its step or the cache left it.
+pub(super) fn note(workspace: &mut Option<BuildWorkspace>, layer: &mut Layer<'_>) -> Result<()> {
+    if let Some(workspace) = workspace {
+        workspace.placed(&layer.standing(), &layer.owned)?;
+        layer.in_workspace = true;
     }
+    Ok(())
 }

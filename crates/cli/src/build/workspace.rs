@@ -2,9 +2,7 @@
 //! lets one build at a time use it. The tree in it is kept from build to build; all else is moved aside and removed at the
 //! end: removing first slows what follows.
 
-use std::fs::{File, Permissions, TryLockError};
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use shipit_artifact::EntryPath;
@@ -15,13 +13,10 @@ use super::gone::Held;
 use super::layers::Given;
 use crate::config::Settled;
 use crate::context::Context;
-use crate::errors::{CliError, Result};
+use crate::errors::{CliError, Result, chain};
 use crate::report;
 use crate::settle;
 use crate::state::{StateDirectory, create_directory};
-
-/// What names of directories that are to be removed begin with.
-const TRASH: &str = "trash-";
 
 /// How often a waiting build looks whether it was interrupted.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
@@ -91,9 +86,8 @@ impl BuildWorkspace {
         // What builds that failed or were killed left: without this each of them would leave its trees for ever.
         // What cannot be removed, another user's files perhaps, is in the way of nobody.
         if let Err(error) = workspace.kept.remove_old() {
-            context.output.warn(CliError::from(error).chain().join(": "));
+            context.output.warn(chain(&error));
         }
-        workspace.remove_trash(context);
         workspace.set_aside()?;
         for path in [&workspace.places.steps.aside, &workspace.layers()] {
             create_directory(path)?;
@@ -166,33 +160,11 @@ impl BuildWorkspace {
         Ok(self.kept.placed(&in_place(key, owned))?)
     }
 
-    /// Moves what lies at these paths of the tree out of it.
-    pub fn clear(&self, owned: &[EntryPath]) -> Result<()> {
-        for path in owned {
-            let path = self.kept.root().join(path.as_path());
-            if path.symlink_metadata().is_ok() {
-                self.move_aside(&path)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes what the next build does not need. What cannot be removed is in the way of nobody, and said.
     pub fn clean(&self, context: &Context) {
         let removed = self.set_aside().and_then(|()| Ok(self.kept.remove_old()?));
         if let Err(error) = removed {
             context.output.error(&error);
-        }
-        self.remove_trash(context);
-    }
-
-    fn remove_trash(&self, context: &Context) {
-        for path in trash(&self.places.root) {
-            if let Err(error) = remove_tree(&path) {
-                context
-                    .output
-                    .warn(format!("cannot remove {}: {error}", path.display()));
-            }
         }
     }
 
@@ -205,27 +177,10 @@ impl BuildWorkspace {
         if self.places.second {
             paths.push(self.places.steps.root.clone());
         }
-        for path in paths.iter().filter(|path| path.exists()) {
-            self.move_aside(path)?;
+        for path in &paths {
+            self.kept.set_aside(path)?;
         }
         Ok(())
-    }
-
-    fn move_aside(&self, path: &Path) -> Result<()> {
-        let aside = tempfile::Builder::new()
-            .prefix(TRASH)
-            .tempdir_in(&self.places.root)
-            .map_err(|error| {
-                let doing = format!("creating a directory in {}", self.places.root.display());
-                CliError::disk(doing, error)
-            })?
-            .keep();
-        // A directory that its owner may not write to cannot be moved. When this fails, the rename says why.
-        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            let _ = std::fs::set_permissions(path, Permissions::from_mode(0o700));
-        }
-        std::fs::rename(path, aside.join("tree"))
-            .map_err(|error| CliError::disk(format!("moving {} aside", path.display()), error))
     }
 }
 
@@ -253,36 +208,6 @@ fn distrust(why: &Distrust) -> String {
         Distrust::Damaged(why) => why.clone(),
         _ => "it is not to be relied on".to_owned(),
     }
-}
-
-/// Removes a tree, directories without the write bit included: Go and Bazel make them.
-fn remove_tree(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            make_writable(path)?;
-            std::fs::remove_dir_all(path)
-        }
-        other => other,
-    }
-}
-
-fn make_writable(path: &Path) -> std::io::Result<()> {
-    std::fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn trash(root: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(TRASH))
-        .map(|entry| entry.path())
-        .collect()
 }
 
 /// Logs of a build: the time keeps them sorted, the revision tells them apart.
@@ -313,31 +238,5 @@ fn lock(path: &Path, context: &Context) -> Result<File> {
             return Err(context.stopped());
         }
         std::thread::sleep(LOOK);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directories_without_the_write_bit_are_made_writable_and_links_are_not_followed() {
-        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        let dir = tempfile::tempdir().unwrap();
-        let (tree, outside) = (dir.path().join("tree"), dir.path().join("outside"));
-        let inner = tree.join("a/b");
-        std::fs::create_dir_all(&inner).unwrap();
-        std::fs::create_dir(&outside).unwrap();
-        std::os::unix::fs::symlink(&outside, inner.join("link")).unwrap();
-        for path in [&inner, &tree.join("a"), &outside] {
-            std::fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
-        }
-        make_writable(&tree).unwrap();
-        assert_eq!(
-            [mode(&tree.join("a")), mode(&inner), mode(&outside)],
-            [0o700, 0o700, 0o555]
-        );
-        remove_tree(&tree).unwrap();
-        assert!(!tree.exists() && outside.exists());
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, chmodat, fchmod, fstat, openat, renameat_with};
 use rustix::io::Errno;
 
-use super::descent::{Root, as_path, join, split, standing};
+use super::descent::{Descent, Root, as_path, join, split, standing};
 use super::error::KeptError;
 
 /// How a directory of old files is called; a number follows.
@@ -106,6 +106,29 @@ fn with_permission(
     result
 }
 
+/// Moves what lies at these paths of the tree into a new directory in `dir`. One to which no directory leads has nothing.
+pub(super) fn clear<'p>(
+    dir: &Path,
+    root: &Root,
+    paths: impl IntoIterator<Item = &'p [u8]>,
+) -> Result<(), KeptError> {
+    let mut aside = None;
+    let mut descent = Descent::new(root);
+    for path in paths {
+        let (directory, name) = split(path);
+        let open = match descent.enter(directory) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            open => open.map_err(|error| root.failed("open", directory, error))?,
+        };
+        let aside = match &mut aside {
+            Some(aside) => aside,
+            none => none.insert(Aside::create(dir)?),
+        };
+        aside.take(root, (directory, open), name)?;
+    }
+    Ok(())
+}
+
 /// Deletes all old files in `dir`, also those of processes that were killed, and what else there `is_old` by its name. What
 /// cannot be deleted does not keep the rest; the first of it is the error.
 pub(super) fn remove_all(dir: &Path, is_old: &dyn Fn(&str) -> bool) -> Result<(), KeptError> {
@@ -157,7 +180,6 @@ fn remove_by_entry(directory: &Path) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::super::descent::Descent;
     use super::super::test_tree::without_root;
     use super::*;
 

@@ -214,14 +214,31 @@ impl Kept {
     pub fn forget_all(&mut self) -> Result<(), KeptError> {
         self.known = None;
         self.state.forget()?;
-        match std::fs::symlink_metadata(&self.root) {
-            Ok(_) => Aside::create(&self.dir)?.take_path(&self.root),
+        self.set_aside(&self.root)
+    }
+
+    /// Moves aside what lies at these paths of the tree.
+    ///
+    /// # Errors
+    /// [`KeptError::Io`].
+    pub fn clear(&self, paths: &[EntryPath]) -> Result<(), KeptError> {
+        let paths = paths.iter().map(EntryPath::as_bytes);
+        aside::clear(&self.dir, &Root::open(&self.root)?, paths)
+    }
+
+    /// Moves aside what lies at `path`, on the tree's file system and not in the tree.
+    ///
+    /// # Errors
+    /// [`KeptError::Io`].
+    pub fn set_aside(&self, path: &Path) -> Result<(), KeptError> {
+        match std::fs::symlink_metadata(path) {
+            Ok(_) => Aside::create(&self.dir)?.take_path(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(KeptError::io("look at", &self.root, error)),
+            Err(error) => Err(KeptError::io("look at", path, error)),
         }
     }
 
-    /// Deletes what updates moved aside, also what killed ones left, and parked layers that were forgotten. To be called last: files that are made right after a
+    /// Deletes what was moved aside, also what killed updates left, and parked layers that were forgotten. To be called last: files that are made right after a
     /// large tree was deleted take longer.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use shipit_artifact::EntryPath;
 
 use super::Kept;
-use super::aside::Aside;
+use super::aside::{Aside, clear};
 use super::descent::{Descent, Root, ancestors, is_within, split, standing};
 use super::error::KeptError;
 use super::layer::{Check, Layer, Top, sorted, stands};
@@ -140,10 +140,10 @@ fn put_back(kept: &Kept, root: &Root, layer: &mut Layer) -> Result<bool, KeptErr
         }
     }
     if whole && let Check::Whole { extra } = layer.check(root, kept.jobs, &|_| false)? {
-        remove(kept, root, &extra)?;
+        clear(&kept.dir, root, extra.iter().map(Vec::as_slice))?;
         return Ok(true);
     }
-    remove(kept, root, &put)?;
+    clear(&kept.dir, root, put.iter().map(Vec::as_slice))?;
     for path in made.iter().rev() {
         let (directory, name) = split(path);
         let mut descent = Descent::new(root);
@@ -199,22 +199,6 @@ fn make_directories(root: &Root, path: &[u8], made: &mut Vec<Vec<u8>>) -> Result
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
-    }
-    Ok(())
-}
-
-fn remove(kept: &Kept, root: &Root, paths: &[Vec<u8>]) -> Result<(), KeptError> {
-    if paths.is_empty() {
-        return Ok(());
-    }
-    let mut aside = Aside::create(&kept.dir)?;
-    let mut descent = Descent::new(root);
-    for path in paths {
-        let (directory, name) = split(path);
-        let open = descent
-            .enter(directory)
-            .map_err(|error| root.failed("open", directory, error))?;
-        aside.take(root, (directory, open), name)?;
     }
     Ok(())
 }
