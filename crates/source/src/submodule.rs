@@ -27,6 +27,34 @@ pub(crate) struct Wanted<'a> {
     pub gitmodules: Option<&'a [u8]>,
 }
 
+impl Wanted<'_> {
+    /// Refuses a host that the config does not know, and a directory of this machine unless a repository of this machine
+    /// names it relative to itself (`local`).
+    fn check_remote(&self, remote: &Remote, known: &[String], local: bool) -> Result<(), Error> {
+        match remote.host() {
+            Some(host) if known.contains(&host) => Ok(()),
+            Some(host) => Err(Error::SubmoduleHost {
+                path: self.shown.clone(),
+                host,
+            }),
+            None if local => Ok(()),
+            None => Err(self.refused(
+                format!("its URL {remote} is a directory of this machine, which a commit may not name"),
+                "give it a server's URL in .gitmodules, or one relative to the repository (../name.git), or set \
+                 `submodules = false`",
+            )),
+        }
+    }
+
+    fn refused(&self, reason: String, advice: &'static str) -> Error {
+        Error::Submodule {
+            path: self.shown.clone(),
+            reason,
+            advice,
+        }
+    }
+}
+
 /// The pinned commit, fetched if need be.
 pub(crate) fn fetch(
     source: &SourceOptions,
@@ -36,47 +64,24 @@ pub(crate) fn fetch(
     cancel: &AtomicBool,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Commit, Error> {
-    let refuse = |reason: String, advice| Error::Submodule {
-        path: wanted.shown.clone(),
-        reason,
-        advice,
-    };
     let (name, url) = described(wanted).ok_or_else(|| {
-        refuse(
+        wanted.refused(
             ".gitmodules of the commit does not describe it".to_owned(),
             "add its path and URL to .gitmodules and commit that, or set `submodules = false`",
         )
     })?;
-    let base = base(parent)?;
-    let relative = url.starts_with("./") || url.starts_with("../");
     let within = |source: Error| Error::InSubmodule {
         path: wanted.shown.clone(),
         source: Box::new(source),
     };
+    let base = base(parent)?;
     let remote = base.submodule(&url).map_err(within)?;
-    match remote.host() {
-        Some(host) => {
-            let own = source.remotes.iter().chain([&base]).filter_map(Remote::host);
-            if !own
-                .chain(allowed.iter().map(|host| host.to_ascii_lowercase()))
-                .any(|known| known == host)
-            {
-                return Err(Error::SubmoduleHost {
-                    path: wanted.shown.clone(),
-                    host,
-                });
-            }
-        }
-        // A directory of this machine is only what a repository of this machine names relative to itself.
-        None if relative && base.host().is_none() => {}
-        None => {
-            return Err(refuse(
-                format!("its URL {remote} is a directory of this machine, which a commit may not name"),
-                "give it a server's URL in .gitmodules, or one relative to the repository (../name.git), or set \
-                 `submodules = false`",
-            ));
-        }
-    }
+    let own = source.remotes.iter().chain([&base]).filter_map(Remote::host);
+    let known: Vec<String> = own
+        .chain(allowed.iter().map(|host| host.to_ascii_lowercase()))
+        .collect();
+    let relative = url.starts_with("./") || url.starts_with("../");
+    wanted.check_remote(&remote, &known, relative && base.host().is_none())?;
     on_event(Event::Submodule {
         path: wanted.shown.clone(),
         url: remote.to_string(),
