@@ -52,7 +52,7 @@ struct InStore {
 impl Place for InStore {
     fn board(&self) -> Arc<dyn Board> {
         let board = StoreBoard::new(&self.store, APP, STAGE).unwrap();
-        Arc::new(board.with_ttl(Duration::from_secs(2)))
+        Arc::new(board.with_ttl(Duration::from_secs(3)))
     }
 
     fn begin(&self, started: &Started) {
@@ -65,7 +65,7 @@ fn in_consul() -> impl Place {
 }
 
 fn in_directory() -> impl Place {
-    let tmp = Tmp::new("board");
+    let tmp = Tmp::in_memory("board");
     let url = StoreUrl::parse(&format!("file://{}", tmp.path().display())).unwrap();
     InStore {
         store: Store::open(&url, StoreOptions::default()).unwrap(),

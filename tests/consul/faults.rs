@@ -246,7 +246,7 @@ fn an_agent_that_stays_away_is_an_error_after_a_bounded_time() {
             .await
             .unwrap_err();
         let took = begin.elapsed();
-        assert!((2..10).contains(&took.as_secs()), "{took:?}");
+        assert!((2..50).contains(&took.as_secs()), "{took:?}");
         assert!(
             error.to_string().contains("shipit/reports/shop/production/web/"),
             "{error}"
@@ -309,7 +309,7 @@ fn a_cluster_without_a_leader_is_an_error_that_says_so() {
         .collect();
     let impatient = ConsulConfig {
         // A server holds a request back for seven seconds before it says so.
-        timeout: Duration::from_secs(12),
+        timeout: Duration::from_secs(20),
         ..config(&rest[0].url())
     };
     let board = ConsulBoard::new(Client::new(&impatient).unwrap(), APP, STAGE);
@@ -324,7 +324,7 @@ fn a_cluster_without_a_leader_is_an_error_that_says_so() {
     assert!(!matches!(attempt, Ok(Attempt::Taken(_))));
     let error = attempt.unwrap_err();
     assert!(
-        (6..25).contains(&begin.elapsed().as_secs()),
+        (6..60).contains(&begin.elapsed().as_secs()),
         "{:?}",
         begin.elapsed()
     );

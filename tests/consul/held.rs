@@ -40,9 +40,9 @@ fn it_stands_for_as_long_as_it_is_held_and_the_next_one_waits() {
             lock.release().await.unwrap();
             Instant::now()
         };
-        let (next, begin) = tokio::join!(take(&other, "other", 60), held);
+        let (next, begin) = tokio::join!(take(&other, "other", 120), held);
         let next = next.unwrap();
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
         assert_eq!(one.held().await.unwrap().unwrap().holder.id, "other");
         let turned = next.turn_manual(&by_hand("other")).await.unwrap();
         assert_eq!(turned, None);
@@ -82,7 +82,7 @@ fn its_holder_learns_soon_that_it_was_ended() {
         let lock = take(&board, "one", 0).await.unwrap();
         let held = board.held().await.unwrap().unwrap();
         board.break_lock(&held).await.unwrap();
-        let why = tokio::time::timeout(Duration::from_secs(6), lock.wait_lost())
+        let why = tokio::time::timeout(Duration::from_secs(60), lock.wait_lost())
             .await
             .unwrap();
         assert!(why.contains("somebody ended it"), "{why}");
@@ -96,22 +96,32 @@ fn it_is_lost_when_consul_stays_away_and_not_before() {
     let agent = ConsulAgent::server();
     let board = board(&agent);
     on_threads(async {
-        let lock = take(&board, "one", 0).await.unwrap();
-        // Shorter than the time for which it was renewed: nothing is lost.
-        agent.kill9();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        agent.restart();
+        let mut tries = 0;
+        let lock = loop {
+            let lock = take(&board, "one", 0).await.unwrap();
+            let away = Instant::now();
+            agent.kill9();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            agent.restart();
+            // Shorter than the time for which it was renewed, unless the machine is busy: nothing is lost.
+            if away.elapsed() < Duration::from_secs(5) {
+                break lock;
+            }
+            tries += 1;
+            assert!(tries < 10, "the agent never starts in time");
+            lock.release().await.unwrap();
+        };
         tokio::time::sleep(Duration::from_secs(6)).await;
         assert_eq!(lock.lost(), None);
         assert_eq!(board.held().await.unwrap().unwrap().holder.id, "one");
         agent.kill9();
         let begin = Instant::now();
-        let why = tokio::time::timeout(Duration::from_secs(20), lock.wait_lost())
+        let why = tokio::time::timeout(Duration::from_secs(60), lock.wait_lost())
             .await
             .unwrap();
         // Before Consul could give it to another one.
         assert!(
-            begin.elapsed() < Duration::from_secs(12),
+            begin.elapsed() < Duration::from_secs(19),
             "{:?}: {why}",
             begin.elapsed()
         );

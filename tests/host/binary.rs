@@ -106,9 +106,11 @@ fn told_to_end_it_ends_its_command_and_leaves_nothing() {
             sandbox.join("cwd/reached").exists()
         });
         running.signal(signal);
-        let status = running.wait(Duration::from_secs(15)).expect("it ends");
+        let status = running.wait(Duration::from_secs(50)).expect("it ends");
         assert_eq!(status.code(), Some(code), "{}", running.tail());
-        assert!(procs::marked("MARK", &mark).is_empty());
+        until("its command to be gone", Duration::from_secs(30), || {
+            procs::marked("MARK", &mark).is_empty()
+        });
         assert!(!sandbox.join("cwd/never").exists());
         sandbox.assert_clean();
     }
@@ -156,7 +158,7 @@ fn a_server_that_says_nothing_is_waited_for_no_longer_than_asked() {
         .run()
         .exits(5)
         .says("timeout 1s");
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_changed_line_costs_a_line_and_another_builder_has_the_layer() {
     let told: serde_json::Value = serde_json::from_str(&again.out()).unwrap();
     assert!(told["skipped"].as_u64().unwrap() > 12_000_000, "{told}");
     assert_eq!(told["copied"], 0);
-    assert!(told["sent"].as_u64().unwrap() < 20_000, "{told}");
+    assert!(told["sent"].as_u64().unwrap() < 30_000, "{told}");
 
     // Another machine: only the store has those bytes.
     let there = project.shipit("one", &["build"]).run().ok();

@@ -79,7 +79,7 @@ pub fn a_crashed_holder_frees_itself(place: &dyn Place) {
         let (one, other) = (place.board(), place.board());
         let mut grip = take(&*one, "one").await;
         let begin = Instant::now();
-        let most = 2 * one.ttl() + Duration::from_secs(5);
+        let most = 2 * one.ttl() + Duration::from_secs(60);
         let taken = loop {
             match other.try_lock(&holder("other")).await.unwrap() {
                 Attempt::Taken(grip) => break grip,
