@@ -197,5 +197,10 @@ fn of_several_roles_the_next_is_left_alone_after_a_signal_and_without_the_lock()
     let ends: Vec<_> = fleet.history().into_iter().map(end).collect();
     let last = |role: &str| ends.iter().rfind(|(of, ..)| *of == json!(role)).cloned().unwrap();
     assert_eq!(last("web"), (json!("web"), json!("repair"), json!("succeeded")));
-    assert_ne!(last("db").2, json!("succeeded"));
+    assert_eq!(
+        last("db").1,
+        json!("kick"),
+        "of the repair it is not even said that it began"
+    );
+    assert!(repair.log().contains("not kicked: db"), "{}", repair.log());
 }

@@ -98,6 +98,20 @@ fn a_repair_of_hosts_that_are_known_by_number_waits_for_none_that_is_gone() {
         let health = cluster.server().api("GET", "/v1/health/node/web3", b"");
         health.text().contains("critical")
     });
+    let status = fleet.json("status", &[], 0);
+    let hosts = status["roles"][0]["hosts"].as_array().unwrap();
+    let seen: Vec<_> = hosts
+        .iter()
+        .map(|host| (&host["host"], &host["alive"], &host["expected"]))
+        .collect();
+    let expected = [
+        (&json!("web1"), &json!(true), &json!(true)),
+        (&json!("web3"), &json!(false), &json!(true)),
+        (&json!("web9"), &json!(null), &json!(false)),
+    ];
+    assert_eq!(seen, expected);
+    let ran = fleet.shipit("status", &[]).ok();
+    assert_eq!(ran.out().matches("not of the role").count(), 1, "{ran}");
     let _ = fleet
         .shipit("repair", &[])
         .ok()

@@ -31,7 +31,7 @@ pub use flags::{HostFlags, WaveFlags};
 pub use hosts::wanted;
 pub use live::in_words as damaged_in_words;
 pub use plan::Wish;
-pub use repair::lagging;
+pub use repair::{agents, lagging};
 pub use stage::Stage;
 pub use target::{Target, find, of_repair, of_rollback};
 
@@ -41,6 +41,7 @@ use crate::errors::{CliError, Kind, Result};
 use crate::{notify, settle};
 use course::Kicked;
 use document::Document;
+use outcome::{Progress, Stop};
 use plan::Plan;
 
 /// How long what Consul and the store said is what they say.
@@ -163,10 +164,12 @@ fn keep(stage: &Stage<'_>, lock: Lock, doing: &str, reason: &str) -> Result<()> 
     let mut holder = settle::holder(stage.context, doing, None, Some(reason));
     holder.manual = true;
     let what = settle::board::stage_name(stage.config);
-    let other = stage.last_words(async { Ok(lock.turn_manual(&holder).await?) })?;
+    let done = "the rollback is done, but the stage could not be kept locked";
+    let other = stage
+        .last_words(async { Ok(lock.turn_manual(&holder).await?) })
+        .map_err(|error| error.context(done))?;
     match other {
-        Some(held) => Err(settle::board::locked(stage.config, &held.holder)
-            .context("the rollback is done, but the stage could not be kept locked")),
+        Some(held) => Err(settle::board::locked(stage.config, &held.holder).context(done)),
         None => {
             stage.say(format!(
                 "{what} stays locked until `shipit unlock{}`: {reason}",
@@ -224,8 +227,12 @@ fn kick_each(
             }));
         }
         added.map_err(not_kicked)?;
-        if stage.is_stopped() && !rest.is_empty() {
-            return Err(not_kicked(stage.context.stopped()));
+        if let Some(next) = plans.get(at + 1) {
+            // Without the lock it is not even said that it begins.
+            wave::held(stage, lock).map_err(|stop| match stop {
+                Stop::Signal => not_kicked(stage.context.stopped()),
+                stop => not_kicked(stop.into_error(stage, next, &Progress::default())),
+            })?;
         }
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Which hosts a repair tells: those that do not say that they have the release.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shipit_fleet::hosts::{Expected, Wanted, expected};
+use shipit_fleet::hosts::{Wanted, expected};
 use shipit_fleet::report::Found;
 use shipit_store::Release;
 
@@ -61,36 +61,33 @@ struct There {
 }
 
 fn still_there(stage: &Stage<'_>, role: &Role, found: &[Found]) -> Result<There> {
-    let client = stage.consul()?;
     let reported: Vec<String> = newest(found)
         .into_iter()
         .map(|found| found.node.clone())
         .collect();
-    let alive = stage.wait(async {
-        let nodes: BTreeSet<String> = client.nodes().await?.into_iter().collect();
-        let known: Vec<String> = reported
-            .iter()
-            .filter(|name| nodes.contains(*name))
-            .cloned()
-            .collect();
-        if known.is_empty() {
-            return Ok(Expected::default());
-        }
-        let wanted = Wanted {
-            what: format!("role {}", role.name),
-            named: Some(known),
-            ..Wanted::default()
-        };
-        Ok(expected(client, &wanted).await?)
-    })?;
-    let alive = alive
-        .hosts
+    let alive = stage.wait(agents(stage, role, reported.clone()))?;
+    let (names, gone) = reported
         .into_iter()
-        .filter(|host| host.alive)
-        .map(|host| host.name);
-    let alive: BTreeSet<String> = alive.collect();
-    let (names, gone) = reported.into_iter().partition(|name| alive.contains(name));
+        .partition(|name| alive.get(name) == Some(&true));
     Ok(There { names, gone })
+}
+
+/// Those of some nodes that Consul knows, and whether their agents live.
+pub async fn agents(stage: &Stage<'_>, role: &Role, names: Vec<String>) -> Result<BTreeMap<String, bool>> {
+    let client = stage.consul()?;
+    let nodes: BTreeSet<String> = client.nodes().await?.into_iter().collect();
+    let known: Vec<String> = names.into_iter().filter(|name| nodes.contains(name)).collect();
+    if known.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let wanted = Wanted {
+        what: format!("role {}", role.name),
+        named: Some(known),
+        ..Wanted::default()
+    };
+    let found = expected(client, &wanted).await?;
+    let alive = found.hosts.into_iter().map(|host| (host.name, host.alive));
+    Ok(alive.collect())
 }
 
 impl There {

@@ -3,7 +3,7 @@
 //! Reports and asks are read whenever a report is newer; what changes seldom, such as the expected hosts, the live release and
 //! the ends of kicks, every [`REFRESH`] at most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use shipit_fleet::board::Cursor;
@@ -14,7 +14,7 @@ use shipit_store::live::{self, Pointer};
 use super::{HostStatus, Known};
 use crate::config::{Role, Transport};
 use crate::errors::Result;
-use crate::kick::{HostFlags, Stage, damaged_in_words, wanted};
+use crate::kick::{HostFlags, Stage, agents, damaged_in_words, wanted};
 
 /// How old what changes seldom may become.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -65,15 +65,16 @@ impl<'a> RoleBoard<'a> {
 
     /// Reads what is new; waits for a report no longer than `wait`, and not at all the first time.
     pub async fn update(&mut self, wait: Duration) -> Result<()> {
-        if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
-            self.refresh().await?;
-        }
         let board = &self.stage.board;
         let (reports, cursor) = board.reports(&self.role.name, self.seen, wait).await?;
         if self.seen != Some(cursor) {
             self.known.reports = reports;
             self.known.asked = board.asked(&self.role.name).await?;
             self.seen = Some(cursor);
+        }
+        // Who reported may be all that is known of which hosts there are.
+        if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
+            self.refresh().await?;
         }
         Ok(())
     }
@@ -115,25 +116,31 @@ impl<'a> RoleBoard<'a> {
         self.damaged = damaged;
     }
 
-    /// The hosts that the role has by its config, and whether they are up. That there are none is no error here: the role may have
-    /// none yet. Nothing where nothing says which they are.
-    async fn expected(&self) -> Result<Option<BTreeMap<String, Option<bool>>>> {
+    /// The hosts that the role has, and whether they are up: by its config, or, where that does not name them, those that reported
+    /// and that Consul knows. That there are none is no error here: the role may have none yet.
+    async fn expected(&self) -> Result<BTreeMap<String, Option<bool>>> {
         if self.stage.config.transport(self.role) == Transport::Exec {
             let hosts = self.role.exec.iter().flat_map(|exec| &exec.hosts);
-            return Ok(Some(hosts.map(|host| (host.clone(), None)).collect()));
+            return Ok(hosts.map(|host| (host.clone(), None)).collect());
         }
         let wanted = wanted(self.role, &HostFlags::default());
         match hosts::expected(self.stage.consul()?, &wanted).await {
-            Ok(Expected { count: Some(_), .. }) | Err(HostsError::Unfiltered { .. }) => Ok(None),
-            Ok(Expected { hosts, .. }) => {
-                let hosts = hosts.into_iter().map(|host| (host.name, Some(host.alive)));
-                Ok(Some(hosts.collect()))
+            Ok(Expected { count: Some(_), .. }) | Err(HostsError::Unfiltered { .. }) => {
+                let reported = self.known.reports.iter().map(|found| found.node.clone());
+                let reported: BTreeSet<String> = reported.collect();
+                let agents = agents(self.stage, self.role, reported.into_iter().collect()).await?;
+                let alive = |(name, alive)| (name, Some(alive));
+                Ok(agents.into_iter().map(alive).collect())
             }
-            Err(HostsError::NoMatch { .. }) => Ok(Some(BTreeMap::new())),
+            Ok(Expected { hosts, .. }) => Ok(hosts
+                .into_iter()
+                .map(|host| (host.name, Some(host.alive)))
+                .collect()),
+            Err(HostsError::NoMatch { .. }) => Ok(BTreeMap::new()),
             // One of them is gone from the catalog: whether the others are up is not known then.
             Err(HostsError::Unknown { .. }) => {
                 let named = wanted.named.into_iter().flatten();
-                Ok(Some(named.map(|host| (host, None)).collect()))
+                Ok(named.map(|host| (host, None)).collect())
             }
             Err(error) => Err(error.into()),
         }

@@ -48,8 +48,8 @@ pub struct HostStatus {
 pub struct Known {
     /// The role.
     pub role: String,
-    /// The hosts that the role has by its config, and whether they are up; none where nothing says which they are.
-    pub expected: Option<BTreeMap<String, Option<bool>>>,
+    /// The hosts that the role has, and whether they are up.
+    pub expected: BTreeMap<String, Option<bool>>,
     /// What was last asked of each.
     pub asked: BTreeMap<String, Asked>,
     /// What they said.
@@ -70,8 +70,7 @@ pub fn hosts(known: &Known) -> Vec<HostStatus> {
     }
     let names: BTreeSet<&str> = known
         .expected
-        .iter()
-        .flat_map(BTreeMap::keys)
+        .keys()
         .chain(known.asked.keys())
         .map(String::as_str)
         .chain(reports.keys().copied())
@@ -96,7 +95,6 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
         None => reports.first(),
     };
     let over = asked.and_then(|asked| known.ended.get(&asked.kick));
-    let expected = known.expected.as_ref();
     let in_service = in_service(reports, name, known);
     let before = match in_service {
         Some(_) => None,
@@ -118,8 +116,8 @@ fn host(name: &str, known: &Known, reports: &mut [&Found]) -> HostStatus {
     HostStatus {
         role: known.role.clone(),
         host: name.to_owned(),
-        alive: expected.and_then(|expected| expected.get(name).copied().flatten()),
-        expected: expected.is_none_or(|expected| expected.contains_key(name)),
+        alive: known.expected.get(name).copied().flatten(),
+        expected: known.expected.contains_key(name),
         live: known
             .live
             .as_ref()
