@@ -178,6 +178,20 @@ fn with_a_command_that_sees_the_tree(seed: u64, commits: usize) {
     Walk::new(seed, history(seed, commits, 3), &build, "").every_build_is_as_a_clean_one();
 }
 
+/// The first command must not see the layer that the second one reads.
+fn with_commands_before_and_behind_the_layer(seed: u64, commits: usize) {
+    let behind = "find vendor -printf '%p %y %m %l\\n' | LC_ALL=C sort >vendored";
+    let build = [
+        list_step(),
+        vendor_step(),
+        format!(
+            "[[build.step]]\nname = \"behind\"\nrun = {}\n",
+            small::quoted(behind)
+        ),
+    ];
+    Walk::new(seed, history(seed, commits, 3), &build.concat(), "").every_build_is_as_a_clean_one();
+}
+
 #[test]
 fn a_build_that_runs_nothing_has_the_bytes_of_a_clean_one() {
     straight_from_git(1, 45);
@@ -189,11 +203,17 @@ fn a_kept_workspace_looks_like_a_fresh_one() {
 }
 
 #[test]
+fn a_command_sees_no_layer_of_the_last_build() {
+    with_commands_before_and_behind_the_layer(3, 20);
+}
+
+#[test]
 #[ignore = "takes minutes; run make soak"]
 fn soak_histories() {
     for seed in 100..120 {
         straight_from_git(seed, 60);
         with_a_command_that_sees_the_tree(seed, 60);
+        with_commands_before_and_behind_the_layer(seed, 60);
         with_a_kept_directory(seed, 40);
         hosts_follow(seed, 30);
     }
