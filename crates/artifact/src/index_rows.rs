@@ -5,6 +5,7 @@
 //! not looked at. Who needs that reads an [`Index`](crate::Index).
 
 use crate::format::{MODE_DIRECTORY, MODE_EXECUTABLE, MODE_FILE, MODE_SYMLINK};
+use crate::hash::Digest;
 use crate::index_codec::{IndexError, check_row, wrong};
 use crate::index_table::{Table, inflate};
 use crate::layer::{Compression, LayerKind};
@@ -31,7 +32,7 @@ pub struct IndexHead {
     pub entries: usize,
 }
 
-/// One entry, as far as stat can tell of it.
+/// One entry, without its place in the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexRow<'a> {
     /// Its path: one that [`crate::EntryPath`] takes.
@@ -42,6 +43,8 @@ pub struct IndexRow<'a> {
     pub size: u64,
     /// Its modification time in unix seconds.
     pub mtime: i64,
+    /// The digest of a file's content.
+    pub content: Option<Digest>,
 }
 
 /// What a row is.
@@ -141,6 +144,7 @@ impl<'a> IndexRows<'a> {
             kind,
             size: row.size + row.target.len() as u64,
             mtime: row.mtime,
+            content: matches!(kind, RowKind::File { .. }).then_some(row.sha256),
         }))
     }
 }

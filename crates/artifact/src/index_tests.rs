@@ -131,6 +131,7 @@ fn row_by_row_as_in_the_whole() {
     for (row, entry) in rows.iter().zip(index.entries()) {
         assert_eq!(row.path, entry.path.as_bytes());
         assert_eq!((row.kind.mode(), row.mtime), (entry.mode(), entry.mtime));
+        assert_eq!(row.content.as_ref(), entry.content());
     }
     let sizes: Vec<_> = rows.iter().map(|row| row.size).collect();
     assert_eq!(sizes, [0, 513, 2]);

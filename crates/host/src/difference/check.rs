@@ -47,6 +47,7 @@ fn row(entry: &IndexEntry) -> IndexRow<'_> {
         kind,
         size,
         mtime: entry.mtime,
+        content: entry.content().copied(),
     }
 }
 

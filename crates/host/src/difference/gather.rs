@@ -1,28 +1,50 @@
 //! Takes the files of one layer from what the host has: other layers, by hard link, and releases, by a copy whose
 //! content is checked.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
-use shipit_artifact::{Digest, EntryPath, Index, IndexEntry, LayerKind, Record, Root, sha256};
+use shipit_artifact::{Digest, EntryPath, Index, IndexEntry, LayerKind, Record, Root, StoredIndex, sha256};
 
 use super::hand::{Hand, groups, parallel, root};
 use super::places::{Places, is_digest, is_real_dir};
 use super::take::{Ways, copy_checked, put, stat, untouched};
 use crate::error::Error;
 
+/// So many layers are looked through at most, the newest first.
+const MOST_LAYERS: usize = 128;
+
 /// A tree on the host that may hold wanted files.
 pub(crate) struct Source {
     root: Root,
-    /// What it holds, where that is known.
-    index: Option<Index>,
+    /// Where it stands what the tree holds, where that is known.
+    index: Option<IndexFile>,
     /// A layer, which nobody but us writes to: taken by stat and hard link.
     layer: bool,
+}
+
+/// An index on the host. It is read when it is needed, and not held: there may be as many as there are layers.
+struct IndexFile {
+    path: PathBuf,
+    /// It counts only when it has this digest.
+    sha256: Option<String>,
+}
+
+impl IndexFile {
+    fn read(&self) -> Option<StoredIndex> {
+        let bytes = fs::read(&self.path).ok()?;
+        let named = self.sha256.as_ref();
+        named
+            .is_none_or(|named| sha256(&bytes).to_string() == *named)
+            .then(|| StoredIndex::unpack(&bytes).ok())
+            .flatten()
+    }
 }
 
 /// Where a wanted file may be had.
@@ -31,27 +53,33 @@ struct Candidate {
     path: EntryPath,
 }
 
-/// All layers on the host.
+/// The layers on the host, the newest first.
 pub(crate) fn layers(places: &Places) -> Vec<Source> {
+    let made = |name: &String| {
+        let meta = places.layer(name).join("index").symlink_metadata();
+        meta.and_then(|meta| meta.modified()).ok()
+    };
     let mut names: Vec<_> = fs::read_dir(places.layers())
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| is_digest(name) && is_real_dir(&places.layer(name).join("files")))
+        .map(|name| (Reverse(made(&name)), name))
         .collect();
     names.sort();
-    let source = |name: &String| {
-        let bytes = fs::read(places.layer(name).join("index")).ok()?;
-        let named = sha256(&bytes).to_string() == *name;
-        let index = Index::parse(&bytes).ok().filter(|_| named)?;
+    let source = |(_, name): (_, String)| {
+        let dir = places.layer(&name);
         Some(Source {
-            root: Root::open(&places.layer(name).join("files")).ok()?,
-            index: Some(index),
+            root: Root::open(&dir.join("files")).ok()?,
+            index: Some(IndexFile {
+                path: dir.join("index"),
+                sha256: Some(name),
+            }),
             layer: true,
         })
     };
-    names.iter().filter_map(source).collect()
+    names.into_iter().take(MOST_LAYERS).filter_map(source).collect()
 }
 
 /// The release in service, and what a killed apply of this one left in its place; with the index of their code where it
@@ -74,10 +102,13 @@ pub(crate) fn releases(places: &Places) -> Vec<Source> {
 }
 
 /// The index of a release's code. What it says is only a guess at what stands there, so nothing need be proved of it.
-fn code_index(places: &Places, release: &str) -> Option<Index> {
+fn code_index(places: &Places, release: &str) -> Option<IndexFile> {
     let record = Record::parse(&fs::read(places.record(release)).ok()?).ok()?;
     let code = record.layers.iter().find(|row| row.kind == LayerKind::Code)?;
-    Index::parse(&fs::read(places.layer(&code.index_sha256).join("index")).ok()?).ok()
+    Some(IndexFile {
+        path: places.layer(&code.index_sha256).join("index"),
+        sha256: None,
+    })
 }
 
 /// What is taken, and into which tree.
@@ -133,22 +164,31 @@ impl Gather<'_> {
         Ok(lacking)
     }
 
+    /// Where the wanted files may be had. One index after the other, until each has a place.
     fn candidates(&self) -> HashMap<Digest, Vec<Candidate>> {
         let wanted: HashSet<_> = self
             .files
             .iter()
             .filter_map(|number| self.index.entries()[*number].content().copied())
             .collect();
-        let mut found: HashMap<Digest, Vec<Candidate>> = HashMap::new();
+        let mut found: HashMap<Digest, Vec<Candidate>> = HashMap::with_capacity(wanted.len());
         for (source, of) in self.sources.iter().enumerate() {
-            for entry in of.index.iter().flat_map(Index::entries) {
-                let Some(digest) = entry.content().filter(|digest| wanted.contains(digest)) else {
+            if found.len() == wanted.len() {
+                break;
+            }
+            let Some(index) = of.index.as_ref().and_then(IndexFile::read) else {
+                continue;
+            };
+            let rows = index.rows().into_iter().flat_map(|(_, rows)| rows);
+            for row in rows.map_while(Result::ok) {
+                let Some(digest) = row.content.filter(|digest| wanted.contains(digest)) else {
                     continue;
                 };
-                let places = found.entry(*digest).or_default();
+                let places = found.entry(digest).or_default();
                 // One from each source will do.
-                if places.last().is_none_or(|last| last.source != source) {
-                    let path = entry.path.clone();
+                if places.last().is_none_or(|last| last.source != source)
+                    && let Ok(path) = EntryPath::new(row.path)
+                {
                     places.push(Candidate { source, path });
                 }
             }

@@ -38,14 +38,7 @@ fn is_full(error: &Error) -> bool {
 
 impl From<shipit_store::Error> for Lack {
     fn from(error: shipit_store::Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(next) = cause {
-            text.push_str(": ");
-            text.push_str(&next.to_string());
-            cause = next.source();
-        }
-        Self::Whole(text)
+        Self::Whole(shipit_artifact::with_causes(&error))
     }
 }
 

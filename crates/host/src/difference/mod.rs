@@ -189,13 +189,15 @@ impl Difference {
             let linked = self.link == Link::Symlink && self.filter.is_empty();
             linked && !layer.is_code() && layer::files_in_place(layer, &setting).is_some()
         };
-        let (bound, (code, taken)) = found.read(jobs, may_stay, |record, layer| {
+        let (bound, (code, writing)) = found.read(jobs, may_stay, |record, layer| {
             let releases = gather::releases(&self.places);
+            // Without a release to take from, nothing will stand in the tree that could be on its way to the disk meanwhile.
+            let takes = !releases.is_empty();
+            let mut writing = takes.then(|| Writing::begin(&tree)).transpose()?;
             let code = self.gather_code(record, layer, &releases, &setting)?;
-            Ok((code, !releases.is_empty()))
+            writing.iter_mut().for_each(Writing::all_made);
+            Ok((code, writing))
         })?;
-        // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile.
-        let writing = taken.then(|| Writing::begin(&tree)).transpose()?;
         let bound = self.gather_layers(bound, &setting)?;
         let (mut parts, mut layers_new) = (Vec::new(), 0);
         for (number, held) in bound.layers.iter().enumerate() {
