@@ -47,6 +47,36 @@ fn rollback_goes_to_live_after_a_bad_kick_and_to_the_one_before_after_a_good_one
     assert_eq!(fleet.live(), Some(two));
 }
 
+/// Once commands have a log of their own, by the name that is shown of it.
+#[test]
+fn the_log_of_once_commands_is_had_by_its_name() {
+    let fleet = Fleet::new(&["a"], "", "once = [\"true\"]\n");
+    let _ = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let logs = |words: &[&str]| {
+        let args = [&["logs", "a", "--stage", "staging"], words].concat();
+        fleet.project.shipit(&args).run()
+    };
+    let roles = |words: &[&str]| {
+        let ran = logs(&[words, &["--output", "json"]].concat()).ok();
+        let document: serde_json::Value = serde_json::from_str(&ran.out()).unwrap();
+        let logs = document["logs"].as_array().unwrap().clone();
+        let role = |log: serde_json::Value| log["role"].as_str().unwrap().to_owned();
+        logs.into_iter().map(role).collect::<Vec<_>>()
+    };
+    assert_eq!(roles(&[]), ["web.once", "web"]);
+    assert_eq!(roles(&["--role", "web"]), ["web.once", "web"]);
+    assert_eq!(roles(&["--role", "web.once"]), ["web.once"]);
+    assert!(logs(&["--role", "web.once"]).ok().out().contains("web.once.yml"));
+    let _ = logs(&["--role", "wep.once"]).exits(2).says("wep.once");
+    // A stage with Consul, which is down, and of which some kicks went without it. Nothing listens there.
+    let config = fs::read_to_string(fleet.project.repo.join("shipit.toml")).unwrap();
+    let config = format!("{config}[consul]\naddress = \"http://127.0.0.1:1\"\n");
+    fleet.project.config(&config);
+    let _ = logs(&[]).exits(6);
+    assert_eq!(roles(&["--without-consul"]), ["web.once", "web"]);
+}
+
 /// A kick whose document is damaged is left out of the history; each command says so, and says it once.
 #[test]
 fn a_damaged_kick_is_named_once_by_each_command() {

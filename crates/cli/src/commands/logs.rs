@@ -12,6 +12,9 @@ use crate::kick::Stage;
 use crate::output::printable;
 use crate::settle;
 
+/// What the board's name of a role's `once` commands ends with.
+const ONCE: &str = ".once";
+
 /// What a host's deploy printed: the end of it, as the host reported it.
 ///
 /// The log comes with a host's last word on a release, success or failure. A host that was killed, or that could not load the
@@ -23,12 +26,15 @@ pub struct LogsArgs {
     host: String,
     #[command(flatten)]
     stage: StageArg,
-    /// Of this role [default: every role that the host reported for]
+    /// Of this role; `<role>.once` for its once commands alone [default: every role that the host reported for]
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// About this release [default: the one that it reported on last]
     #[arg(long, value_name = "ID")]
     release: Option<String>,
+    /// Of kicks that went without Consul while it was down: their reports stand in the store
+    #[arg(long)]
+    without_consul: bool,
 }
 
 /// The document of `--output json`.
@@ -48,15 +54,18 @@ struct RoleLog {
 }
 
 pub fn run(args: &LogsArgs, context: &Context) -> Result<()> {
-    let config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
-    let roles: Vec<&Role> = match &args.role {
-        Some(role) => vec![config.role(role)?],
-        None => config.roles.iter().collect(),
+    let mut config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let names = match &args.role {
+        Some(role) => names(role, &config)?,
+        None => config.roles.iter().flat_map(both).collect(),
     };
+    if args.without_consul {
+        config.leave_consul();
+    }
     let stage = Stage::open(&config, context)?;
-    let logs = stage.wait(found(args, &stage, &roles))?;
+    let logs = stage.wait(found(args, &stage, &names))?;
     if logs.is_empty() {
-        return Err(none(args, &config, &roles));
+        return Err(none(args, &config, &names));
     }
     for RoleLog { role, log } in &logs {
         context
@@ -72,23 +81,37 @@ pub fn run(args: &LogsArgs, context: &Context) -> Result<()> {
     })
 }
 
-/// Each role's log, and that of its `once` commands where the host ran them.
-async fn found(args: &LogsArgs, stage: &Stage<'_>, roles: &[&Role]) -> Result<Vec<RoleLog>> {
+/// Under which names a host may have reported for a role: its `once` commands are a role of their own there.
+fn both(role: &Role) -> [String; 2] {
+    [format!("{}{ONCE}", role.name), role.name.clone()]
+}
+
+/// The same of a role that was named, perhaps as it is shown: `web.once`.
+fn names(role: &str, config: &Settled) -> Result<Vec<String>> {
+    let once = role.strip_suffix(ONCE).and_then(|of| config.role(of).ok());
+    match (config.role(role), once) {
+        (Ok(role), _) => Ok(both(role).into()),
+        (Err(_), Some(_)) => Ok(vec![role.to_owned()]),
+        (Err(unknown), None) => Err(unknown.into()),
+    }
+}
+
+/// The log under each name, where the host has one.
+async fn found(args: &LogsArgs, stage: &Stage<'_>, names: &[String]) -> Result<Vec<RoleLog>> {
     let mut logs = Vec::new();
-    for role in roles {
-        for name in [format!("{}.once", role.name), role.name.clone()] {
-            let log = stage
-                .board
-                .log(&name, &args.host, args.release.as_deref())
-                .await?;
-            logs.extend(log.map(|log| RoleLog { role: name, log }));
-        }
+    for name in names {
+        let log = stage.board.log(name, &args.host, args.release.as_deref()).await?;
+        logs.extend(log.map(|log| RoleLog {
+            role: name.clone(),
+            log,
+        }));
     }
     Ok(logs)
 }
 
-fn none(args: &LogsArgs, config: &Settled, roles: &[&Role]) -> CliError {
-    let names: Vec<&str> = roles.iter().map(|role| role.name.as_str()).collect();
+fn none(args: &LogsArgs, config: &Settled, names: &[String]) -> CliError {
+    let named = |name: &&String| args.role.as_ref() == Some(name) || !name.ends_with(ONCE);
+    let names: Vec<&str> = names.iter().filter(named).map(String::as_str).collect();
     let about = args
         .release
         .as_ref()
