@@ -19,7 +19,7 @@ fn locked(tmp: &Tmp, how: &str, path: &Path) -> Process {
     let mut process = Cmd::new("flock")
         .args([how, "--no-fork"])
         .arg(path)
-        .args(["sh", "-c", "echo locked; exec sleep 60"])
+        .args(["sh", "-c", "echo locked; exec sleep 600"])
         .start("flock", log);
     process.wait_log(SOON, "locked");
     process

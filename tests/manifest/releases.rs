@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use shipit_manifest::RenderInput;
+use shipit_testbed::until;
 
 use crate::host::{Host, SEEDED, seed};
 
@@ -52,21 +53,20 @@ fn a_hung_hook_is_ended_and_the_old_release_stays() {
     let one = host.release("r1");
     host.deploy(&one).ok();
     let mut hung = host.release("r2");
-    hung.hooks.timeout = Duration::from_secs(1);
+    hung.hooks.timeout = Duration::from_secs(3);
     hung.hooks.before_switch = vec!["echo begun; sleep 777".to_owned()];
     let ran = host.deploy(&hung);
     assert!(
-        ran.code() != Some(0) && ran.took < Duration::from_secs(20),
+        ran.code() != Some(0) && ran.took < Duration::from_secs(90),
         "{ran}"
     );
     let ran = ran
         .says("begun")
-        .says("before_switch.1 of r2: not done within 1 s");
-    assert_eq!(
-        (host.current().as_deref(), host.running("777")),
-        (Some("r1"), 0),
-        "{ran}"
-    );
+        .says("before_switch.1 of r2: not done within 3 s");
+    assert_eq!(host.current().as_deref(), Some("r1"), "{ran}");
+    until("the hook to be gone", Duration::from_secs(30), || {
+        host.running("777") == 0
+    });
     host.assert_in_service();
     // The next deploy of the release, its hook mended, begins anew.
     let mended = host.release("r2");
@@ -126,10 +126,10 @@ fn a_daemon_that_a_hook_leaves_holds_neither_pipe_nor_lock() {
     one.hooks.before_switch.push("sleep 778 & echo left".to_owned());
     one.hooks.after_switch.push("setsid sleep 778 &".to_owned());
     let ran = host.deploy(&one).ok();
-    assert!(ran.took < Duration::from_secs(20), "{ran}");
+    assert!(ran.took < Duration::from_secs(90), "{ran}");
     assert_eq!(host.running("sleep 778"), 2);
     let ran = host.deploy(&host.release("r2")).ok();
-    assert!(ran.took < Duration::from_secs(20), "{ran}");
+    assert!(ran.took < Duration::from_secs(90), "{ran}");
     host.assert_deployed(&host.release("r2"));
 }
 

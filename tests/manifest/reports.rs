@@ -212,16 +212,17 @@ fn a_token_comes_from_a_file_and_stands_in_no_argument() {
 #[ignore = "needs the testbed; run make test"]
 fn no_agent_no_curl_and_an_agent_that_hangs_fail_no_deploy() {
     let host = Host::new();
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ran = host.deploy(&host.reporting("r1", &closed.to_string())).ok();
-    assert!(ran.took < Duration::from_secs(8), "{ran}");
+    // Nobody listens there.
+    let closed = "127.0.0.1:1";
+    let ran = host.deploy(&host.reporting("r1", closed)).ok();
+    assert!(ran.took < Duration::from_secs(60), "{ran}");
     ran.says("not reported");
     // It takes connections, and never answers.
     let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
     let ran = host
         .deploy(&host.reporting("r2", &hangs.local_addr().unwrap().to_string()))
         .ok();
-    assert!(ran.took < Duration::from_secs(30), "{ran}");
+    assert!(ran.took < Duration::from_secs(90), "{ran}");
     drop(hangs);
     // curl is not there.
     let bin = host.tmp.mkdir("few");
@@ -233,7 +234,7 @@ fn no_agent_no_curl_and_an_agent_that_hangs_fail_no_deploy() {
         std::os::unix::fs::symlink(Testbed::get().program(program), bin.join(program)).unwrap();
     }
     host.set("PATH", &bin.display().to_string());
-    let three = host.reporting("r3", &closed.to_string());
+    let three = host.reporting("r3", closed);
     host.deploy(&three).ok().says("curl");
     host.assert_deployed(&three);
 }
@@ -274,7 +275,7 @@ fn a_cluster_that_hangs_costs_seconds() {
     // Twice an ask and a report, then an ask, the log, and the last word as long as it is tried.
     assert!((7..=9).contains(&served.join().unwrap()), "{ran}");
     // Twenty, and what a loaded machine adds; it was more than a minute.
-    assert!(ran.took < Duration::from_secs(40), "{ran}");
+    assert!(ran.took < Duration::from_secs(55), "{ran}");
 }
 
 #[test]
