@@ -4,7 +4,9 @@
 //! the reading. That is switched off for the process ([`leave_checks_to_us`]). What comes from a remote is hashed when it
 //! comes, by libgit2's indexer or the git program; afterwards only damage is to be found out. Commits, directories and what
 //! else decides the tree are hashed here, with the processor's own SHA-1 instructions. Of files, which are nearly all of the
-//! bytes, zlib's checksum, the length and the kind are checked, as git does: a test of `origin` flips each bit of a pack.
+//! bytes, zlib's checksum, the length and the kind are checked, as git does: a test of `origin` flips each bit of a pack. What
+//! that leaves is a pack's index whose damage leads to the very beginning of another file: that one's content is taken. To hash
+//! files as well would take 0.6 ms a megabyte, a twentieth of what reading and packing them takes.
 
 use std::sync::Once;
 
