@@ -307,7 +307,7 @@ fn write_stdout(bytes: &[u8]) -> Result<()> {
 }
 
 /// A number of things for people: `1 layer`, `3 layers`.
-pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     let what = if count == N::from(1) { one } else { many };
     format!("{count} {what}")
 }

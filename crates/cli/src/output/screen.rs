@@ -36,7 +36,7 @@ impl Screen {
                 quiet: false,
                 colors: false,
                 bars: Some(MultiProgress::with_draw_target(target)),
-                warned: std::sync::Mutex::default(),
+                warned: Mutex::default(),
             }),
         }
     }
