@@ -323,8 +323,8 @@ fn within_limits<'a>(layers: impl IntoIterator<Item = &'a BoundLayer>, limits: L
     let (mut entries, mut bytes) = (0_u64, Some(0_u64));
     for layer in layers {
         entries += layer.index.entries().len() as u64;
-        let sizes = layer.index.entries().iter().map(IndexEntry::size);
-        bytes = bytes.and_then(|bytes| sizes.fold(Some(bytes), |sum, size| sum?.checked_add(size)));
+        let mut sizes = layer.index.entries().iter().map(IndexEntry::size);
+        bytes = bytes.and_then(|bytes| sizes.try_fold(bytes, u64::checked_add));
     }
     match bytes {
         Some(bytes) if bytes <= limits.bytes && entries <= limits.entries => Ok(()),
