@@ -183,9 +183,7 @@ fn each_awk_leaves_the_same() {
         // Whole, and at the end of a failure.
         (format!("{begin}text\n{end}{next}"), format!("{begin}{next}")),
         (
-            format!(
-                "2026/11/21 13:45:15 Deploy manifest failed: failed: # shipit: x\ntext\n# shipit: end signal: killed\n"
-            ),
+            "2026/11/21 13:45:15 Deploy manifest failed: failed: # shipit: x\ntext\n# shipit: end signal: killed\n".to_owned(),
             "2026/11/21 13:45:15 Deploy manifest failed: failed: # shipit: x\nsignal: killed\n".to_owned(),
         ),
         // The end is cut, or was never there; the beginning is cut.
