@@ -90,23 +90,21 @@ fn a_step_that_fails_shows_its_last_lines_and_its_log() {
 
 #[test]
 fn a_step_that_hangs_is_ended_with_all_that_it_started() {
-    let project = small::with(
-        "[[build.step]]\nname = \"make\"\nrun = \"setsid sleep 987 & sleep 986\"\ntimeout = \"1s\"\n",
-        "",
+    // A time that nobody else sleeps for.
+    let mark = shipit_testbed::random_hex(4);
+    let mark = format!("9{}", u32::from_str_radix(&mark, 16).unwrap());
+    let build = format!(
+        "[[build.step]]\nname = \"make\"\nrun = \"setsid sleep {mark}1 & sleep {mark}2\"\ntimeout = \"1s\"\n"
     );
-    let mark = shipit_testbed::random_hex(8);
-    let ran = project
-        .shipit(&["build"])
-        .env("MARK", &mark)
-        .run()
-        .exits(4)
-        .says("timeout");
-    assert!(ran.took < Duration::from_secs(30), "{ran}");
+    let project = small::with(&build, "");
+    let ran = project.shipit(&["build"]).run().exits(4).says("timeout");
+    assert!(ran.took < Duration::from_secs(100), "{ran}");
     assert_eq!(ran.left_behind.len(), 0, "{ran}");
+    let sleeps = format!("sleep {mark}");
     assert!(
         !procs::all()
             .iter()
-            .any(|process| process.command.contains("sleep 98")),
+            .any(|process| process.command.contains(&sleeps)),
         "{:?}",
         procs::all()
     );

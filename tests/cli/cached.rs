@@ -153,7 +153,7 @@ fn of_two_builders_at_once_one_makes_the_layer() {
     let start = |args: &[&str], log: &str| shop.project.shipit(args).start(log, shop.project.tmp.join(log));
     let mut both = [start(&["build"], "first"), start(&args, "second")];
     for process in &mut both {
-        let status = process.wait(Duration::from_secs(60)).expect("it ends");
+        let status = process.wait(Duration::from_secs(100)).expect("it ends");
         assert_eq!(status.code(), Some(0), "{}", process.log());
     }
     let logs = both.each_ref().map(shipit_testbed::Process::log);
@@ -295,7 +295,7 @@ fn a_running_builds_layer_is_not_pruned_under_it() {
         .run()
         .ok();
     fs::remove_file(&wait).unwrap();
-    let status = build.wait(Duration::from_secs(30)).unwrap();
+    let status = build.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(0), "{}", build.log());
     assert!(
         build.log().contains(artifact.to_str().unwrap()),

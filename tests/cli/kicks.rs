@@ -41,7 +41,7 @@ fn an_interrupted_kick_lets_hosts_clean_up_and_tells_which_were_not_done() {
         kick.wait_ready(Duration::from_secs(30), || runs.exists());
         kick.signal(signal);
         let status = kick
-            .wait(Duration::from_secs(30))
+            .wait(Duration::from_secs(100))
             .unwrap_or_else(|| panic!("{}", kick.log()));
         let log = kick.log();
         assert_eq!(status.code(), Some(code), "{log}");

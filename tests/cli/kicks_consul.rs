@@ -163,7 +163,7 @@ fn hosts_of_both_handlers_are_followed_to_their_end() {
     kick.wait_log(Duration::from_secs(30), "web2: started");
     fs::write(shop.file("web1.fail"), "").unwrap();
     fs::remove_file(shop.file("web1.hang")).unwrap();
-    let status = kick.wait(Duration::from_secs(30)).unwrap();
+    let status = kick.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(7), "{}", kick.log());
     for part in [
         "still at it, and not followed any more: web2; `shipit status web --stage staging`",
@@ -191,14 +191,14 @@ fn waves_reach_their_nodes_alone_and_silence_is_no_success() {
     let _ = shop.release("one");
     // Nobody listens on web2.
     let ran = shop
-        .shipit("kick", &["--batch", "1", "--timeout", "15s"])
+        .shipit("kick", &["--batch", "1", "--timeout", "20s"])
         .exits(7);
     assert_eq!(
         ran.out(),
         "web\tweb1\tsucceeded\nweb\tweb10\tsucceeded\nweb\tweb2\tsilent\n",
         "{ran}"
     );
-    let ran = ran.says("nothing was heard from it in 15 s");
+    let ran = ran.says("nothing was heard from it in 20 s");
     assert!(
         ran.err().contains("running the once commands of web on web1"),
         "{ran}"
@@ -269,7 +269,7 @@ fn a_host_that_joins_meanwhile_is_told_too_and_a_signal_says_who_goes_on() {
     let _ = shop.cluster.join("web2");
     shop.by_apply("web2");
     fs::remove_file(shop.file("web1.hang")).unwrap();
-    let status = kick.wait(Duration::from_secs(60)).unwrap();
+    let status = kick.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(0), "{}", kick.log());
     assert!(kick.log().contains("web\tweb2\tsucceeded"), "{}", kick.log());
     let report = shop
@@ -283,7 +283,7 @@ fn a_host_that_joins_meanwhile_is_told_too_and_a_signal_says_who_goes_on() {
     kick.wait_log(Duration::from_secs(30), "web2: succeeded");
     kick.wait_log(Duration::from_secs(30), "web1: started");
     kick.signal(Signal::INT);
-    let status = kick.wait(Duration::from_secs(30)).unwrap();
+    let status = kick.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(130), "{}", kick.log());
     assert!(
         kick.log()
@@ -325,7 +325,7 @@ fn checks_of_the_service_must_pass_and_a_lost_lock_stops_the_next_wave() {
         found.matches("\"Node\": {").count() == 2 && found.contains("\"answers\"")
     };
     until("the services in the catalog", Duration::from_secs(30), catalog);
-    let ran = shop.shipit("kick", &["--timeout", "8s"]).exits(7);
+    let ran = shop.shipit("kick", &["--timeout", "15s"]).exits(7);
     assert_eq!(ran.out(), "web\tweb1\tfailed\nweb\tweb2\tsucceeded\n", "{ran}");
     let _ = ran.says("checks of the service shop fail: answers is critical");
     put(&shop, "/v1/agent/check/pass/answers", b"");
@@ -339,7 +339,7 @@ fn checks_of_the_service_must_pass_and_a_lost_lock_stops_the_next_wave() {
     kick.wait_log(Duration::from_secs(30), "before the next wave");
     let key = "/v1/kv/shipit/locks/shop/staging";
     assert_eq!(shop.cluster.server().api("DELETE", key, b"").status, 200);
-    let status = kick.wait(Duration::from_secs(40)).unwrap();
+    let status = kick.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(8), "{}", kick.log());
     let log = kick.log();
     assert!(

@@ -11,7 +11,7 @@ use shipit_testbed::{ConsulAgent, Fault, FaultProxy, Process, S3Server, Signal, 
 
 use crate::fleet::{Fleet, states};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(100);
 /// What the requests of a kick are told apart by.
 const AREAS: [&str; 8] = [
     "/locks/",
@@ -92,11 +92,11 @@ impl Bed {
         }
     }
 
-    /// Twice the time that a lock stands, and five seconds.
+    /// Twice the time that a lock stands, and what a busy machine takes.
     fn patience(&self) -> String {
         match self.consul {
-            Some(_) => "25s".to_owned(),
-            None => "65s".to_owned(),
+            Some(_) => "60s".to_owned(),
+            None => "100s".to_owned(),
         }
     }
 

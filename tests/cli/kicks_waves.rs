@@ -204,7 +204,7 @@ fn a_release_that_is_pruned_while_its_kick_waits_is_told_to_nobody() {
     let release = format!("store/releases/shop/staging/{two}/release.json");
     std::fs::remove_file(fleet.project.tmp.join(release)).unwrap();
     fleet.hangs("a", false);
-    let soon = Duration::from_secs(30);
+    let soon = Duration::from_secs(100);
     assert_eq!(first.wait(soon).unwrap().code(), Some(0), "{}", first.log());
     assert_eq!(second.wait(soon).unwrap().code(), Some(5), "{}", second.log());
     assert!(second.log().contains("was pruned meanwhile"), "{}", second.log());
@@ -225,7 +225,7 @@ fn live_that_cannot_be_moved_is_said_with_what_the_hosts_have() {
     let live = fleet.project.tmp.join("store/live");
     std::fs::write(&live, "in the way").unwrap();
     fleet.hangs("a", false);
-    let status = kick.wait(Duration::from_secs(60)).unwrap();
+    let status = kick.wait(Duration::from_secs(100)).unwrap();
     let log = kick.log();
     assert!(matches!(status.code(), Some(5 | 10)), "{log}");
     for part in [

@@ -22,7 +22,7 @@ fn within_bounds(project: &Project, args: &[&str]) -> String {
     let cmd: Cmd = project.shipit(&args);
     let mut process = cmd.start("shipit", project.tmp.join(format!("{}.log", args[0])));
     let status = format!("/proc/{}/status", process.pid());
-    let until = Instant::now() + Duration::from_secs(120);
+    let until = Instant::now() + Duration::from_secs(300);
     let mut most = 0;
     while process.running() {
         assert!(Instant::now() < until, "{args:?} takes too long");

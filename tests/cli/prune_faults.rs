@@ -1,6 +1,8 @@
 //! A store that goes away in the middle of a prune, one that is interrupted, and Consul that answers or does not.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shipit_testbed::{ConsulAgent, Fault, FaultProxy, Process, S3Server};
@@ -35,13 +37,16 @@ fn a_store_that_goes_away_in_the_middle_is_left_whole_and_a_second_run_finishes(
     let ids = aged.publish_each(&project, "staging", 1..9);
     aged.age(1);
     let before = aged.keys();
-    proxy.inject(Fault::delay(Duration::from_millis(300)).method("DELETE").always());
+    // Eight objects are deleted; the next ones are when the server is gone.
+    let gone = Arc::new(AtomicBool::new(false));
+    proxy.inject(Fault::until(&gone).method("DELETE").after(8).always());
     let args = ["prune", "--keep", "2", "--output", "json"];
     let mut running = project
         .shipit(&args)
         .start("prune", project.tmp.join("prune.log"));
     running.wait_ready(Duration::from_secs(30), || aged.keys().len() + 7 < before.len());
     server.kill9();
+    gone.store(true, Ordering::SeqCst);
     let status = running.wait(Duration::from_secs(120));
     let log = running.log();
     assert_eq!(status.unwrap_or_else(|| panic!("{log}")).code(), Some(5), "{log}");
@@ -85,14 +90,14 @@ fn a_prune_that_is_killed_or_interrupted_leaves_no_half_release() {
     let ids = aged.publish_each(&project, "staging", 1..6);
     aged.age(1);
     let before = aged.keys().len();
-    proxy.inject(Fault::delay(Duration::from_millis(200)).method("DELETE").always());
+    proxy.inject(Fault::delay(Duration::from_secs(1)).method("DELETE").always());
     let mut running: Process = project
         .shipit(&["prune", "--keep", "1"])
         .start("prune", project.tmp.join("prune.log"));
     running.wait_ready(Duration::from_secs(30), || aged.keys().len() + 5 < before);
     running.signal(shipit_testbed::Signal::INT);
     let status = running
-        .wait(Duration::from_secs(30))
+        .wait(Duration::from_secs(100))
         .unwrap_or_else(|| panic!("{}", running.log()));
     assert_eq!(status.code(), Some(130), "{}", running.log());
     assert!(running.log().contains("ended early"), "{}", running.log());

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use shipit_testbed::{Signal, until};
+use shipit_testbed::Signal;
 
 use crate::project::{Project, release_of};
 use crate::small;
@@ -158,30 +158,31 @@ fn the_lock_of_a_deploy_that_runs_is_ended_by_force_alone() {
     );
     project.shipit(&staging(&["unlock", "--force"])).run().ok();
     kick.signal(Signal::TERM);
-    kick.wait(Duration::from_secs(30))
+    kick.wait(Duration::from_secs(100))
         .unwrap_or_else(|| panic!("{}", kick.log()));
     assert_eq!(json(&project, &["history"])["kicks"][0]["state"], "interrupted");
 }
 
 #[test]
 fn a_watch_tells_each_change_within_a_second_or_so() {
-    let (project, release) = published("[\"web1\"]", "sleep 2; echo done");
+    let hook = "while ! test -e $TMPDIR/go; do sleep 0.05; done; echo done";
+    let (project, release) = published("[\"web1\"]", hook);
     let mut watch = project
         .shipit(&staging(&["status", "--watch"]))
         .start("watch", project.tmp.join("watch.log"));
     watch.wait_ready(Duration::from_secs(30), || watch_says(&project, "never asked"));
-    project.shipit(&staging(&["kick", "web"])).run().ok();
-    until("the watch to say it", Duration::from_secs(15), || {
-        watch_says(&project, "succeeded")
+    let kick = project.shipit(&staging(&["kick", "web"]));
+    let mut kick = kick.start("kick", project.tmp.join("kick.log"));
+    watch.wait_ready(Duration::from_secs(30), || {
+        watch_says(&project, "started") || watch_says(&project, "\tasked")
     });
-    assert!(
-        watch_says(&project, "started") || watch_says(&project, "asked"),
-        "{}",
-        watch.log()
-    );
+    project.tmp.write("tmp/go", "");
+    let status = kick.wait(Duration::from_secs(100)).unwrap();
+    assert!(status.success(), "{}", kick.log());
+    watch.wait_ready(Duration::from_secs(15), || watch_says(&project, "succeeded"));
     assert!(watch_says(&project, &release), "{}", watch.log());
     watch.signal(Signal::INT);
-    let status = watch.wait(Duration::from_secs(10)).unwrap();
+    let status = watch.wait(Duration::from_secs(60)).unwrap();
     assert_eq!(status.code(), Some(130), "{}", watch.log());
     assert!(!watch.log().contains("error"), "{}", watch.log());
 }

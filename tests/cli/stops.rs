@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shipit_testbed::{Cmd, Process, Signal, Tmpfs, procs, until};
 
@@ -42,14 +42,12 @@ fn a_build_that_is_interrupted_in_a_step_ends_its_children_and_leaves_nothing() 
         wait_for_file(&format!("{stay}.runs"));
         build.signal(signal);
         let status = build
-            .wait(Duration::from_secs(30))
+            .wait(Duration::from_secs(100))
             .unwrap_or_else(|| panic!("{}", build.log()));
         assert_eq!(status.code(), Some(code), "{}", build.log());
-        assert!(
-            procs::marked("STAY", &stay).is_empty(),
-            "{:?}",
-            procs::marked("STAY", &stay)
-        );
+        until("its children to be gone", Duration::from_secs(30), || {
+            procs::marked("STAY", &stay).is_empty()
+        });
         assert_eq!(artifacts(&project), [""; 0]);
         fs::remove_file(&stay).unwrap();
         let _ = project.build("main");
@@ -80,12 +78,20 @@ fn builds_that_fail_do_not_pile_up_their_trees() {
 #[test]
 fn a_second_signal_right_after_the_first_cuts_no_cleaning_short() {
     let (project, stay) = staying();
-    let mut build = start(&project, &["build"]);
-    wait_for_file(&format!("{stay}.runs"));
-    build.signal(Signal::TERM);
-    std::thread::sleep(Duration::from_millis(20));
-    build.signal(Signal::TERM);
-    let status = build.wait(Duration::from_secs(30)).unwrap();
+    // Not so on a busy machine: what comes half a second later is a second wish.
+    let right_after = || {
+        let _ = fs::remove_file(format!("{stay}.runs"));
+        let build = start(&project, &["build"]);
+        wait_for_file(&format!("{stay}.runs"));
+        build.signal(Signal::TERM);
+        let first = Instant::now();
+        std::thread::sleep(Duration::from_millis(20));
+        build.signal(Signal::TERM);
+        (build, first.elapsed() < Duration::from_millis(250))
+    };
+    let mut tries = (0..10).map(|_| right_after());
+    let (mut build, _) = tries.find(|(_, soon)| *soon).expect("no machine is so busy");
+    let status = build.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(143), "{}", build.log());
     assert!(
         build.log().contains("error: stopped by SIGTERM"),
@@ -107,9 +113,12 @@ fn an_apply_that_waits_for_its_input_ends_when_it_is_told_to() {
     until("the fifo", Duration::from_secs(30), || {
         project.tmp.join("ready").exists()
     });
+    until("apply to mind signals", Duration::from_secs(30), || {
+        apply.minds(Signal::TERM)
+    });
     std::thread::sleep(Duration::from_millis(300));
     apply.signal(Signal::TERM);
-    let status = apply.wait(Duration::from_secs(10)).expect("it ends");
+    let status = apply.wait(Duration::from_secs(60)).expect("it ends");
     assert_eq!(status.code(), Some(143), "{}", apply.log());
 }
 
@@ -149,7 +158,7 @@ fn a_build_under_nohup_outlives_its_terminal() {
     build.signal(Signal::HUP);
     assert_eq!(build.wait(Duration::from_millis(700)), None, "{}", build.log());
     build.signal(Signal::TERM);
-    let status = build.wait(Duration::from_secs(30)).unwrap();
+    let status = build.wait(Duration::from_secs(100)).unwrap();
     assert_eq!(status.code(), Some(143), "{}", build.log());
 }
 
@@ -159,7 +168,7 @@ fn a_build_that_is_killed_in_a_step_takes_its_children_with_it() {
     let mut build = start(&project, &["build"]);
     wait_for_file(&format!("{stay}.runs"));
     build.signal(Signal::KILL);
-    let _ = build.wait(Duration::from_secs(30));
+    let _ = build.wait(Duration::from_secs(100));
     until("the step's processes to be gone", Duration::from_secs(20), || {
         procs::marked("STAY", &stay).is_empty()
     });
@@ -184,7 +193,7 @@ fn killed_then_whole(project: &Project, args: &[&str], times: &[u64], check: &dy
         let mut process = start(project, args);
         std::thread::sleep(Duration::from_millis(*millis));
         process.signal(Signal::KILL);
-        let status = process.wait(Duration::from_secs(30)).unwrap();
+        let status = process.wait(Duration::from_secs(100)).unwrap();
         killed += u32::from(status.code().is_none());
         check();
     }

@@ -172,7 +172,7 @@ impl Victim<'_> {
             let mut process = cmd.start("shipit", self.project.tmp.join("out.log"));
             std::thread::sleep(time);
             process.signal(Signal::KILL);
-            let status = process.wait(Duration::from_secs(30)).unwrap();
+            let status = process.wait(Duration::from_secs(60)).unwrap();
             killed += u32::from(status.code().is_none());
             self.next(&format!(
                 "seed {seed}, round {round}: killed after {time:?} of {whole:?}"

@@ -243,7 +243,9 @@ fn two_builds_of_one_app_do_not_wait_for_each_other_for_ever() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     let mut second = start(&only_two, "two");
     for process in [&mut first, &mut second] {
-        let status = process.wait(std::time::Duration::from_secs(60)).expect("it ends");
+        let status = process
+            .wait(std::time::Duration::from_secs(100))
+            .expect("it ends");
         assert_eq!(status.code(), Some(0), "{}", process.log());
     }
 }
