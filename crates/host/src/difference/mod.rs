@@ -191,11 +191,11 @@ impl Difference {
         };
         let (bound, (code, writing)) = found.read(jobs, may_stay, |record, layer| {
             let releases = gather::releases(&self.places);
-            // Without a release to take from, nothing will stand in the tree that could be on its way to the disk meanwhile.
-            let takes = !releases.is_empty();
-            let mut writing = takes.then(|| Writing::begin(&tree)).transpose()?;
             let code = self.gather_code(record, layer, &releases, &setting)?;
-            writing.iter_mut().for_each(Writing::all_made);
+            // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile. To begin
+            // sooner takes longer: what makes files then waits for what writes them.
+            let takes = !releases.is_empty();
+            let writing = takes.then(|| Writing::begin(&tree)).transpose()?;
             Ok((code, writing))
         })?;
         let bound = self.gather_layers(bound, &setting)?;
