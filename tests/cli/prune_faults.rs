@@ -37,9 +37,9 @@ fn a_store_that_goes_away_in_the_middle_is_left_whole_and_a_second_run_finishes(
     let ids = aged.publish_each(&project, "staging", 1..9);
     aged.age(1);
     let before = aged.keys();
-    // Eight objects are deleted; the next ones are when the server is gone.
+    // Ten objects are deleted; the next ones are when the server is gone.
     let gone = Arc::new(AtomicBool::new(false));
-    proxy.inject(Fault::until(&gone).method("DELETE").after(8).always());
+    proxy.inject(Fault::until(&gone).method("DELETE").after(10).always());
     let args = ["prune", "--keep", "2", "--output", "json"];
     let mut running = project
         .shipit(&args)
