@@ -308,8 +308,8 @@ fn a_cluster_without_a_leader_is_an_error_that_says_so() {
         .filter(|server| server.node() != leader.node())
         .collect();
     let impatient = ConsulConfig {
-        // A server holds a request back for seven seconds before it says so.
-        timeout: Duration::from_secs(20),
+        // A server holds a request back for seven seconds before it says so, a newer one for up to fourteen.
+        timeout: Duration::from_secs(30),
         ..config(&rest[0].url())
     };
     let board = ConsulBoard::new(Client::new(&impatient).unwrap(), APP, STAGE);

@@ -71,15 +71,20 @@ struct Commits {
 
 pub fn run(args: &DiffArgs, context: &Context) -> Result<()> {
     let stage = args.stage.name(&context.environment);
-    let (before, after) = match &args.second {
-        Some(second) => (args.first.as_str(), second.as_str()),
-        None => ("live", args.first.as_str()),
-    };
     let role = args.role.as_deref();
-    // What is live in the stage of the one release that is named.
-    let stage = stage.or_else(|| Some(after.split_once('/')?.0.to_owned()));
-    let (from_place, from) = found(before, stage.as_deref(), role, context)?;
-    let (to_place, to) = found(after, stage.as_deref(), role, context)?;
+    let ((from_place, from), (to_place, to)) = match &args.second {
+        Some(second) => {
+            let stage = stage.or_else(|| Some(second.split_once('/')?.0.to_owned()));
+            let from = found(&args.first, stage.as_deref(), role, context)?;
+            (from, found(second, stage.as_deref(), role, context)?)
+        }
+        None => {
+            // What is live in the stage of the one release that is named, once that is known to be one.
+            let stage = stage.or_else(|| Some(args.first.split_once('/')?.0.to_owned()));
+            let to = found(&args.first, stage.as_deref(), role, context)?;
+            (found("live", stage.as_deref(), role, context)?, to)
+        }
+    };
     let difference = context.block_on(async {
         let from = contents(&from_place.store, &from).await?;
         let to = contents(&to_place.store, &to).await?;
@@ -171,7 +176,8 @@ fn lines(
     lines.push(String::new());
     file_lines(args.files, difference, &mut lines);
     lines.push(String::new());
-    lines.extend(difference.layers.iter().map(layer_line));
+    let told = |layer| layer_line(layer, difference);
+    lines.extend(difference.layers.iter().map(told));
     lines.push(change("artifact", difference.from_size, difference.to_size));
     lines
 }
@@ -213,11 +219,10 @@ fn file_lines(all: bool, difference: &Difference, lines: &mut Vec<String>) {
         let layer = difference.layers.iter().find(|layer| layer.name == file.layer);
         layer.is_some_and(|layer| layer.kind == LayerKind::Code)
     };
-    // REVISION differs always, and tells nothing.
     let shown = difference
         .files
         .iter()
-        .filter(|file| (all || is_code(file)) && !(is_code(file) && file.path == "REVISION"));
+        .filter(|file| (all || is_code(file)) && !(is_code(file) && tells_nothing(file)));
     let shown: Vec<&FileDifference> = shown.collect();
     lines.push(match shown.len() {
         0 => "no file of the code differs".to_owned(),
@@ -233,8 +238,23 @@ fn file_lines(all: bool, difference: &Difference, lines: &mut Vec<String>) {
     }
 }
 
+/// Of the code's files: REVISION always differs.
+fn tells_nothing(file: &FileDifference) -> bool {
+    file.path == "REVISION" && file.how == How::Changed
+}
+
+/// How many files of a layer changed, of those that are told.
+fn changed(layer: &LayerDifference, difference: &Difference) -> usize {
+    let untold = |file: &&FileDifference| file.layer == layer.name && tells_nothing(file);
+    let untold = match layer.kind {
+        LayerKind::Code => difference.files.iter().filter(untold).count(),
+        _ => 0,
+    };
+    layer.changed.saturating_sub(untold)
+}
+
 /// `layer npm changed: 812 -> 815 packages, 30.1 MB -> 30.3 MB, 12 files added, 180 changed, 3 removed`.
-fn layer_line(layer: &LayerDifference) -> String {
+fn layer_line(layer: &LayerDifference, difference: &Difference) -> String {
     let how = match layer.how {
         How::Added => "added",
         How::Changed => "changed",
@@ -266,7 +286,7 @@ fn layer_line(layer: &LayerDifference) -> String {
     });
     for (count, what) in [
         (layer.added, "added"),
-        (layer.changed, "changed"),
+        (changed(layer, difference), "changed"),
         (layer.removed, "removed"),
     ] {
         if count > 0 {

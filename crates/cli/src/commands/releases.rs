@@ -49,11 +49,12 @@ struct Entry<'a> {
     promoted: Option<&'a PromotedFrom>,
 }
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; 7] = [
     Column::Whole("release"),
     Column::Text("subject"),
     Column::Text("who"),
     Column::Whole("when"),
+    Column::Text("roles"),
     Column::Whole("live"),
     Column::Text("from"),
 ];
@@ -107,9 +108,9 @@ fn entry<'a>(
 
 fn row(entry: &Entry<'_>) -> Vec<String> {
     let none = || "-".to_owned();
-    let live = match entry.live.join(",") {
-        live if live.is_empty() => none(),
-        live => live,
+    let listed = |roles: &[&str]| match roles {
+        [] => none(),
+        roles => roles.join(","),
     };
     vec![
         entry.release.to_owned(),
@@ -117,7 +118,8 @@ fn row(entry: &Entry<'_>) -> Vec<String> {
         entry.subject.map_or_else(none, str::to_owned),
         entry.who.to_owned(),
         times::minute(entry.time),
-        live,
+        listed(&entry.roles),
+        listed(&entry.live),
         entry
             .promoted
             .map_or_else(none, |from| format!("{}/{}", from.stage, from.release)),

@@ -1,7 +1,7 @@
 //! All that one role's kick needs, found and checked before the first host hears of anything.
 
 use shipit_fleet::consul::{EventRequest, preflight};
-use shipit_store::{Action, Release};
+use shipit_store::{Action, Release, releases};
 
 use super::flags::{Course, HostFlags, WaveFlags};
 use super::health;
@@ -16,6 +16,9 @@ const REPORTS: &str = "# shipit: report";
 
 /// No manifest is larger.
 const LARGEST_MANIFEST: u64 = 1 << 20;
+
+/// Among how many of the newest releases one for a role is looked for, to be named.
+const LOOKED_AT: usize = 50;
 
 /// What is wanted of one role.
 pub struct Wish<'a> {
@@ -150,7 +153,7 @@ fn see(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<Seen> {
     let role = wish.role;
     let (manifest, once, hosts) = stage.wait(async {
         Ok(tokio::join!(
-            manifest(stage, &wish.release, role),
+            manifest(stage, wish),
             once(stage, wish),
             hosts::list(stage, role, course, wish.hosts, wish.followed)
         ))
@@ -276,27 +279,42 @@ fn refuse_the_dead(role: &Role, action: Action, hosts: &Listed) -> Result<()> {
 }
 
 /// The manifest's text and URL, once its bytes in the store are those that the release names.
-async fn manifest(stage: &Stage<'_>, release: &Release, role: &Role) -> Result<(String, String)> {
-    let missing = || {
-        let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
-        CliError::new(
-            Kind::Store,
-            format!(
-                "the release {} has no manifest for the role {}",
-                release.id, role.name
-            ),
-        )
-        .hint(format!(
-            "it was published for {}; publish again for all roles",
+async fn manifest(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<(String, String)> {
+    let (release, role) = (&wish.release, &wish.role.name);
+    let text = release.manifest(&stage.store, role).await?;
+    match (text, release.manifest_url(&stage.store, role)) {
+        (Some(text), Some(url)) => Ok((text, url)),
+        _ => Err(without_role(stage, wish).await),
+    }
+}
+
+/// The release is not for this role: which one is.
+async fn without_role(stage: &Stage<'_>, wish: &Wish<'_>) -> CliError {
+    let (release, role) = (&wish.release, &wish.role.name);
+    let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
+    let newest = releases(&stage.store, &stage.config.app, stage.config.stage(), Some(LOOKED_AT)).await;
+    let newest = newest
+        .ok()
+        .and_then(|all| all.into_iter().find(|other| other.roles.contains_key(role)));
+    let error = CliError::new(
+        Kind::Usage,
+        format!(
+            "the release {} has no manifest for the role {role}: it was published for {}",
+            release.id,
             has.join(", ")
-        ))
+        ),
+    );
+    let flag = match wish.action {
+        Action::Kick | Action::Repair => "--release",
+        Action::Rollback => "--to",
     };
-    let text = release.manifest(&stage.store, &role.name).await?;
-    let text = text.ok_or_else(missing)?;
-    let url = release
-        .manifest_url(&stage.store, &role.name)
-        .ok_or_else(missing)?;
-    Ok((text, url))
+    match newest {
+        Some(other) => error.hint(format!(
+            "the newest release for {role} is {0} (`{flag} {0}`); or publish one for all roles",
+            other.id
+        )),
+        None => error.hint(format!("publish one for {role}, or for all roles")),
+    }
 }
 
 /// The event of a role; with the transport exec for the replay that keeps watches from going back, where Consul is used.
