@@ -66,7 +66,7 @@ fn an_address_where_nobody_listens() {
         error.to_string().contains(&nobody) && error.to_string().contains(NAME),
         "{error}"
     );
-    assert!(error.hint().unwrap().contains("--without-consul"));
+    assert!(error.hint().unwrap().contains("CONSUL_HTTP_ADDR"));
 }
 
 #[test]

@@ -72,6 +72,14 @@ impl StageArg {
     }
 }
 
+/// For the time that Consul is down.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WithoutConsul {
+    /// While Consul is down: look for the lock and the reports in the store, where `kick --without-consul` puts them
+    #[arg(long)]
+    pub without_consul: bool,
+}
+
 /// The form of what goes to stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {

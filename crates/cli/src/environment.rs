@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-/// The environment and working directory of this process as they were at its start.
+/// The environment, working directory and command line of this process as they were at its start.
 #[derive(Debug, Clone)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     working_directory: Option<PathBuf>,
     temporary_directory: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Environment {
@@ -20,6 +21,10 @@ impl Environment {
             variables: std::env::vars_os().collect(),
             working_directory: std::env::current_dir().ok(),
             temporary_directory: std::env::temp_dir(),
+            arguments: std::env::args_os()
+                .skip(1)
+                .map(|argument| argument.to_string_lossy().into_owned())
+                .collect(),
         }
     }
 
@@ -51,6 +56,11 @@ impl Environment {
     /// TMPDIR, or the system's default.
     pub fn temporary_directory(&self) -> PathBuf {
         self.temporary_directory.clone()
+    }
+
+    /// What followed the program's name on its command line, for people.
+    pub fn arguments(&self) -> Vec<String> {
+        self.arguments.clone()
     }
 
     /// `$SHIPIT_CACHE_DIR`, else `$XDG_CACHE_HOME/shipit`, else `$HOME/.cache/shipit`.

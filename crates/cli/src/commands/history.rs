@@ -9,7 +9,7 @@ use shipit_fleet::board::Held;
 use shipit_store::kick::{self, Kick};
 use shipit_store::{Action, Ended, HostState, KickResult, Started};
 
-use crate::args::StageArg;
+use crate::args::{StageArg, WithoutConsul};
 use crate::context::Context;
 use crate::errors::{CliError, Result};
 use crate::kick::Stage;
@@ -23,6 +23,8 @@ use crate::times;
 pub struct HistoryArgs {
     #[command(flatten)]
     stage: StageArg,
+    #[command(flatten)]
+    without: WithoutConsul,
     /// Only of this role
     #[arg(long, value_name = "ROLE")]
     role: Option<String>,
@@ -59,7 +61,8 @@ const COLUMNS: [Column; 8] = [
 ];
 
 pub fn run(args: &HistoryArgs, context: &Context) -> Result<()> {
-    let config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let stage = args.stage.name(&context.environment);
+    let config = Stage::config_of(context, stage.as_deref(), args.without)?;
     if let Some(role) = &args.role {
         config.role(role)?;
     }

@@ -5,7 +5,7 @@ use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
 use shipit_fleet::board::Held;
 
-use crate::args::StageArg;
+use crate::args::{StageArg, WithoutConsul};
 use crate::context::Context;
 use crate::errors::{self, CliError, Kind, Result};
 use crate::kick::Stage;
@@ -18,6 +18,8 @@ use crate::settle;
 pub struct LockArgs {
     #[command(flatten)]
     stage: StageArg,
+    #[command(flatten)]
+    without: WithoutConsul,
     /// Why; everybody who is kept out is told
     #[arg(
         long,
@@ -42,10 +44,14 @@ struct Report<'a> {
 }
 
 pub fn run(args: &LockArgs, context: &Context) -> Result<()> {
-    let config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let stage = args.stage.name(&context.environment);
+    let config = Stage::config_of(context, stage.as_deref(), args.without)?;
     let stage = Stage::open(&config, context)?;
     let board = &stage.board;
     if let Some(message) = &args.message {
+        if config.has_left_consul() {
+            stage.warn("without Consul: this lock stands in the store, and keeps nobody out who kicks through Consul");
+        }
         let mut holder = settle::holder(context, "lock", None, Some(message));
         holder.manual = true;
         let held = stage.wait(async { Ok(board.lock_by_hand(&holder, None).await?) })?;

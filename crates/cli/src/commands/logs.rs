@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use shipit_fleet::board::HostLog;
 
-use crate::args::StageArg;
+use crate::args::{StageArg, WithoutConsul};
 use crate::config::{Role, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -32,9 +32,8 @@ pub struct LogsArgs {
     /// About this release [default: the one that it reported on last]
     #[arg(long, value_name = "ID")]
     release: Option<String>,
-    /// Of kicks that went without Consul while it was down: their reports stand in the store
-    #[arg(long)]
-    without_consul: bool,
+    #[command(flatten)]
+    without: WithoutConsul,
 }
 
 /// The document of `--output json`.
@@ -54,14 +53,12 @@ struct RoleLog {
 }
 
 pub fn run(args: &LogsArgs, context: &Context) -> Result<()> {
-    let mut config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let stage = args.stage.name(&context.environment);
+    let config = Stage::config_of(context, stage.as_deref(), args.without)?;
     let names = match &args.role {
         Some(role) => names(role, &config)?,
         None => config.roles.iter().flat_map(both).collect(),
     };
-    if args.without_consul {
-        config.leave_consul();
-    }
     let stage = Stage::open(&config, context)?;
     let logs = stage.wait(found(args, &stage, &names))?;
     if logs.is_empty() {
@@ -123,6 +120,6 @@ fn none(args: &LogsArgs, config: &Settled, names: &[String]) -> CliError {
     )
     .hint(format!(
         "`shipit status{}` lists the hosts by their names and what each said; a host that was killed leaves no log",
-        settle::board::stage_flag(config)
+        settle::board::flags(config)
     ))
 }

@@ -22,6 +22,7 @@ pub mod repair;
 pub mod rollback;
 pub mod status;
 pub mod unlock;
+mod without_consul;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -54,6 +55,7 @@ pub fn dispatch(command: &Command, context: &Context) -> Result<()> {
         Command::Man(args) => man::run(args, context),
     };
     result.map_err(|error| {
+        let error = without_consul::hinted(error, command, context);
         // A library says only that it was cancelled; a command that has more to say says by what.
         if error.kind() == Kind::Interrupted && error.hints().is_empty() && error.rendered_text().is_none() {
             context.stopped()

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use shipit_store::HostState;
 
-use crate::args::StageArg;
+use crate::args::{StageArg, WithoutConsul};
 use crate::config::Role;
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -34,6 +34,8 @@ pub struct StatusArgs {
     roles: Vec<String>,
     #[command(flatten)]
     stage: StageArg,
+    #[command(flatten)]
+    without: WithoutConsul,
     /// Go on until ctrl-C: the picture anew on a terminal, else a line for each host that changed
     #[arg(long, short)]
     watch: bool,
@@ -58,14 +60,15 @@ struct RoleReport {
 const COLUMNS: [Column; 6] = [
     Column::Whole("role"),
     Column::Whole("host"),
-    Column::Whole("release"),
+    Column::Id("release"),
     Column::Whole("state"),
     Column::Whole("since"),
     Column::Text("last line"),
 ];
 
 pub fn run(args: &StatusArgs, context: &Context) -> Result<()> {
-    let config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let stage = args.stage.name(&context.environment);
+    let config = Stage::config_of(context, stage.as_deref(), args.without)?;
     let roles: Vec<&Role> = match args.roles.as_slice() {
         [] => config.roles.iter().collect(),
         named => named
@@ -111,12 +114,18 @@ fn report<'a>(boards: &[RoleBoard<'_>], stage: &'a Stage<'_>) -> Report<'a> {
 }
 
 fn show(boards: &[RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
+    let rows = rows(boards);
+    say_of_none(&rows, stage);
+    stage.context.output.table(&COLUMNS, &rows)
+}
+
+fn rows(boards: &[RoleBoard<'_>]) -> Vec<Vec<String>> {
     let now = jiff::Timestamp::now().as_second();
-    let rows: Vec<Vec<String>> = boards
-        .iter()
-        .flat_map(RoleBoard::hosts)
-        .map(|host| row(&host, now))
-        .collect();
+    let hosts = boards.iter().flat_map(RoleBoard::hosts);
+    hosts.map(|host| row(&host, now)).collect()
+}
+
+fn say_of_none(rows: &[Vec<String>], stage: &Stage<'_>) {
     if rows.is_empty() {
         stage.say(format!(
             "no host of {} in {} is known",
@@ -124,7 +133,6 @@ fn show(boards: &[RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
             stage.config.stage()
         ));
     }
-    stage.context.output.table(&COLUMNS, &rows)
 }
 
 /// Looks again and again; ends with the signal that stops it.
@@ -139,8 +147,9 @@ fn watch(boards: &mut [RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
             .map(|host| ((host.role.clone(), host.host.clone()), host))
             .collect();
         if redraws {
-            stage.context.output.clear()?;
-            show(boards, stage)?;
+            let rows = rows(boards);
+            stage.context.output.picture(&COLUMNS, &rows)?;
+            say_of_none(&rows, stage);
         } else {
             news(&shown, &current, stage)?;
         }

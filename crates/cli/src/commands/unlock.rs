@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 use shipit_fleet::board::Held;
 
-use crate::args::StageArg;
+use crate::args::{StageArg, WithoutConsul};
 use crate::config::Settled;
 use crate::context::Context;
 use crate::errors::{self, CliError, Kind, Result};
@@ -19,6 +19,8 @@ use crate::settle;
 pub struct UnlockArgs {
     #[command(flatten)]
     stage: StageArg,
+    #[command(flatten)]
+    without: WithoutConsul,
     /// Also end the lock of a deploy that runs
     #[arg(long)]
     force: bool,
@@ -34,7 +36,8 @@ struct Report<'a> {
 }
 
 pub fn run(args: &UnlockArgs, context: &Context) -> Result<()> {
-    let config = Stage::config(context, args.stage.name(&context.environment).as_deref())?;
+    let stage = args.stage.name(&context.environment);
+    let config = Stage::config_of(context, stage.as_deref(), args.without)?;
     let stage = Stage::open(&config, context)?;
     let board = &stage.board;
     let held = stage.wait(async { Ok(board.held().await?) })?;
@@ -71,6 +74,6 @@ fn runs(held: &Held, config: &Settled) -> CliError {
     )
     .hint(format!(
         "it ends with that deploy, or by itself when the deploy dies; `shipit unlock{} --force` ends it now",
-        settle::board::stage_flag(config)
+        settle::board::flags(config)
     ))
 }

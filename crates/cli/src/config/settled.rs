@@ -60,6 +60,9 @@ pub struct Settled {
     /// See [`Settled::uses_consul`].
     #[serde(skip)]
     pub(super) uses_consul: bool,
+    /// See [`Settled::has_left_consul`].
+    #[serde(skip)]
+    pub(super) left_consul: bool,
     /// The config's file, absolute.
     #[serde(skip)]
     pub file: PathBuf,
@@ -331,9 +334,19 @@ impl Settled {
         self.uses_consul
     }
 
-    /// Takes the store for the lock and the reports, whatever the config says: for an outage of Consul.
+    /// Takes the store for the lock and the reports and exec for telling hosts, whatever the config says: for an outage of Consul.
     pub fn leave_consul(&mut self) {
+        self.left_consul |= self.uses_consul;
         self.uses_consul = false;
+        self.kick.transport = Transport::Exec;
+        for role in &mut self.roles {
+            role.transport = None;
+        }
+    }
+
+    /// Whether the config uses Consul, and this run does without.
+    pub fn has_left_consul(&self) -> bool {
+        self.left_consul
     }
 
     /// How a role's hosts are told: what the role says, else `kick.transport`.

@@ -110,7 +110,7 @@ fn still_there(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<()> {
             ))
             .hint(format!(
                 "`shipit releases{}` lists what there is; publish it again, or kick another",
-                stage.flag()
+                settle::board::stage_flag(stage.config)
             ))
     })
 }

@@ -15,8 +15,8 @@ pub struct WaveFlags {
     /// The datacenter (consul) [default: that of the config, else the agent's]
     #[arg(long, value_name = "DC", value_parser = NonEmptyStringValueParser::new())]
     pub dc: Option<String>,
-    /// While Consul is down: the lock and the reports stand in the store, and hosts are told by exec. Nobody is kept out who kicks
-    /// through Consul
+    /// While Consul is down: the lock and the reports stand in the store, and hosts are told by exec, for which the role needs
+    /// [role.X.exec]. Nobody is kept out who kicks through Consul
     #[arg(long)]
     pub without_consul: bool,
     /// How many hosts are told at once: a number, or a part like 25% [default: kick.batch, else all]

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use shipit_fleet::lock::Lock;
 use shipit_store::Action;
 
+use flags::TransportArg;
 pub use flags::{HostFlags, WaveFlags};
 pub use hosts::wanted;
 pub use live::in_words as damaged_in_words;
@@ -63,6 +64,13 @@ pub fn config(context: &Context, stage: Option<&str>, flags: &WaveFlags) -> Resu
     let mut config = Stage::config(context, stage)?;
     if let Some(datacenter) = &flags.dc {
         config.consul.hosts_in = Some(datacenter.clone());
+    }
+    if flags.without_consul && flags.transport == Some(TransportArg::Consul) {
+        return Err(CliError::new(
+            Kind::Usage,
+            "--without-consul tells hosts by exec, and --transport consul by Consul",
+        )
+        .hint("leave one of them out"));
     }
     if flags.without_consul && config.uses_consul() {
         context.output.warn(

@@ -292,7 +292,13 @@ async fn manifest(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<(String, String)
 async fn without_role(stage: &Stage<'_>, wish: &Wish<'_>) -> CliError {
     let (release, role) = (&wish.release, &wish.role.name);
     let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
-    let newest = releases(&stage.store, &stage.config.app, stage.config.stage(), Some(LOOKED_AT)).await;
+    let newest = releases(
+        &stage.store,
+        &stage.config.app,
+        stage.config.stage(),
+        Some(LOOKED_AT),
+    )
+    .await;
     let newest = newest
         .ok()
         .and_then(|all| all.into_iter().find(|other| other.roles.contains_key(role)));

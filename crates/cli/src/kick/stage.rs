@@ -8,6 +8,7 @@ use shipit_fleet::board::Board;
 use shipit_fleet::consul::Client;
 use shipit_store::{OnEvent, Store};
 
+use crate::args::WithoutConsul;
 use crate::config::{Settled, StageChoice};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -36,6 +37,15 @@ impl<'a> Stage<'a> {
         settle::config(context, StageChoice::Of(stage))
     }
 
+    /// As `config`, for commands that can do without Consul.
+    pub fn config_of(context: &Context, stage: Option<&str>, without: WithoutConsul) -> Result<Settled> {
+        let mut config = Self::config(context, stage)?;
+        if without.without_consul {
+            config.leave_consul();
+        }
+        Ok(config)
+    }
+
     /// Opens the stage of a config.
     pub fn open(config: &'a Settled, context: &'a Context) -> Result<Self> {
         let reporter = Arc::new(report::Store::new(&context.output));
@@ -61,15 +71,16 @@ impl<'a> Stage<'a> {
         self.consul.as_ref().ok_or_else(|| {
             CliError::new(
                 Kind::Usage,
-                "no Consul is used here, so hosts cannot be told by it",
+                "the config uses no Consul, so hosts cannot be told by it",
             )
-            .hint("kick by the transport exec, or without --without-consul; a config without Consul needs a [consul] table for it")
+            .hint("kick by the transport exec; for the transport consul the config needs a [consul] table")
         })
     }
 
-    /// ` --stage production`, for commands in hints: none of them may mean another stage. Empty in a config without stages.
+    /// ` --stage production`, for commands in hints: none of them may mean another stage, nor ask Consul where this one does without
+    /// it. Empty in a config without stages.
     pub fn flag(&self) -> String {
-        settle::board::stage_flag(self.config)
+        settle::board::flags(self.config)
     }
 
     /// Waits for network work; a signal ends it.

@@ -9,6 +9,7 @@ use shipit_store::{Action, Release, ReleaseId, ReleaseRef, release};
 use super::live::{self, Pointer};
 use super::stage::Stage;
 use crate::errors::{CliError, Kind, Result};
+use crate::settle::board::stage_flag;
 
 /// A release that is found in the history.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
     let back = good_before(live.as_deref(), last.as_ref(), way.as_ref()).map_err(|why| {
         CliError::new(Kind::Refused, format!("{}: {why}", refused(stage, role))).hint(format!(
             "`shipit releases{}` lists what there is; name one by --to ID",
-            stage.flag()
+            stage_flag(stage.config)
         ))
     })?;
     let release = find(stage, &ReleaseId::parse(&back.release)?).map_err(|error| {

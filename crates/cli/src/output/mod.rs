@@ -219,9 +219,15 @@ impl Output {
         !self.is_json() && std::io::stdout().is_terminal() && self.inner.colors
     }
 
-    /// Clears the terminal, for the next picture.
-    pub fn clear(&self) -> Result<()> {
-        write_stdout(b"\x1b[H\x1b[2J")
+    /// Clears the terminal, and shows rows as the next picture: each is one line, cut where the terminal ends.
+    pub fn picture(&self, columns: &[Column], rows: &[Vec<String>]) -> Result<()> {
+        let width = table::terminal_width();
+        let lines = match rows.is_empty() {
+            true => Vec::new(),
+            false => table::cut(table::lines(columns, rows, width), width),
+        };
+        let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+        write_stdout(format!("\x1b[H\x1b[2J{text}").as_bytes())
     }
 
     /// Data that is the same in both modes: a manifest, a man page, a schema.

@@ -15,16 +15,61 @@ const LEAST_WIDTH: u16 = 40;
 pub enum Column {
     /// Words; cut where the terminal is too narrow.
     Text(&'static str),
-    /// Ids and names, that people copy: cut last.
+    /// Ids and names, that people copy: never cut.
     Whole(&'static str),
-    /// Numbers, set to the right; cut last.
+    /// Ids that end with what tells them apart: where all texts are cut and it is still too wide, their beginnings are.
+    Id(&'static str),
+    /// Numbers, set to the right; never cut.
     Number(&'static str),
 }
 
 impl Column {
     fn heading(self) -> String {
-        let (Self::Text(heading) | Self::Whole(heading) | Self::Number(heading)) = self;
-        heading.to_uppercase()
+        self.name().to_uppercase()
+    }
+
+    fn name(self) -> &'static str {
+        let (Self::Text(name) | Self::Whole(name) | Self::Id(name) | Self::Number(name)) = self;
+        name
+    }
+
+    /// How wide its widest cell is; of texts, which are cut, the heading.
+    fn needs(self, cells: impl Iterator<Item = usize>) -> usize {
+        let heading = self.name().chars().count();
+        match self {
+            Self::Text(_) => heading,
+            _ => cells.max().unwrap_or_default().max(heading),
+        }
+    }
+}
+
+/// The least of an id: `…3074f46`.
+const LEAST_ID: usize = 8;
+
+/// How wide the ids may be, so that rows fit; none when they need not be cut.
+fn id_width(columns: &[Column], rows: &[Vec<String>], width: u16) -> Option<usize> {
+    let needs = |at: usize, column: &Column| {
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        column.needs(cells.map(|cell| cell.chars().count()))
+    };
+    let needed = columns.iter().enumerate().map(|(at, column)| needs(at, column));
+    let all = needed.sum::<usize>() + usize::from(GAP) * columns.len();
+    let over = all.checked_sub(usize::from(width)).filter(|over| *over > 0)?;
+    let id = columns
+        .iter()
+        .position(|column| matches!(column, Column::Id(_)))?;
+    Some(needs(id, &columns[id]).saturating_sub(over).max(LEAST_ID))
+}
+
+/// The end of an id.
+fn end_of(id: &str, width: Option<usize>) -> String {
+    let count = id.chars().count();
+    match width {
+        Some(width) if count > width => {
+            let end: String = id.chars().skip(count + 1 - width).collect();
+            format!("…{end}")
+        }
+        _ => id.to_owned(),
     }
 }
 
@@ -35,8 +80,13 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> Ve
         .load_preset(presets::NOTHING)
         .set_truncation_indicator("…")
         .set_header(columns.iter().map(|column| column.heading()));
+    let id_width = width.and_then(|width| id_width(columns, rows, width));
     for cells in rows {
-        let mut row = Row::from(cells.iter().map(|cell| one_line(cell)));
+        let shown = cells.iter().zip(columns).map(|(cell, column)| match column {
+            Column::Id(_) => end_of(&one_line(cell), id_width),
+            _ => one_line(cell),
+        });
+        let mut row = Row::from(shown);
         row.max_height(1);
         table.add_row(row);
     }
@@ -49,7 +99,7 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> Ve
                 let width = heading.chars().count() as u16 + GAP;
                 shown.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
             }
-            Column::Whole(_) => {
+            Column::Whole(_) | Column::Id(_) => {
                 shown.set_constraint(ColumnConstraint::ContentWidth);
             }
             Column::Number(_) => {
@@ -72,6 +122,18 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>], width: Option<u16>) -> Ve
         .lines()
         .map(|line| line.trim_end().to_owned())
         .collect()
+}
+
+/// The lines that are cut where they are wider than the terminal: of a picture that is drawn anew each has to be one row.
+pub fn cut(lines: Vec<String>, width: Option<u16>) -> Vec<String> {
+    let Some(width) = width.map(usize::from) else {
+        return lines;
+    };
+    let cut = |line: String| match line.chars().count() > width {
+        true => line.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        false => line,
+    };
+    lines.into_iter().map(cut).collect()
 }
 
 /// How wide stdout is; none when it is no terminal.
@@ -134,6 +196,32 @@ mod tests {
         web1   20261121T134515Z-3074f46   9  done
         web10  20261121T134515Z-3074f46  10  rsync:…
         ");
+    }
+
+    #[test]
+    fn ids_are_cut_at_their_beginnings_and_last_of_all_whole_lines() {
+        let columns = [
+            Column::Whole("host"),
+            Column::Id("release"),
+            Column::Text("state"),
+        ];
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let rows = [
+            row(["web-1", "20261121T134515Z-3074f46 (not live)", "succeeded"]),
+            row(["web-10", "20261121T134515Z-3074f46", "failed"]),
+        ];
+        let at = |width| lines(&columns, &rows, Some(width)).join("\n");
+        insta::assert_snapshot!(at(60), @"
+        HOST    RELEASE                              STATE
+        web-1   20261121T134515Z-3074f46 (not live)  succeeded
+        web-10  20261121T134515Z-3074f46             failed
+        ");
+        insta::assert_snapshot!(at(42), @"");
+        let short = cut(lines(&columns, &rows, Some(40)), Some(20));
+        assert!(short.iter().all(|line| line.chars().count() <= 20), "{short:?}");
+        assert_eq!(cut(vec!["abc".to_owned()], Some(3)), ["abc"]);
+        assert_eq!(cut(vec!["abcd".to_owned()], Some(3)), ["ab…"]);
+        assert_eq!(cut(vec!["abcd".to_owned()], None), ["abcd"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shipit_store::lock::PublishLock;
-use shipit_store::prune::{Kept, Prune, PruneInput, PrunedRelease, Removal, RemovalKind, Removed};
+use shipit_store::prune::{Kept, Prune, PruneInput, PrunedRelease, Reason, Removal, RemovalKind, Removed};
 
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
@@ -218,7 +218,7 @@ pub fn tell(pruned: &Pruned, options: Options, context: &Context) -> Result<()> 
     } else {
         "removed"
     };
-    let stays = counted(pruned.kept.len(), "release stays", "releases stay");
+    let stays = staying(&pruned.kept);
     context.output.say(match pruned.objects.len() {
         0 => format!("nothing to prune in {}: {stays}", pruned.store),
         objects => format!(
@@ -230,6 +230,37 @@ pub fn tell(pruned: &Pruned, options: Options, context: &Context) -> Result<()> 
         ),
     });
     Ok(())
+}
+
+/// `16 releases stay: 2 in use or to go back to, 14 younger than an hour`: each is counted by the reason that holds longest.
+fn staying(kept: &[Kept]) -> String {
+    let stays = counted(kept.len(), "release stays", "releases stay");
+    let mut counts = [0_usize; 4];
+    for kept in kept {
+        let holds = |reason: &Reason| match reason {
+            Reason::Live { .. }
+            | Reason::LiveUnknown { .. }
+            | Reason::Back { .. }
+            | Reason::LastGood { .. }
+            | Reason::LastKicked { .. }
+            | Reason::InFlight { .. } => 0,
+            Reason::Newest { .. } | Reason::Latest => 1,
+            Reason::Young => 2,
+        };
+        counts[kept.why.iter().map(holds).min().unwrap_or(3)] += 1;
+    }
+    let why = [
+        "in use or to go back to",
+        "among the newest",
+        "younger than an hour",
+        "needed meanwhile",
+    ];
+    let counts = counts.iter().zip(why).filter(|(count, _)| **count > 0);
+    let parts: Vec<String> = counts.map(|(count, why)| format!("{count} {why}")).collect();
+    match parts.is_empty() {
+        true => stays,
+        false => format!("{stays}: {}", parts.join(", ")),
+    }
 }
 
 /// Prunes a stage after something else was done, which stays done: what goes wrong is a warning.

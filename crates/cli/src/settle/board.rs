@@ -52,14 +52,18 @@ pub fn stage_flag(config: &Settled) -> String {
     name.map_or_else(String::new, |name| format!(" --stage {name}"))
 }
 
+/// The same for commands that ask the board, when this run does without Consul: without that flag they would ask Consul.
+pub fn flags(config: &Settled) -> String {
+    let without = match config.has_left_consul() {
+        true => " --without-consul",
+        false => "",
+    };
+    format!("{}{without}", stage_flag(config))
+}
+
 /// Somebody has the stage's lock.
 pub fn locked(config: &Settled, holder: &Holder) -> CliError {
-    stage_locked(
-        &stage_name(config),
-        holder,
-        &stage_flag(config),
-        config.uses_consul(),
-    )
+    stage_locked(&stage_name(config), holder, &flags(config), config.uses_consul())
 }
 
 /// Takes the stage's lock, and waits for it as long as `wait` says, which is said; ends early when the process is asked to

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use shipit_fleet::Secret;
-use shipit_fleet::consul::{Address, Client, ConsulConfig, Tls};
+use shipit_fleet::consul::{Address, Client, ConsulConfig, OnWait, Tls, Waiting};
 
 use crate::config::Settled;
 use crate::context::Context;
@@ -29,7 +29,19 @@ pub fn options(config: &Settled, context: &Context) -> Result<ConsulConfig> {
     };
     options.namespace = table.namespace.clone();
     options.datacenter = table.datacenter.clone();
+    options.on_wait = said(context);
     Ok(options)
+}
+
+/// What an agent that is long in answering is waited for is said.
+fn said(context: &Context) -> OnWait {
+    let output = context.output.clone();
+    OnWait::new(move |Waiting { doing, address, left }| {
+        output.say(format!(
+            "waiting for Consul at {address}, up to {} s more: {doing}",
+            left.as_secs()
+        ));
+    })
 }
 
 /// A client, where the config uses Consul. One is enough for a run: it keeps its connections.

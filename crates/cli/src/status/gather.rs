@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use shipit_fleet::board::Cursor;
+use shipit_fleet::board::{Board as _, Cursor, StoreBoard};
 use shipit_fleet::hosts::{self, Error as HostsError, Expected};
-use shipit_store::kick;
+use shipit_fleet::report::{Asked, Found};
+use shipit_store::kick::{self, Kick};
 use shipit_store::live::{self, Pointer};
 
+use super::outage::Outage;
 use super::{HostStatus, Known};
 use crate::config::{Role, Transport};
-use crate::errors::Result;
+use crate::errors::{CliError, Result};
 use crate::kick::{HostFlags, Stage, agents, damaged_in_words, wanted};
 
 /// How old what changes seldom may become.
@@ -27,6 +29,9 @@ pub struct RoleBoard<'a> {
     role: &'a Role,
     known: Known,
     seen: Option<Cursor>,
+    reports: Vec<Found>,
+    asked: BTreeMap<String, Asked>,
+    outage: Outage,
     refreshed: Option<Instant>,
     /// The etag of what lies in the place of the live manifest and is none.
     damaged: Option<String>,
@@ -43,6 +48,9 @@ impl<'a> RoleBoard<'a> {
                 ..Known::default()
             },
             seen: None,
+            reports: Vec::new(),
+            asked: BTreeMap::new(),
+            outage: Outage::default(),
             refreshed: None,
             damaged: None,
         }
@@ -68,9 +76,10 @@ impl<'a> RoleBoard<'a> {
         let board = &self.stage.board;
         let (reports, cursor) = board.reports(&self.role.name, self.seen, wait).await?;
         if self.seen != Some(cursor) {
-            self.known.reports = reports;
-            self.known.asked = board.asked(&self.role.name).await?;
+            self.reports = reports;
+            self.asked = board.asked(&self.role.name).await?;
             self.seen = Some(cursor);
+            self.merge();
         }
         // Who reported may be all that is known of which hosts there are.
         if self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
@@ -80,22 +89,58 @@ impl<'a> RoleBoard<'a> {
     }
 
     async fn refresh(&mut self) -> Result<()> {
+        self.known.expected = self.expected().await?;
+        match self.from_store().await {
+            Ok(()) => {}
+            // What hosts reported stands elsewhere, and is not worth less.
+            Err(error) if self.stage.config.uses_consul() => self.stage.context.output.warn_once(format!(
+                "what is live, and how the kicks before ended, is not known: {}",
+                error.chain().join(": ")
+            )),
+            Err(error) => return Err(error),
+        }
+        self.asked = self.stage.board.asked(&self.role.name).await?;
+        self.merge();
+        self.refreshed = Some(Instant::now());
+        Ok(())
+    }
+
+    /// What the store knows: the live release, the newest kicks, and what hosts said while Consul was down.
+    async fn from_store(&mut self) -> Result<()> {
         let (config, store) = (self.stage.config, &self.stage.store);
         let name = self.role.name.as_str();
-        self.known.expected = self.expected().await?;
         let live = live::read(store, &config.app, config.stage(), name).await?;
         self.known.live = live.release().map(str::to_owned);
         self.warn_of(&live);
         let kicks = kick::list(store, &config.app, config.stage(), Some(name), Some(KICKS)).await?;
-        let release = |kick: &kick::Kick| (kick.started.kick.to_string(), kick.started.release.clone());
+        let release = |kick: &Kick| (kick.started.kick.to_string(), kick.started.release.clone());
         self.known.releases = kicks.iter().map(release).collect();
+        let by_exec = |kick: &Kick| kick.started.transport == "exec";
+        // With Consul at hand such a kick wrote its reports there, and none are found here.
+        if config.uses_consul() && kicks.iter().any(by_exec) {
+            let board = StoreBoard::new(store, &config.app, config.stage()).map_err(CliError::from)?;
+            let (reports, _) = board.reports(name, None, Duration::ZERO).await?;
+            self.outage = Outage::new(reports);
+        }
         let ended = kicks
             .into_iter()
             .filter_map(|kick| Some((kick.started.kick.to_string(), kick.ended?)));
         self.known.ended = ended.collect();
-        self.known.asked = self.stage.board.asked(name).await?;
-        self.refreshed = Some(Instant::now());
         Ok(())
+    }
+
+    /// Puts what hosts said together: on the board, and to kicks that went without Consul while it was down.
+    fn merge(&mut self) {
+        self.known.reports = self.outage.reports(&self.reports);
+        self.known.asked = self.outage.asked(&self.asked);
+        if let Some((kick, hosts)) = self.outage.elsewhere(&self.known) {
+            let (role, flag) = (&self.role.name, self.stage.flag());
+            self.stage.context.output.warn_once(format!(
+                "{role} was kicked without Consul since ({kick}), by other names of its hosts than Consul has ({}): what is shown of \
+                 Consul's nodes may be older; `shipit repair {role}{flag}` asks them anew",
+                hosts.join(", ")
+            ));
+        }
     }
 
     /// Says once that what is live is damaged: what is known of the hosts is shown all the same.

@@ -3,6 +3,7 @@
 //! Not here: how it is printed ([`crate::commands::status`]), and following one kick (the kick itself).
 
 mod gather;
+mod outage;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -136,8 +136,15 @@ enum Again {
 }
 
 impl Client {
-    /// Sends a call, again where that is allowed, and gives the answer of a 200.
+    /// Sends a call, again where that is allowed, and gives the answer of a 200. Says so when that takes long.
     pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
+        let work = self.send_again(call);
+        self.on_wait
+            .during(&call.doing, &self.address, self.patience, call.held, work)
+            .await
+    }
+
+    async fn send_again(&self, call: &Call) -> Result<Answer, Error> {
         let mut begin = Instant::now();
         let mut wait = FIRST_WAIT;
         let mut attempt = 1;

@@ -18,6 +18,7 @@ use super::config::{Address, ConsulConfig};
 use super::error::Error;
 use super::request::{EventId, EventRequest, preflight};
 use super::tls::secured;
+use super::wait::OnWait;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ pub struct Client {
     pub(super) patience: Duration,
     /// Whether the agent has answered before. One that never did is rather a wrong address than one that starts again.
     pub(super) answered: Arc<AtomicBool>,
+    /// Who is told of an answer that is long in coming.
+    pub(super) on_wait: OnWait,
     base: Url,
     namespace: Option<String>,
     datacenter: Option<String>,
@@ -95,6 +98,7 @@ impl Client {
             timeout: config.timeout,
             patience: config.timeout,
             answered: Arc::default(),
+            on_wait: config.on_wait.clone(),
         })
     }
 

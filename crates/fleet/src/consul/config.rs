@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::Error;
+use super::{Error, OnWait};
 use crate::Secret;
 
 /// What a client needs to know of its agent, settled.
@@ -26,6 +26,8 @@ pub struct ConsulConfig {
     pub timeout: Duration,
     /// How often a request that may be repeated is tried; at least once.
     pub attempts: u32,
+    /// Who is told of an answer that is long in coming.
+    pub on_wait: OnWait,
 }
 
 impl ConsulConfig {
@@ -39,6 +41,7 @@ impl ConsulConfig {
             datacenter: None,
             timeout: Duration::from_secs(30),
             attempts: 4,
+            on_wait: OnWait::default(),
         }
     }
 }

@@ -164,9 +164,7 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Unreachable { .. } => Some(
-                "see that the agent runs and that consul.address or CONSUL_HTTP_ADDR names it (http or https?); \
-                 while it is down: shipit kick --transport exec --without-consul"
-                    .to_owned(),
+                "see that the agent runs and that consul.address or CONSUL_HTTP_ADDR names it (http or https?)".to_owned(),
             ),
             Error::Late { .. } => Some(
                 "its cluster may have no leader: see `consul operator raft list-peers` and the agent's log".to_owned(),

@@ -13,6 +13,7 @@ mod request;
 mod session;
 mod tls;
 mod txn;
+mod wait;
 
 pub use catalog::{AGENT_CHECK, AgentSelf, Check, ServiceNode};
 pub use client::Client;
@@ -22,3 +23,4 @@ pub use kv::{Blocking, KvEntry, KvList, Read};
 pub(crate) use request::escape;
 pub use request::{EventId, EventRequest, TooLong, exact, preflight};
 pub use txn::{Op, Txn};
+pub use wait::{OnWait, Waiting};

@@ -40,18 +40,18 @@ pub struct Holder {
     /// `user@host`.
     pub who: String,
     /// The build's URL, in Jenkins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub build: Option<String>,
     /// The process id there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub pid: Option<u32>,
     /// What it does: `kick web`, `rollback web`, `lock`.
     pub doing: String,
     /// The revision that it deploys.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub revision: Option<String>,
     /// Why, in its words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub reason: Option<String>,
     /// Since when, in unix seconds.
     pub time: i64,

@@ -102,6 +102,7 @@ impl Settler<'_> {
             notify,
             prune: kick::prune(&file.prune.unwrap_or_default()),
             uses_consul,
+            left_consul: false,
             roles,
             file: self.around.file.to_owned(),
             dir: self.around.dir.to_owned(),
