@@ -130,6 +130,7 @@ impl Aged {
             release: release.into(),
             revision: "3074f46".repeat(6)[..40].to_owned(),
             live: None,
+            batch: None,
             lock: None,
             transport: "exec".into(),
             whole: true,

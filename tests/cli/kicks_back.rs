@@ -175,16 +175,12 @@ fn repair_tells_only_those_that_lag_behind() {
     fleet.fails("b", true);
     let _ = fleet.shipit("kick", &["--batch", "1"]).exits(7);
     let document = fleet.json("repair", &[], 7);
-    let expected = [("b", "failed"), ("c", "succeeded")];
-    assert_eq!(
-        states(&document),
-        expected.map(|(host, state)| (host.to_owned(), state.to_owned()))
-    );
+    assert_eq!(states(&document), [("b".to_owned(), "failed".to_owned())]);
     fleet.fails("b", false);
     let moves =
         format!("live is another one (none yet): `shipit kick web --stage staging --release {one}` moves it");
     let ran = fleet.shipit("repair", &[]).ok().says(&moves);
-    assert_eq!(ran.out(), "web\tb\tsucceeded\n");
+    assert_eq!(ran.out(), "web\tb\tsucceeded\nweb\tc\tsucceeded\n");
     assert_eq!((fleet.releases("a").len(), fleet.releases("b").len()), (1, 3));
     let ran = fleet
         .shipit("repair", &[])
@@ -240,9 +236,10 @@ fn repair_does_not_spread_what_was_tried_on_one_host() {
         .ok()
         .says("some hosts of web alone were kicked last");
     assert_eq!(ran.out(), "web\ta\tsucceeded\n");
-    let _ = fleet.shipit("repair", &[]).ok().says(&format!(
-        "each of a, which alone were kicked last, says that it has {two}"
-    ));
+    let _ = fleet
+        .shipit("repair", &[])
+        .ok()
+        .says(&format!("a, which alone was kicked last, says that it has {two}"));
     assert_eq!(fleet.releases("b"), std::slice::from_ref(&one));
     // The others, by their names, have what all were told.
     let ran = fleet.shipit("repair", &["--only", "c"]).ok();
@@ -252,24 +249,6 @@ fn repair_does_not_spread_what_was_tried_on_one_host() {
         .shipit("repair", &["--only", "a", "--only", "c"])
         .exits(12)
         .says("--release ID");
-}
-
-#[test]
-fn a_kick_that_told_nobody_is_not_what_a_rollback_undoes() {
-    let fleet = Fleet::new(&["a"], "", "once = [\"bin/migrate\"]");
-    let one = fleet.release("one");
-    let _ = fleet.shipit("kick", &[]).ok();
-    let _ = fleet.release("two");
-    let _ = fleet.shipit("kick", &[]).ok();
-    let _ = fleet.release("three");
-    fleet.fails("a", true);
-    let _ = fleet
-        .shipit("kick", &[])
-        .exits(7)
-        .says("no host was told to switch");
-    fleet.fails("a", false);
-    let _ = fleet.shipit("rollback", &[]).ok();
-    assert_eq!(fleet.live(), Some(one));
 }
 
 #[test]

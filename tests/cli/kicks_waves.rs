@@ -182,6 +182,7 @@ fn what_cannot_be_meant_is_refused_before_anything_is_told() {
 fn commands_in_hints_name_the_stage() {
     let fleet = Fleet::new(&["a", "b"], "", "");
     let _ = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
     fleet.fails("b", true);
     let _ = fleet
         .shipit("kick", &[])

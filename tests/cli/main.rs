@@ -27,6 +27,7 @@ mod kicks_many;
 mod kicks_nodes;
 mod kicks_replay;
 mod kicks_waves;
+mod kicks_ways;
 mod killed;
 mod layers;
 mod limits;

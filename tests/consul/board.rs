@@ -185,6 +185,7 @@ pub fn started(role: &str, release: &str, nodes: &[&str], time: i64) -> Started 
         release: release.to_owned(),
         revision: "3074f46".repeat(6)[..40].to_owned(),
         live: None,
+        batch: None,
         lock: None,
         transport: "exec".to_owned(),
         whole: false,

@@ -29,6 +29,7 @@ pub fn started(time: i64, role: &str, release: &str, hosts: &[&str]) -> Started 
         release: release.into(),
         revision: "3074f4622d1bc2b6b7de1fae7f0e2f8c4f3c3f6d".into(),
         live: None,
+        batch: None,
         lock: None,
         transport: "exec".into(),
         whole: true,
@@ -48,6 +49,7 @@ fn ended(kick: &KickId, result: KickResult) -> Ended {
         result,
         reason: None,
         moved_live: result == KickResult::Succeeded,
+        once_on: None,
         once: false,
         hosts: BTreeMap::from([(
             "web1".to_owned(),

@@ -124,7 +124,12 @@ impl Lock {
     pub async fn turn_manual(self, holder: &Holder) -> Result<Option<Held>, Error> {
         match self.keeper.stop().await {
             Some(Renewing { board, grip }) => board.lock_by_hand(holder, Some(grip)).await,
-            None => Ok(None),
+            // Whether it stands is not known, and no manual one does.
+            None => Err(Error::Lost {
+                what: "this deploy".to_owned(),
+                why: "what renewed it came to no good end".to_owned(),
+                now: None,
+            }),
         }
     }
 }

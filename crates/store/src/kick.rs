@@ -96,6 +96,9 @@ pub struct Started {
     pub lock: Option<String>,
     /// The transport: `consul` or `exec`.
     pub transport: String,
+    /// How many hosts each of its waves has, as the config writes it: `2`, `25%`; none where all are told at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
     /// Whether all of the role's hosts are told; not with `--only` and repair.
     pub whole: bool,
     /// Whether it is followed to its end.
@@ -143,14 +146,27 @@ pub struct Ended {
     pub reason: Option<String>,
     /// Whether the live pointer was moved to its release.
     pub moved_live: bool,
-    /// Whether the role's `once` commands ran to their end in this kick.
+    /// Whether the role's `once` commands ran to their end in this kick, or were found to have done so after an earlier one.
     pub once: bool,
+    /// The host that the once commands were told, and where they stood there; none where they were not due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once_on: Option<OnceEnd>,
     /// Each host by its name.
     pub hosts: BTreeMap<String, HostEnd>,
     /// When, in unix seconds.
     pub time: i64,
     /// How long it took, in seconds.
     pub seconds: f64,
+}
+
+/// The once commands' part of a kick.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnceEnd {
+    /// The host.
+    pub host: String,
+    /// Where they stood there at the end.
+    #[serde(flatten)]
+    pub end: HostEnd,
 }
 
 /// One host's part of a kick.

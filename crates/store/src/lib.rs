@@ -37,7 +37,7 @@ pub use download::Download;
 pub use error::{BoxError, Error, ErrorKind};
 pub use event::{Event, OnEvent};
 pub use fetch::{FetchRetry, Fetcher, FetcherOptions, Ranged, RangesOptions, S3Settings};
-pub use kick::{Action, Ended, HostEnd, HostState, KICK_VERSION, KickId, KickResult, Started};
+pub use kick::{Action, Ended, HostEnd, HostState, KICK_VERSION, KickId, KickResult, OnceEnd, Started};
 pub use location::{StoreUrl, redacted};
 pub use lock::Holder;
 pub use objects::{Body, Content, Meta, Objects, Put, PutOptions, PutOutcome};

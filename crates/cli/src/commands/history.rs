@@ -149,8 +149,12 @@ fn row(kick: &Kick, held: Option<&Held>) -> Vec<String> {
 fn hosts(kick: &Kick) -> String {
     let Some(ended) = &kick.ended else {
         let expected = kick.started.expected.unwrap_or(kick.started.hosts.len());
-        return format!("{expected} asked");
+        // Which of them were told nobody wrote down.
+        return format!("{expected} expected");
     };
+    if let (Some(once), true) = (&ended.once_on, ended.hosts.is_empty()) {
+        return format!("once on {}: {}", once.host, once.end.state.as_str());
+    }
     let mut counts: BTreeMap<HostState, usize> = BTreeMap::new();
     for host in ended.hosts.values() {
         *counts.entry(host.state).or_default() += 1;

@@ -56,6 +56,8 @@ pub fn run(args: &KickArgs, context: &Context) -> Result<()> {
             waves: &args.waves,
             hosts: &args.hosts,
             lagging: None,
+            from: None,
+            by_itself: false,
             followed: !args.no_wait,
             note: None,
             reason: args.waves.reason.clone(),

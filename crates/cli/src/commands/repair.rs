@@ -43,15 +43,20 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
                 Some(id) => Target::from(kick::find(stage, id)?),
                 None => kick::of_repair(stage, &role.name, &args.hosts.only)?,
             };
-            let Target { release, note, among } = target;
-            let lagging = kick::lagging(stage, role, &release, &args.waves, &args.hosts, among.as_ref())?;
-            let notes: Vec<String> = note.into_iter().chain(lagging.note).collect();
+            let Target {
+                release, note, among, ..
+            } = target;
+            let mut lagging = kick::lagging(stage, role, &release, &args.waves, &args.hosts, among.as_ref())?;
+            let notes: Vec<String> = note.into_iter().chain(lagging.note.take()).collect();
             if lagging.names.is_empty() {
                 let which = match &among {
                     None => "each host".to_owned(),
                     Some(some) => {
                         let names: Vec<&str> = some.iter().map(String::as_str).collect();
-                        format!("each of {}, which alone were kicked last,", names.join(", "))
+                        match names.as_slice() {
+                            [one] => format!("{one}, which alone was kicked last,"),
+                            some => format!("each of {}, which alone were kicked last,", some.join(", ")),
+                        }
                     }
                 };
                 stage.say(format!("{}: {which} says that it has {}", role.name, release.id));
@@ -64,7 +69,9 @@ pub fn run(args: &RepairArgs, context: &Context) -> Result<()> {
                 release,
                 waves: &args.waves,
                 hosts: &args.hosts,
-                lagging: Some(lagging.names),
+                lagging: Some(lagging),
+                from: None,
+                by_itself: false,
                 followed: true,
                 note: (!notes.is_empty()).then(|| notes.join("; ")),
                 reason: args.waves.reason.clone(),

@@ -53,6 +53,8 @@ pub fn run(args: &RollbackArgs, context: &Context) -> Result<()> {
                 waves: &args.waves,
                 hosts: &all,
                 lagging: None,
+                from: target.from,
+                by_itself: false,
                 followed: true,
                 note: target.note,
                 reason: reason.cloned(),
@@ -73,7 +75,7 @@ pub fn run(args: &RollbackArgs, context: &Context) -> Result<()> {
 /// The release that a role goes to.
 fn target(stage: &Stage<'_>, role: &Role, args: &RollbackArgs) -> Result<Target> {
     match &args.release {
-        Some(id) => Ok(kick::find(stage, id)?.into()),
+        Some(id) => kick::back_to(stage, &role.name, id),
         None => kick::of_rollback(stage, &role.name),
     }
 }

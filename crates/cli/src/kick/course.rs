@@ -46,7 +46,10 @@ pub fn run(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock) -> Result<Kicked> {
     // Not dropped on a signal: what is written may be there already, and then it needs its end.
     stage.last_words(async { Ok(kick::start(&stage.store, &started).await?) })?;
     say::start(stage, plan, &started);
-    let mut progress = Progress::default();
+    let mut progress = Progress {
+        before: started.live.clone(),
+        ..Progress::default()
+    };
     let stop = go(stage, plan, lock, &started.kick, &before, &mut progress).err();
     let result = match &stop {
         Some(stop) => stop.result(),
@@ -161,19 +164,27 @@ fn waves(
             board_role: plan.name().to_owned(),
             url: &plan.url,
             switches: true,
-            may_fail: plan.course.may_fail.saturating_sub(progress.bad()),
+            may_fail: match plan.course.goes_on {
+                true => usize::MAX,
+                false => plan.course.may_fail.saturating_sub(progress.bad()),
+            },
         };
         if plan.followed {
             wave::run(stage, plan, wave, &telling, progress)?;
         } else {
             wave::only_tell(stage, plan, wave, &telling, progress)?;
         }
-        progress.waves += 1;
+        if progress.bad() <= plan.course.may_fail {
+            progress.waves += 1;
+        }
         if count > 1 {
             stage.say(format!("{}: {}", telling.label, progress.summary()));
         }
     }
-    Ok(())
+    match progress.bad() > plan.course.may_fail {
+        true => Err(Stop::Hosts),
+        false => Ok(()),
+    }
 }
 
 /// The pause between two waves, and then the check: a release that goes wrong mostly needs some time for it.
@@ -240,6 +251,11 @@ fn started(stage: &Stage<'_>, plan: &Plan<'_>, lock: &Lock, before: &Pointer, id
         live: before.release().map(str::to_owned),
         lock: Some(lock.holder().id.clone()),
         transport: transport(plan).to_owned(),
+        batch: plan
+            .course
+            .batch
+            .filter(|_| plan.followed)
+            .map(|batch| batch.to_string()),
         whole: plan.hosts.whole && plan.action != Action::Repair,
         followed: plan.followed,
         hosts,
@@ -275,6 +291,7 @@ fn write_end(stage: &Stage<'_>, kicked: &Kicked) {
         reason: kicked.reason.clone(),
         moved_live: kicked.progress.moved_live,
         once: kicked.progress.once,
+        once_on: kicked.progress.once_end(),
         hosts: kicked.progress.ends(),
         time: jiff::Timestamp::now().as_second(),
         seconds: kicked.seconds,

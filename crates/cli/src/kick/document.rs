@@ -1,7 +1,7 @@
 //! What a kick prints: a line per host, or the JSON document, which has what was told whatever came of the rest.
 
 use serde::Serialize;
-use shipit_store::{Action, HostState, KickResult};
+use shipit_store::{Action, HostState, KickResult, OnceEnd};
 
 use super::course::{Kicked, transport};
 use super::outcome::Fired;
@@ -33,6 +33,7 @@ struct RoleReport {
     reason: Option<String>,
     moved_live: bool,
     once: bool,
+    once_on: Option<OnceEnd>,
     waves: usize,
     events: Vec<Fired>,
     expected: usize,
@@ -70,8 +71,11 @@ impl Document {
         let output = &stage.context.output;
         let progress = &kicked.progress;
         if plan.followed {
+            // Of a role that went back by itself, which of a host's lines is of the way back.
+            let again = self.roles.iter().any(|report| report.role == plan.name());
+            let which = if again { "\trollback" } else { "" };
             for (host, now) in &progress.hosts {
-                output.data(format!("{}\t{host}\t{}", plan.name(), now.state.as_str()))?;
+                output.data(format!("{}\t{host}\t{}{which}", plan.name(), now.state.as_str()))?;
             }
         } else {
             for fired in &progress.events {
@@ -91,6 +95,7 @@ impl Document {
             reason: kicked.reason.clone(),
             moved_live: progress.moved_live,
             once: progress.once,
+            once_on: progress.once_end(),
             waves: progress.waves,
             events: progress.events.clone(),
             expected: plan.hosts.number(),

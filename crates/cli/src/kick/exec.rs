@@ -19,11 +19,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::health;
-use super::hosts::{Wave, exec_of};
+use super::hosts::exec_of;
 use super::outcome::{Progress, Stop};
 use super::plan::Plan;
 use super::stage::Stage;
 use super::wave::{Telling, ask, held};
+use super::waves::Wave;
 use crate::config::Exec;
 use crate::errors::{CliError, chain};
 use crate::output::Hosts;

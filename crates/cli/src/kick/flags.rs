@@ -112,6 +112,8 @@ pub struct Course {
     pub may_fail: usize,
     /// What must be good between two waves.
     pub check: Option<WaveCheck>,
+    /// Whether the next wave is told though one was bad.
+    pub goes_on: bool,
 }
 
 impl Course {
@@ -133,6 +135,18 @@ impl Course {
                 .wave_check
                 .clone()
                 .or_else(|| config.kick.wave_check.clone()),
+            goes_on: false,
+        }
+    }
+
+    /// The same for a way back. What the config wants between waves is there to find a bad release; on the way back it would keep
+    /// hosts on one that was found. So would a host that fails: the others are told all the same.
+    pub fn back(self, flags: Option<&WaveFlags>) -> Self {
+        Course {
+            pause: flags.and_then(|flags| flags.pause).unwrap_or(Span::seconds(0)),
+            check: flags.and_then(|flags| flags.wave_check.clone()),
+            goes_on: true,
+            ..self
         }
     }
 }

@@ -8,11 +8,11 @@ use shipit_fleet::follow::{Checks, Told, Tracker, Wanted};
 use shipit_fleet::report::{Found, Report, Said};
 use shipit_store::HostState;
 
-use super::hosts::Wave;
 use super::outcome::{Progress, Stop, named};
 use super::plan::Plan;
 use super::stage::Stage;
 use super::wave::{Telling, service};
+use super::waves::Wave;
 use crate::config::Role;
 use crate::errors::{CliError, Kind, Result, chain};
 

@@ -1,5 +1,7 @@
 //! Which hosts a kick tells, and in which waves.
 
+use std::collections::BTreeSet;
+
 use shipit_fleet::consul::{EventRequest, exact, preflight};
 use shipit_fleet::event;
 use shipit_fleet::filters;
@@ -9,7 +11,7 @@ use shipit_store::Action;
 
 use super::flags::{Course, HostFlags, WaveFlags};
 use super::stage::Stage;
-use crate::config::{Batch, Exec, Hosts, Role, Settled, Transport};
+use crate::config::{Exec, Hosts, Role, Settled, Transport};
 use crate::errors::{CliError, Kind, Result};
 
 /// The hosts of one role's kick.
@@ -21,6 +23,8 @@ pub struct Listed {
     pub count: Option<usize>,
     /// Whether these are all of the role's hosts.
     pub whole: bool,
+    /// Those that are told before the others, in waves of their own.
+    pub first: BTreeSet<String>,
 }
 
 impl Listed {
@@ -41,17 +45,6 @@ impl Listed {
         self.whole = false;
         self
     }
-}
-
-/// One wave: who is told, and by which events.
-#[derive(Debug, Clone)]
-pub struct Wave {
-    /// The hosts.
-    pub told: Vec<Told>,
-    /// How many, when they are not known by their names.
-    pub count: Option<usize>,
-    /// The events that tell them; none with the transport exec.
-    pub events: Vec<EventRequest>,
 }
 
 /// A datacenter is Consul's: commands know none.
@@ -154,6 +147,7 @@ fn by_exec(role: &Role, flags: &HostFlags) -> Result<Listed> {
         told: told.collect(),
         count: None,
         whole: flags.only.is_empty(),
+        first: BTreeSet::new(),
     })
 }
 
@@ -168,6 +162,7 @@ async fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: 
             told: Vec::new(),
             count: None,
             whole: true,
+            first: BTreeSet::new(),
         });
     }
     let found: Expected = hosts::expected(client, &wanted).await?;
@@ -179,6 +174,7 @@ async fn by_consul(stage: &Stage<'_>, role: &Role, flags: &HostFlags, followed: 
         told: found.hosts.into_iter().map(told).collect(),
         count: found.count,
         whole: !flags.narrows(),
+        first: BTreeSet::new(),
     })
 }
 
@@ -276,19 +272,6 @@ fn too_long(error: shipit_fleet::consul::TooLong) -> CliError {
     CliError::from_source(Kind::Consul, error).hint(hint)
 }
 
-/// The waves: hosts in their order, those that are alive first counted; dead ones are told with the last wave.
-pub fn waves(
-    role: &Role,
-    listed: &Listed,
-    batch: Option<Batch>,
-    event: Option<&EventRequest>,
-) -> Result<Vec<Wave>> {
-    if batch.is_some() && listed.told.is_empty() {
-        return Err(unnamed(role, "waves need", "or have no batch"));
-    }
-    cut(listed, batch, event)
-}
-
 /// Something cannot be done with hosts that are not known by their names.
 pub fn unnamed(role: &Role, what: &str, or: &str) -> CliError {
     CliError::new(
@@ -299,93 +282,4 @@ pub fn unnamed(role: &Role, what: &str, or: &str) -> CliError {
         "name them by role.{0}.hosts = [\"web1\", …], or by [role.{0}.filter]; {or}",
         role.name
     ))
-}
-
-fn cut(listed: &Listed, batch: Option<Batch>, event: Option<&EventRequest>) -> Result<Vec<Wave>> {
-    let alive: Vec<Told> = listed
-        .told
-        .iter()
-        .filter(|told| told.dead.is_none())
-        .cloned()
-        .collect();
-    let dead = listed.told.iter().filter(|told| told.dead.is_some()).cloned();
-    let size = batch.map_or(alive.len(), |batch| batch.of(alive.len()));
-    let mut waves: Vec<Vec<Told>> = alive.chunks(size.max(1)).map(<[Told]>::to_vec).collect();
-    match waves.last_mut() {
-        Some(last) => last.extend(dead),
-        None => waves.push(dead.collect()),
-    }
-    let all_at_once = waves.len() == 1 && listed.whole;
-    let events = |told: &[Told]| match event {
-        None => Ok(Vec::new()),
-        // The role's own filter reaches them, and whoever joins in this moment.
-        Some(event) if all_at_once => Ok(vec![event.clone()]),
-        Some(event) => events_for(
-            event,
-            &told.iter().map(|told| told.name.clone()).collect::<Vec<_>>(),
-        ),
-    };
-    waves
-        .into_iter()
-        .map(|told| {
-            Ok(Wave {
-                events: events(&told)?,
-                count: listed.count,
-                told,
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Batch;
-
-    fn told(name: &str, dead: bool) -> Told {
-        Told {
-            name: name.to_owned(),
-            dead: dead.then(|| "gone".to_owned()),
-        }
-    }
-
-    fn names(waves: &[Wave]) -> Vec<Vec<&str>> {
-        waves
-            .iter()
-            .map(|wave| wave.told.iter().map(|told| told.name.as_str()).collect())
-            .collect()
-    }
-
-    fn split(hosts: &[(&str, bool)], batch: Option<&str>) -> Vec<Wave> {
-        let listed = Listed {
-            told: hosts.iter().map(|(name, dead)| told(name, *dead)).collect(),
-            count: None,
-            whole: true,
-        };
-        let batch = batch.map(|batch| Batch::parse(batch).unwrap());
-        let event = EventRequest {
-            name: "e".to_owned(),
-            payload: "p".to_owned(),
-            service: Some("^shop$".to_owned()),
-            ..EventRequest::default()
-        };
-        cut(&listed, batch, Some(&event)).unwrap()
-    }
-
-    #[test]
-    fn a_batch_counts_the_living_and_the_dead_come_last() {
-        let hosts = [("a", false), ("b", true), ("c", false), ("d", false)];
-        assert_eq!(names(&split(&hosts, Some("2"))), [vec!["a", "c"], vec!["d", "b"]]);
-        assert_eq!(
-            names(&split(&hosts, Some("34%"))),
-            [vec!["a", "c"], vec!["d", "b"]]
-        );
-        assert_eq!(names(&split(&[("b", true)], Some("1"))), [vec!["b"]]);
-        let one = split(&hosts, None);
-        assert_eq!(names(&one), [vec!["a", "c", "d", "b"]]);
-        assert_eq!(one[0].events[0].service.as_deref(), Some("^shop$"));
-        let two = split(&hosts, Some("2"));
-        assert_eq!(two[0].events[0].node.as_deref(), Some("^[ac]$"));
-        assert_eq!(two[0].events[0].service, None);
-    }
 }

@@ -11,11 +11,12 @@ pub use shipit_store::live::Pointer;
 use shipit_store::live::{self, Damaged};
 use shipit_store::{Action, Error, KickId};
 
-use super::hosts::{self, Listed, Wave, events_for};
+use super::hosts::{self, Listed, events_for};
 use super::outcome::{Progress, Stop};
 use super::plan::Plan;
 use super::stage::Stage;
 use super::wave::{self, Telling};
+use super::waves::Wave;
 use crate::config::Transport;
 use crate::errors::{CliError, Kind, Result};
 

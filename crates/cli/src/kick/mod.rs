@@ -8,11 +8,13 @@
 mod check;
 mod course;
 mod document;
+mod ending;
 mod exec;
 mod flags;
 mod health;
 mod hosts;
 mod live;
+mod manifests;
 mod once;
 mod outcome;
 mod plan;
@@ -21,6 +23,7 @@ mod say;
 mod stage;
 mod target;
 mod wave;
+mod waves;
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +37,7 @@ pub use live::in_words as damaged_in_words;
 pub use plan::Wish;
 pub use repair::{agents, lagging};
 pub use stage::Stage;
-pub use target::{Target, find, of_repair, of_rollback};
+pub use target::{Target, back_to, find, of_repair, of_rollback};
 
 use crate::config::{Role, Settled};
 use crate::context::Context;
@@ -282,7 +285,7 @@ fn go_back<'a>(stage: &Stage<'_>, failed: &Plan<'a>, kicked: &Kicked, lock: &Loc
     }
     let role: &'a Role = failed.role;
     let name = role.name.as_str();
-    let went = back_to(stage, failed).and_then(|target| {
+    let went = good_after(stage, failed).and_then(|target| {
         stage.say(format!(
             "{name} goes back to {} (rollback_on_failure)",
             target.release.id
@@ -296,6 +299,8 @@ fn go_back<'a>(stage: &Stage<'_>, failed: &Plan<'a>, kicked: &Kicked, lock: &Loc
                 waves: failed.wave_flags,
                 hosts: &ALL,
                 lagging: None,
+                from: Some(failed.release.id.to_string()),
+                by_itself: true,
                 followed: true,
                 note: target.note,
                 reason: Some(format!("the kick {} failed", kicked.id)),
@@ -320,7 +325,7 @@ static ALL: HostFlags = HostFlags::all();
 
 /// The release that a failed kick goes back to by itself. When the live one was told again, and did not do well on all hosts this
 /// time, there is nothing that it replaced: to leave it is for people to decide.
-fn back_to(stage: &Stage<'_>, failed: &Plan<'_>) -> Result<Target> {
+fn good_after(stage: &Stage<'_>, failed: &Plan<'_>) -> Result<Target> {
     let live = live::read(stage, failed.name())?;
     if live.release() == Some(failed.release.id.as_str()) {
         return Err(CliError::new(

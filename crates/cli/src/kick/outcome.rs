@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use shipit_fleet::follow::HostNow;
-use shipit_store::{Action, HostEnd, HostState, KickResult};
+use shipit_store::{HostEnd, HostState, KickResult, OnceEnd};
 
 use super::plan::Plan;
-use super::stage::Stage;
 use crate::context::Context;
 use crate::errors::{CliError, Kind};
 
@@ -29,8 +28,12 @@ pub struct Progress {
     pub waves: usize,
     /// Whether the role's `once` commands ran to their end.
     pub once: bool,
+    /// The host that the `once` commands were told, and where they stand there.
+    pub once_on: Option<(String, HostNow)>,
     /// Whether its release is live now.
     pub moved_live: bool,
+    /// The release that was live before.
+    pub before: Option<String>,
 }
 
 /// An event that Consul accepted.
@@ -51,6 +54,8 @@ pub enum Stop {
     Check(String),
     /// The `once` commands, on this host.
     Once(String),
+    /// The `once` commands, of whose end this host did not report in time.
+    OnceSilent(String),
     /// A signal.
     Signal,
     /// The lock was lost.
@@ -103,13 +108,27 @@ impl Progress {
         self.hosts.values().filter(|now| now.state == state).count()
     }
 
+    /// The host on which the `once` commands did not come to an end.
+    pub fn once_open(&self) -> Option<&str> {
+        let (host, now) = self.once_on.as_ref()?;
+        let open = matches!(
+            now.state,
+            HostState::Asked | HostState::Started | HostState::Silent
+        );
+        open.then_some(host.as_str())
+    }
+
+    /// For the history.
+    pub fn once_end(&self) -> Option<OnceEnd> {
+        let (host, now) = self.once_on.as_ref()?;
+        Some(OnceEnd {
+            host: host.clone(),
+            end: end(now),
+        })
+    }
+
     /// For the history.
     pub fn ends(&self) -> BTreeMap<String, HostEnd> {
-        let end = |now: &HostNow| HostEnd {
-            state: now.state,
-            reason: now.reason.clone(),
-            time: now.time,
-        };
         self.hosts
             .iter()
             .map(|(host, now)| (host.clone(), end(now)))
@@ -138,6 +157,14 @@ impl Progress {
     }
 }
 
+fn end(now: &HostNow) -> HostEnd {
+    HostEnd {
+        state: now.state,
+        reason: now.reason.clone(),
+        time: now.time,
+    }
+}
+
 fn with_reason(host: &str, now: &HostNow) -> String {
     match (&now.reason, now.state) {
         (Some(reason), HostState::Silent) => format!("{host} (silent: {reason})"),
@@ -158,7 +185,7 @@ impl Stop {
     /// For the history.
     pub fn result(&self) -> KickResult {
         match self {
-            Stop::Hosts | Stop::Check(_) | Stop::Once(_) => KickResult::Failed,
+            Stop::Hosts | Stop::Check(_) | Stop::Once(_) | Stop::OnceSilent(_) => KickResult::Failed,
             Stop::Signal => KickResult::Interrupted,
             Stop::Lost(_) => KickResult::LockLost,
             Stop::Error(_) => KickResult::Error,
@@ -167,7 +194,10 @@ impl Stop {
 
     /// Whether the release is to blame, so that going back may help.
     pub fn blames_release(&self) -> bool {
-        matches!(self, Stop::Hosts | Stop::Check(_) | Stop::Once(_))
+        matches!(
+            self,
+            Stop::Hosts | Stop::Check(_) | Stop::Once(_) | Stop::OnceSilent(_)
+        )
     }
 
     /// In one line, for the history and notices.
@@ -176,6 +206,9 @@ impl Stop {
             Stop::Hosts => named(&progress.bad_hosts()),
             Stop::Check(why) => format!("the check between waves failed: {why}"),
             Stop::Once(why) => format!("the once commands failed: {why}"),
+            Stop::OnceSilent(why) => {
+                format!("the once commands did not report in time, and may still run: {why}")
+            }
             Stop::Signal => {
                 let name = context.interrupt.signal().map_or("a signal", |asked| asked.name);
                 format!("stopped by {name}")
@@ -183,95 +216,5 @@ impl Stop {
             Stop::Lost(why) => format!("the lock was lost: {why}"),
             Stop::Error(error) => error.chain().join(": "),
         }
-    }
-
-    /// For the user.
-    pub fn into_error(self, stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError {
-        let role = plan.name();
-        let flag = stage.flag();
-        let signal = matches!(self, Stop::Signal);
-        let open = progress.open();
-        let not_told = progress.not_told(plan);
-        let error = match self {
-            Stop::Hosts => hosts_failed(stage, plan, progress),
-            Stop::Check(why) => CliError::new(
-                Kind::Hosts,
-                format!("role {role}: the check between waves failed: {why}"),
-            ),
-            Stop::Once(why) => CliError::new(
-                Kind::Hosts,
-                format!("role {role}: the once commands failed, and no host was told to switch: {why}"),
-            )
-            .hint("mend it and kick again: once commands run again until they succeed"),
-            Stop::Lost(why) => CliError::new(Kind::Locked, format!("role {role}: the lock was lost: {why}"))
-                .hint(format!(
-                    "`shipit lock --status{flag}` says who has it now; hosts that were told go on: see `shipit status {role}{flag}`"
-                )),
-            Stop::Signal => stopped(stage, plan, progress),
-            Stop::Error(error) => error.context(format!("role {role}")),
-        };
-        let error = match open.is_empty() || signal || !plan.followed {
-            true => error,
-            false => error.hint(format!(
-                "still at it, and not followed any more: {}; `shipit status {role}{flag}` shows how they do",
-                named(&open)
-            )),
-        };
-        match not_told.is_empty() {
-            true => error,
-            false => error.hint(format!("not told: {}", named(&not_told))),
-        }
-    }
-}
-
-fn hosts_failed(stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError {
-    let flag = stage.flag();
-    let (role, number) = (plan.name(), progress.hosts.len() + progress.missing);
-    let bad = progress.bad_hosts();
-    let again = match plan.action {
-        // That one goes back already: the next one would go to the same release again.
-        Action::Rollback => format!("`shipit rollback {role}{flag}` tries it again for all of them"),
-        Action::Kick | Action::Repair => format!("`shipit rollback {role}{flag}` goes back"),
-    };
-    let error = CliError::new(
-        Kind::Hosts,
-        format!(
-            "role {role}: {} of {number} hosts did not succeed: {}",
-            progress.bad(),
-            named(&bad)
-        ),
-    );
-    // A host that was never heard of has no log of this kick.
-    let spoke = progress
-        .hosts
-        .iter()
-        .find(|(_, now)| now.is_bad() && now.time.is_some());
-    error
-        .maybe_hint(spoke.map(|(host, _)| format!("`shipit logs {host}{flag}` shows more")))
-        .hint(format!(
-            "`shipit repair {role}{flag}` tells those hosts again, {again}"
-        ))
-}
-
-/// What a signal leaves: hosts that go on by themselves, and those whose commands were ended here.
-fn stopped(stage: &Stage<'_>, plan: &Plan<'_>, progress: &Progress) -> CliError {
-    let mut error = stage.context.stopped();
-    let bad = progress.bad_hosts();
-    if !bad.is_empty() {
-        error = error.context(format!("role {}: {}", plan.name(), named(&bad)));
-    }
-    let open = progress.open();
-    match open.is_empty() {
-        false => error.hint(format!(
-            "still at it, and not followed any more: {}; see `shipit status {}{}`, or {} again: hosts that are done do nothing more",
-            named(&open),
-            plan.name(),
-            stage.flag(),
-            plan.action.as_str()
-        )),
-        true => error.hint(format!(
-            "{} again: hosts that are done do nothing more",
-            plan.action.as_str()
-        )),
     }
 }

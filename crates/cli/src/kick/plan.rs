@@ -1,24 +1,25 @@
 //! All that one role's kick needs, found and checked before the first host hears of anything.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use shipit_fleet::consul::{EventRequest, preflight};
-use shipit_store::{Action, Release, releases};
+use shipit_store::{Action, Release};
 
 use super::flags::{Course, HostFlags, WaveFlags};
 use super::health;
-use super::hosts::{self, Listed, Wave};
+use super::hosts::{self, Listed};
+use super::live::having;
+use super::manifests::{self, Once};
 use super::outcome::named;
+use super::repair::Lagging;
 use super::stage::Stage;
+use super::waves::{self, Wave};
 use crate::config::{ReportWith, Role, Transport};
 use crate::errors::{CliError, Kind, Result};
 
 /// What says in a manifest that its hosts report.
 const REPORTS: &str = "# shipit: report";
-
-/// No manifest is larger.
-const LARGEST_MANIFEST: u64 = 1 << 20;
-
-/// Among how many of the newest releases one for a role is looked for, to be named.
-const LOOKED_AT: usize = 50;
 
 /// What is wanted of one role.
 pub struct Wish<'a> {
@@ -33,7 +34,11 @@ pub struct Wish<'a> {
     /// Which of its hosts.
     pub hosts: &'a HostFlags,
     /// These alone, in a repair.
-    pub lagging: Option<Vec<String>>,
+    pub lagging: Option<Lagging>,
+    /// The release that its hosts were told before, on a way back.
+    pub from: Option<String>,
+    /// Whether nobody asked for it: the flags are those of the kick that failed.
+    pub by_itself: bool,
     /// Whether it is followed to its end.
     pub followed: bool,
     /// What is to be known of the release, said before hosts are told.
@@ -66,6 +71,8 @@ pub struct Plan<'a> {
     pub waves: Vec<Wave>,
     /// The `once` manifest, where the kick has to run it.
     pub once: Option<Once>,
+    /// The release that its hosts were told before, on a way back.
+    pub from: Option<String>,
     /// Whether its hosts will be silent, for the manifest has no commands that report.
     pub mute: bool,
     /// The flags that it was planned with.
@@ -76,14 +83,6 @@ pub struct Plan<'a> {
     pub note: Option<String>,
     /// Why, in the words of who does it.
     pub reason: Option<String>,
-}
-
-/// A `once` manifest, checked against the release.
-pub struct Once {
-    /// Its URL, as hosts read it.
-    pub url: String,
-    /// Its text.
-    pub manifest: String,
 }
 
 impl Plan<'_> {
@@ -102,19 +101,22 @@ impl Plan<'_> {
 /// Plans one role's kick.
 pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
     let role = wish.role;
-    let course = Course::new(wish.waves, stage.config, role);
+    let course = course(stage, &wish);
     hosts::refuse_dc(role, &course, wish.waves)?;
     refuse_what_cannot_be(stage, &wish, &course)?;
     let Seen {
         manifest,
         url,
         once,
-        hosts,
+        mut hosts,
     } = see(stage, &wish, &course)?;
     let event = event(stage, &wish, &course, &url)?;
     let told_by = event.as_ref().filter(|_| course.transport == Transport::Consul);
     let batch = if wish.followed { course.batch } else { None };
-    let waves = hosts::waves(role, &hosts, batch, told_by)?;
+    if wish.action == Action::Rollback && batch.is_some() {
+        hosts.first = without(stage, &wish, &hosts);
+    }
+    let waves = waves::waves(role, &hosts, batch, told_by)?;
     if let (Some(once), Some(event)) = (&once, told_by) {
         check_once(role, &hosts, event, &once.url)?;
     }
@@ -132,12 +134,38 @@ pub fn plan<'a>(stage: &Stage<'_>, wish: Wish<'a>) -> Result<Plan<'a>> {
         event,
         waves,
         once,
+        from: wish.from,
         mute: by_consul && wish.followed && !reports,
         wave_flags: wish.waves,
         followed: wish.followed,
         note: wish.note,
         reason: wish.reason,
     })
+}
+
+/// How it goes: a repair as the kick did that it mends, a way back without what would hold it up.
+fn course(stage: &Stage<'_>, wish: &Wish<'_>) -> Course {
+    let course = Course::new(wish.waves, stage.config, wish.role);
+    match wish.action {
+        Action::Kick => course,
+        Action::Repair => {
+            let kicked = wish.lagging.as_ref().and_then(|lagging| lagging.batch);
+            Course {
+                batch: wish.waves.batch.or(kicked).or(course.batch),
+                ..course
+            }
+        }
+        Action::Rollback => course.back(Some(wish.waves).filter(|_| !wish.by_itself)),
+    }
+}
+
+/// The hosts that do not say that they have the release: they go back first. Where that cannot be read, that may be any.
+fn without(stage: &Stage<'_>, wish: &Wish<'_>, hosts: &Listed) -> BTreeSet<String> {
+    let reports = async { Ok(stage.board.reports(&wish.role.name, None, Duration::ZERO).await?) };
+    let found = stage.wait(reports).map(|(found, _)| found).unwrap_or_default();
+    let has = having(&found, wish.release.id.as_str());
+    let names = hosts.names().into_iter();
+    names.filter(|name| !has.contains(name)).collect()
 }
 
 /// What the store and Consul say of a kick.
@@ -153,8 +181,8 @@ fn see(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<Seen> {
     let role = wish.role;
     let (manifest, once, hosts) = stage.wait(async {
         Ok(tokio::join!(
-            manifest(stage, wish),
-            once(stage, wish),
+            manifests::manifest(stage, wish),
+            manifests::once(stage, wish),
             hosts::list(stage, role, course, wish.hosts, wish.followed)
         ))
     })?;
@@ -180,10 +208,11 @@ fn see(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course) -> Result<Seen> {
 }
 
 /// The hosts that lag behind, of a role's.
-fn lagging_of(hosts: Listed, lagging: &[String]) -> Listed {
-    match hosts.count {
+fn lagging_of(hosts: Listed, lagging: &Lagging) -> Listed {
+    let listed = match hosts.count {
         Some(_) => Listed {
             told: lagging
+                .names
                 .iter()
                 .map(|name| shipit_fleet::follow::Told {
                     name: name.clone(),
@@ -192,8 +221,13 @@ fn lagging_of(hosts: Listed, lagging: &[String]) -> Listed {
                 .collect(),
             count: None,
             whole: false,
+            first: BTreeSet::new(),
         },
-        None => hosts.only(lagging),
+        None => hosts.only(&lagging.names),
+    };
+    Listed {
+        first: lagging.first.clone(),
+        ..listed
     }
 }
 
@@ -278,51 +312,6 @@ fn refuse_the_dead(role: &Role, action: Action, hosts: &Listed) -> Result<()> {
     }))
 }
 
-/// The manifest's text and URL, once its bytes in the store are those that the release names.
-async fn manifest(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<(String, String)> {
-    let (release, role) = (&wish.release, &wish.role.name);
-    let text = release.manifest(&stage.store, role).await?;
-    match (text, release.manifest_url(&stage.store, role)) {
-        (Some(text), Some(url)) => Ok((text, url)),
-        _ => Err(without_role(stage, wish).await),
-    }
-}
-
-/// The release is not for this role: which one is.
-async fn without_role(stage: &Stage<'_>, wish: &Wish<'_>) -> CliError {
-    let (release, role) = (&wish.release, &wish.role.name);
-    let has: Vec<&str> = release.roles.keys().map(String::as_str).collect();
-    let newest = releases(
-        &stage.store,
-        &stage.config.app,
-        stage.config.stage(),
-        Some(LOOKED_AT),
-    )
-    .await;
-    let newest = newest
-        .ok()
-        .and_then(|all| all.into_iter().find(|other| other.roles.contains_key(role)));
-    let error = CliError::new(
-        Kind::Usage,
-        format!(
-            "the release {} has no manifest for the role {role}: it was published for {}",
-            release.id,
-            has.join(", ")
-        ),
-    );
-    let flag = match wish.action {
-        Action::Kick | Action::Repair => "--release",
-        Action::Rollback => "--to",
-    };
-    match newest {
-        Some(other) => error.hint(format!(
-            "the newest release for {role} is {0} (`{flag} {0}`); or publish one for all roles",
-            other.id
-        )),
-        None => error.hint(format!("publish one for {role}, or for all roles")),
-    }
-}
-
 /// The event of a role; with the transport exec for the replay that keeps watches from going back, where Consul is used.
 fn event(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, url: &str) -> Result<Option<EventRequest>> {
     if stage.consul.is_none() {
@@ -333,32 +322,6 @@ fn event(stage: &Stage<'_>, wish: &Wish<'_>, course: &Course, url: &str) -> Resu
         Err(error) if course.transport == Transport::Consul => Err(error),
         Err(_) => Ok(None),
     }
-}
-
-/// The `once` manifest; none where this kick is not to run it.
-async fn once(stage: &Stage<'_>, wish: &Wish<'_>) -> Result<Option<Once>> {
-    if wish.action != Action::Kick || wish.hosts.narrows() {
-        return Ok(None);
-    }
-    let role = wish.release.roles.get(&wish.role.name);
-    let Some(once) = role.and_then(|role| role.once.as_ref()) else {
-        return Ok(None);
-    };
-    let content = stage.store.get_bytes(&once.manifest, LARGEST_MANIFEST).await?;
-    if shipit_artifact::sha256(&content.bytes).to_string() != once.sha256 {
-        return Err(CliError::new(
-            Kind::Store,
-            format!(
-                "{} is not the manifest that the release {} names",
-                stage.store.url_of(&once.manifest),
-                wish.release.id
-            ),
-        )
-        .hint("somebody overwrote it; publish again"));
-    }
-    let manifest = String::from_utf8_lossy(&content.bytes).into_owned();
-    let url = wish.release.once_url(&stage.store, &wish.role.name);
-    Ok(url.map(|url| Once { url, manifest }))
 }
 
 /// That the first wave's event fits does not say that the one for a single host with another URL does.

@@ -1,24 +1,31 @@
-//! Which hosts a repair tells: those that do not say that they have the release.
+//! Which hosts a repair tells: those that do not say that they have the release. First the ones that the last kick told; what it
+//! was stopped from telling to the others goes to them when that is good, in waves.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shipit_fleet::hosts::{Wanted, expected};
-use shipit_fleet::report::Found;
-use shipit_store::Release;
+use shipit_fleet::report::{Found, Said};
+use shipit_store::kick::{self, Kick};
+use shipit_store::{Action, HostState, Release};
 
 use super::flags::{Course, HostFlags, WaveFlags};
 use super::hosts::{self, Listed};
 use super::live::{having, newest};
 use super::outcome::named;
 use super::stage::Stage;
-use crate::config::Role;
+use crate::config::{Batch, Role};
 use crate::errors::Result;
 
 /// The hosts that lag behind.
 pub struct Lagging {
     /// By their names.
     pub names: Vec<String>,
+    /// Those of them that were told it, and did not succeed: the others wait until these have.
+    pub first: BTreeSet<String>,
+    /// How many hosts each wave had of the kick that told them.
+    pub batch: Option<Batch>,
     /// What is to be known of hosts that cannot be told.
     pub note: Option<String>,
 }
@@ -48,8 +55,73 @@ pub fn lagging(
         }
     };
     let wanted = |name: &String| !has.contains(name) && among.is_none_or(|among| among.contains(name));
-    let names = all.into_iter().filter(wanted).collect();
-    Ok(Lagging { names, note })
+    let names: Vec<String> = all.into_iter().filter(wanted).collect();
+    if names.is_empty() {
+        return Ok(Lagging {
+            names,
+            first: BTreeSet::new(),
+            batch: None,
+            note,
+        });
+    }
+    let kicked = Kicked::of(stage, &role.name, release)?;
+    let said: BTreeSet<&str> = found
+        .iter()
+        .filter(|found| found.release == release.id.as_str() && found.report.state != Said::Succeeded)
+        .map(|found| found.node.as_str())
+        .collect();
+    // Of a kick that was killed nobody knows whom it told, but by what they say.
+    let first = |name: &&String| kicked.bad.contains(*name) || said.contains(name.as_str());
+    Ok(Lagging {
+        first: names.iter().filter(first).cloned().collect(),
+        batch: kicked.batch,
+        names,
+        note,
+    })
+}
+
+/// What the role's last kicks of a release came to.
+struct Kicked {
+    /// The hosts that were told it and did not succeed.
+    bad: BTreeSet<String>,
+    batch: Option<Batch>,
+}
+
+impl Kicked {
+    /// From the newest kick of the whole role on.
+    fn of(stage: &Stage<'_>, role: &str, release: &Release) -> Result<Self> {
+        let kicks: RefCell<Vec<Kick>> = RefCell::default();
+        let (app, name) = (&stage.config.app, stage.config.stage());
+        let last = |kick: &Kick| {
+            if kick.started.release == release.id.as_str() {
+                kicks.borrow_mut().push(kick.clone());
+            }
+            kick.started.whole && kick.told_somebody()
+        };
+        stage.wait(async { Ok(kick::find(&stage.store, app, name, role, None, last).await?) })?;
+        Ok(Self::from(kicks.into_inner().as_slice()))
+    }
+}
+
+impl From<&[Kick]> for Kicked {
+    /// Of kicks, newest first: the last word of each host counts.
+    fn from(kicks: &[Kick]) -> Self {
+        let mut states: BTreeMap<&str, HostState> = BTreeMap::new();
+        for (host, end) in kicks
+            .iter()
+            .filter_map(|kick| kick.ended.as_ref())
+            .flat_map(|ended| &ended.hosts)
+        {
+            states.entry(host).or_insert(end.state);
+        }
+        let bad = states.iter().filter(|(_, state)| **state != HostState::Succeeded);
+        let mut kicked = kicks.iter().filter(|kick| kick.started.action != Action::Repair);
+        let batch = kicked.find_map(|kick| kick.started.batch.as_deref());
+        Kicked {
+            bad: bad.map(|(host, _)| (*host).to_owned()).collect(),
+            batch: batch.and_then(|batch| Batch::parse(batch).ok()),
+        }
+    }
 }
 
 /// The nodes that ever reported.

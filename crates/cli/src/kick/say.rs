@@ -16,12 +16,16 @@ pub fn start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
         Action::Repair => "repairing",
         Action::Rollback => "rolling back",
     };
+    let to = &started.release;
+    let way = match plan.from.as_ref().filter(|from| *from != to) {
+        Some(from) => format!(" from {from} to {to}"),
+        None => format!(": {to}"),
+    };
     stage.say(format!(
-        "{doing} {} of {} in {}: {} (kick {})",
+        "{doing} {} of {} in {}{way} (kick {})",
         plan.name(),
         started.app,
         started.stage,
-        started.release,
         started.kick
     ));
     if let Some(note) = &plan.note {
@@ -98,7 +102,6 @@ pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: &Pointer) {
 /// What those are told whom the config names.
 pub fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
     let (started, progress) = (&kicked.started, &kicked.progress);
-    let silent = [HostState::Silent, HostState::Started, HostState::Asked];
     let bad = progress.hosts.iter().filter(|(_, now)| now.is_bad());
     Summary {
         kick: kicked.id.to_string(),
@@ -117,7 +120,8 @@ pub fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
             expected: plan.hosts.number(),
             succeeded: progress.count(HostState::Succeeded),
             failed: progress.count(HostState::Failed),
-            silent: silent.map(|state| progress.count(state)).iter().sum::<usize>() + progress.missing,
+            silent: progress.count(HostState::Silent) + progress.missing,
+            working: progress.open().len(),
         },
         failed: bad.map(|(host, _)| host.clone()).collect(),
         build: stage.context.environment.text("BUILD_URL"),

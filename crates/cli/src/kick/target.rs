@@ -20,6 +20,8 @@ pub struct Target {
     pub note: Option<String>,
     /// These hosts alone.
     pub among: Option<BTreeSet<String>>,
+    /// Of a way back, the release that the role's hosts were told last.
+    pub from: Option<String>,
 }
 
 impl From<Release> for Target {
@@ -28,6 +30,7 @@ impl From<Release> for Target {
             release,
             note: None,
             among: None,
+            from: None,
         }
     }
 }
@@ -42,16 +45,22 @@ pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
         }
     };
     let last: RefCell<Option<Kick>> = RefCell::default();
+    let untold: RefCell<Option<Kick>> = RefCell::default();
     let way = live.as_deref().map(|live| RefCell::new(WayBack::from(live)));
     newest(stage, role, |kick| {
-        if last.borrow().is_none() && is_whole(kick) && kick.told_somebody() {
-            last.replace(Some(kick.clone()));
+        if last.borrow().is_none() && is_whole(kick) {
+            match kick.told_somebody() {
+                true => last.replace(Some(kick.clone())),
+                false if kick.started.action == Action::Kick => untold.borrow_mut().replace(kick.clone()),
+                false => None,
+            };
         }
         let found = way.as_ref().is_none_or(|way| way.borrow_mut().is_found(kick));
         found && last.borrow().is_some()
     })?;
     let (last, way) = (last.into_inner(), way.map(RefCell::into_inner));
-    let back = good_before(live.as_deref(), last.as_ref(), way.as_ref()).map_err(|why| {
+    let untold = untold.into_inner();
+    let back = good_before(live.as_deref(), last.as_ref(), untold.as_ref(), way.as_ref()).map_err(|why| {
         CliError::new(Kind::Refused, format!("{}: {why}", refused(stage, role))).hint(format!(
             "`shipit releases{}` lists what there is; name one by --to ID",
             stage_flag(stage.config)
@@ -66,6 +75,17 @@ pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
     })?;
     Ok(Target {
         note: back.note,
+        from: last.map(|last| last.started.release).or(live),
+        ..Target::from(release)
+    })
+}
+
+/// A release that a rollback of a role goes to by its name.
+pub fn back_to(stage: &Stage<'_>, role: &str, id: &ReleaseId) -> Result<Target> {
+    let release = find(stage, id)?;
+    let last = newest(stage, role, |kick| is_whole(kick) && kick.told_somebody())?;
+    Ok(Target {
+        from: last.map(|last| last.started.release),
         ..Target::from(release)
     })
 }
@@ -118,6 +138,7 @@ pub fn of_repair(stage: &Stage<'_>, role: &str, only: &[String]) -> Result<Targe
         release: find(stage, &ReleaseId::parse(&release)?)?,
         note,
         among,
+        from: None,
     })
 }
 
@@ -146,10 +167,12 @@ struct Back {
 }
 
 /// The last good release. When the `last` kick of the whole role did not go well: the live one, or, after a rollback, again where
-/// that one went. Else, and when it is the live one itself that did not go well, the one on the `way` back from it.
+/// that one went. After a newer one that failed before it told anybody (`untold`), the live one too. Else, and when it is the live
+/// one itself that did not go well, the one on the `way` back from it.
 fn good_before(
     live: Option<&str>,
     last: Option<&Kick>,
+    untold: Option<&Kick>,
     way: Option<&WayBack>,
 ) -> std::result::Result<Back, String> {
     let (Some(live), Some(way)) = (live, way) else {
@@ -167,19 +190,32 @@ fn good_before(
                 note: Some(note),
             });
         }
-        if release != live {
+        if release != live && untold.is_none() {
             return Ok(Back {
                 release: live.to_owned(),
                 note: None,
             });
         }
     }
+    if let Some(untold) = untold {
+        let started = &untold.started;
+        let note = format!(
+            "the kick {} of {} failed before any host was told, so that {live}, which is live, is the last good release; --to ID goes \
+             further back",
+            started.kick, started.release
+        );
+        return Ok(Back {
+            release: live.to_owned(),
+            note: Some(note),
+        });
+    }
     let passed = way.passed().join(", ");
     match way.found() {
         Some(release) => Ok(Back {
-            release: release.to_owned(),
-            note: (!passed.is_empty())
-                .then(|| format!("not to what a rollback left, and nobody kicked again since: {passed}")),
+            release,
+            note: (!passed.is_empty()).then(|| {
+                format!("not to what a rollback left, and nobody kicked again since: {passed}; --to ID goes there all the same")
+            }),
         }),
         None if passed.is_empty() => Err(format!("{live} is live, and the history knows of none before it")),
         None => Err(format!(

@@ -19,6 +19,7 @@ fn kick(release: &str, live: Option<&str>, whole: bool, result: Option<KickResul
             revision: String::new(),
             live: live.map(str::to_owned),
             lock: None,
+            batch: None,
             transport: "exec".to_owned(),
             whole,
             followed: true,
@@ -35,6 +36,7 @@ fn kick(release: &str, live: Option<&str>, whole: bool, result: Option<KickResul
             reason: None,
             moved_live,
             once: false,
+            once_on: None,
             hosts: BTreeMap::from([(
                 "web1".to_owned(),
                 HostEnd {
@@ -55,8 +57,14 @@ fn good_in(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, St
     if let Some(way) = &mut way {
         let _ = kicks.iter().any(|kick| way.is_found(kick));
     }
-    let last = kicks.iter().find(|kick| is_whole(kick) && kick.told_somebody());
-    good_before(live, last, way.as_ref()).map(|back| back.release)
+    let last = kicks
+        .iter()
+        .position(|kick| is_whole(kick) && kick.told_somebody());
+    let newer = &kicks[..last.unwrap_or(kicks.len())];
+    let untold = newer
+        .iter()
+        .rfind(|kick| is_whole(kick) && kick.started.action == Action::Kick);
+    good_before(live, last.map(|at| &kicks[at]), untold, way.as_ref()).map(|back| back.release)
 }
 
 fn rollback(release: &str, live: &str, result: Option<KickResult>) -> Kick {
@@ -117,7 +125,7 @@ fn a_rollback_that_did_not_go_well_goes_to_the_same_again() {
     }
     let failed = rollback("a", "b", BAD);
     let way = WayBack::from("b");
-    let note = good_before(Some("b"), Some(&failed), Some(&way))
+    let note = good_before(Some("b"), Some(&failed), None, Some(&way))
         .unwrap()
         .note
         .unwrap();
@@ -155,7 +163,7 @@ fn what_a_rollback_left_is_not_gone_back_to() {
 }
 
 #[test]
-fn a_kick_that_told_nobody_does_not_count() {
+fn after_a_kick_that_told_nobody_the_live_release_is_the_last_good_one() {
     let mut nobody = kick("c", Some("b"), true, Some(KickResult::Interrupted));
     nobody.ended.as_mut().unwrap().hosts.clear();
     let kicks = [
@@ -163,7 +171,29 @@ fn a_kick_that_told_nobody_does_not_count() {
         kick("b", Some("a"), true, GOOD),
         kick("a", None, true, GOOD),
     ];
+    assert_eq!(good_in(Some("b"), &kicks).unwrap(), "b");
+    // When that was gone to, further back; a rollback that told nobody does not count.
+    let mut stopped = rollback("a", "b", Some(KickResult::Interrupted));
+    stopped.ended.as_mut().unwrap().hosts.clear();
+    let then: Vec<Kick> = [stopped, rollback("b", "b", GOOD)]
+        .into_iter()
+        .chain(kicks)
+        .collect();
+    assert_eq!(good_in(Some("b"), &then).unwrap(), "a");
+    // A rollback that failed before is still to be gone on with.
+    let kicks = [
+        nobody.clone(),
+        rollback("a", "b", BAD),
+        kick("b", Some("a"), true, GOOD),
+    ];
     assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a");
+    // Not past the live one, though that had failed when it was told again.
+    let kicks = [
+        nobody.clone(),
+        kick("b", Some("b"), true, BAD),
+        kick("b", Some("a"), true, GOOD),
+    ];
+    assert_eq!(good_in(Some("b"), &kicks).unwrap(), "b");
     // Of a number of hosts nobody knows.
     nobody.started.expected = Some(3);
     assert!(nobody.told_somebody());

@@ -12,10 +12,10 @@ use shipit_fleet::report::Asked;
 use shipit_store::KickId;
 
 use super::exec;
-use super::hosts::Wave;
 use super::outcome::{Fired, Progress, Stop};
 use super::plan::Plan;
 use super::stage::Stage;
+use super::waves::Wave;
 use crate::config::Transport;
 use crate::errors::CliError;
 use crate::report;

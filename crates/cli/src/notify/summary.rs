@@ -55,8 +55,10 @@ pub struct Counts {
     pub succeeded: usize,
     /// Those that failed.
     pub failed: usize,
-    /// Those that said nothing, or not their last word.
+    /// Those that said nothing in time, or not their last word.
     pub silent: usize,
+    /// Those that were told and still at it when it ended: nobody waited for them.
+    pub working: usize,
 }
 
 impl Summary {
@@ -136,8 +138,15 @@ impl Summary {
 
     fn how(&self) -> String {
         let Counts {
-            expected, succeeded, ..
+            expected,
+            succeeded,
+            working,
+            ..
         } = self.hosts;
+        let working = match working {
+            0 => String::new(),
+            some => format!(", {some} still at it"),
+        };
         let of = match expected {
             1 => "1 host".to_owned(),
             all => format!("{all} hosts"),
@@ -146,10 +155,10 @@ impl Summary {
             KickResult::Succeeded if succeeded >= expected => format!("succeeded on {of}"),
             KickResult::Succeeded => format!("succeeded on {succeeded} of {of}"),
             KickResult::NotFollowed => "was fired and not followed".to_owned(),
-            KickResult::Failed => format!("failed, good on {succeeded} of {of}"),
-            KickResult::Interrupted => format!("was interrupted, good on {succeeded} of {of}"),
-            KickResult::LockLost => format!("lost the lock, good on {succeeded} of {of}"),
-            KickResult::Error => format!("could not go on, good on {succeeded} of {of}"),
+            KickResult::Failed => format!("failed, good on {succeeded} of {of}{working}"),
+            KickResult::Interrupted => format!("was interrupted, good on {succeeded} of {of}{working}"),
+            KickResult::LockLost => format!("lost the lock, good on {succeeded} of {of}{working}"),
+            KickResult::Error => format!("could not go on, good on {succeeded} of {of}{working}"),
         }
     }
 }
@@ -216,6 +225,7 @@ mod tests {
                 succeeded: 10,
                 failed: 1,
                 silent: 1,
+                working: 0,
             },
             failed: vec!["web03: check failed".to_owned(), "web07: silent".to_owned()],
             ..summary()
@@ -225,6 +235,22 @@ mod tests {
         • web03: check failed
         • web07: silent
         ");
+        let early = Summary {
+            hosts: Counts {
+                expected: 4,
+                failed: 1,
+                working: 3,
+                ..Counts::default()
+            },
+            ..failed.clone()
+        };
+        assert!(
+            early
+                .text()
+                .contains("failed, good on 0 of 4 hosts, 3 still at it, "),
+            "{}",
+            early.text()
+        );
         assert_eq!(failed.outcome(), Outcome::Failure);
         let slack: serde_json::Value = serde_json::from_str(&failed.slack()).unwrap();
         let text = slack["text"].as_str().unwrap();

@@ -51,6 +51,7 @@ fn ended() -> Ended {
         result: KickResult::Failed,
         reason: None,
         moved_live: false,
+        once_on: None,
         once: false,
         hosts: BTreeMap::from([(
             "web1".to_owned(),

@@ -1,6 +1,6 @@
 //! What a role's kicks say of its releases: which one it goes back to, and which ones a repair may tell again. No I/O is done here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Action, Kick, KickResult};
 
@@ -24,27 +24,35 @@ impl Kick {
     fn moved_live(&self) -> bool {
         self.ended.as_ref().is_some_and(|ended| ended.moved_live)
     }
-
-    /// The release in whose place it brought this one. A rollback brings nothing: it goes back to what a kick brought.
-    fn brought_in_place_of(&self, release: &str) -> Option<&str> {
-        let kicked = self.started.action == Action::Kick && self.started.release == release;
-        let before = self.started.live.as_deref()?;
-        (kicked && self.moved_live() && before != release).then_some(before)
-    }
 }
 
 /// Looks for the release that a role goes back to from its live one: the one that was live before that was kicked. A release that a
 /// rollback left since, and that was not live again, is passed over for the one before it, and so is the live one itself: a second
-/// rollback goes further back, whatever was kicked twice.
+/// rollback goes further back, whatever was kicked twice. A rollback to what another one had left takes that leaving back: its
+/// release is good again, by the word of who named it, and the one that it came from was not left for being bad.
 #[derive(Clone, Debug)]
 pub struct WayBack {
     live: String,
-    /// The release whose predecessor is looked for.
-    at: String,
-    /// By release, whether the last that happened to it is that a rollback left it.
-    left: BTreeMap<String, bool>,
-    passed: Vec<String>,
+    /// The role's kicks that moved live, newest first.
+    moves: Vec<Move>,
     found: Option<String>,
+    passed: Vec<String>,
+}
+
+/// A kick that moved live.
+#[derive(Clone, Debug)]
+struct Move {
+    action: Action,
+    to: String,
+    from: Option<String>,
+}
+
+/// What was found among the kicks that are known so far.
+struct Look {
+    found: Option<String>,
+    passed: Vec<String>,
+    /// Whether older kicks can change nothing of it.
+    sure: bool,
 }
 
 impl WayBack {
@@ -52,10 +60,9 @@ impl WayBack {
     pub fn from(live: &str) -> Self {
         Self {
             live: live.to_owned(),
-            at: live.to_owned(),
-            left: BTreeMap::new(),
-            passed: Vec::new(),
+            moves: Vec::new(),
             found: None,
+            passed: Vec::new(),
         }
     }
 
@@ -65,32 +72,93 @@ impl WayBack {
             return self.found.is_some();
         }
         let started = &kick.started;
-        self.left.entry(started.release.clone()).or_insert(false);
-        if let (Action::Rollback, Some(left)) = (started.action, &started.live) {
-            self.left.entry(left.clone()).or_insert(true);
-        }
-        if let Some(before) = kick.brought_in_place_of(&self.at) {
-            let left = self.left.get(before) == Some(&true);
-            if left && !self.passed.iter().any(|passed| passed == before) {
-                self.passed.push(before.to_owned());
-            }
-            if left || before == self.live {
-                self.at = before.to_owned();
-            } else {
-                self.found = Some(before.to_owned());
-            }
+        self.moves.push(Move {
+            action: started.action,
+            to: started.release.clone(),
+            from: started.live.clone(),
+        });
+        let Look { found, passed, sure } = self.look();
+        if sure {
+            (self.found, self.passed) = (found, passed);
         }
         self.found.is_some()
     }
 
-    /// The release, when it was found.
-    pub fn found(&self) -> Option<&str> {
-        self.found.as_deref()
+    /// The release, when there is one among the kicks that were taken.
+    pub fn found(&self) -> Option<String> {
+        self.found.clone().or_else(|| self.look().found)
     }
 
     /// The releases on the way that rollbacks left, the newest first.
-    pub fn passed(&self) -> &[String] {
-        &self.passed
+    pub fn passed(&self) -> Vec<String> {
+        match self.found {
+            Some(_) => self.passed.clone(),
+            None => self.look().passed,
+        }
+    }
+
+    /// Goes from the live release to what it was brought in place of, and on as long as that is not to be gone to.
+    fn look(&self) -> Look {
+        let mut look = Look {
+            found: None,
+            passed: Vec::new(),
+            sure: true,
+        };
+        let mut at = self.live.as_str();
+        for (index, kick) in self.moves.iter().enumerate() {
+            let Some(before) = kick.brought_in_place_of(at) else {
+                continue;
+            };
+            // It was live when this kick came: what was older than that counts no more.
+            let left = self.left(before, 0, index);
+            look.sure &= left.is_some();
+            let left = left.unwrap_or(true);
+            if !left && before != self.live {
+                look.found = Some(before.to_owned());
+                return look;
+            }
+            if left && !look.passed.iter().any(|passed| passed == before) {
+                look.passed.push(before.to_owned());
+            }
+            at = before;
+        }
+        look
+    }
+
+    /// Whether the last that happened to a release, from the `newest` of these kicks to before the one at `end`, is that a rollback
+    /// left it. None when that hangs on a kick older than all that were taken.
+    fn left(&self, release: &str, newest: usize, end: usize) -> Option<bool> {
+        for (index, kick) in self.moves.iter().enumerate().take(end).skip(newest) {
+            if kick.to == release {
+                return Some(false);
+            }
+            if kick.action == Action::Rollback && kick.from.as_deref() == Some(release) {
+                // To what had been left: that takes a leaving back, and is none.
+                match self.was_left(&kick.to, index + 1) {
+                    Some(true) => {}
+                    Some(false) => return Some(true),
+                    None => return None,
+                }
+            }
+        }
+        Some(false)
+    }
+
+    /// As [`left`](Self::left), before the kick at `since`: one that nothing is known of may have been left by an older kick.
+    fn was_left(&self, release: &str, since: usize) -> Option<bool> {
+        let touches = |kick: &Move| kick.to == release || kick.from.as_deref() == Some(release);
+        match self.moves[since..].iter().any(touches) {
+            true => self.left(release, since, self.moves.len()),
+            false => None,
+        }
+    }
+}
+
+impl Move {
+    /// The release in whose place it brought this one. A rollback brings nothing: it goes back to what a kick brought.
+    fn brought_in_place_of(&self, release: &str) -> Option<&str> {
+        let kicked = self.action == Action::Kick && self.to == release;
+        self.from.as_deref().filter(|from| kicked && *from != release)
     }
 }
 

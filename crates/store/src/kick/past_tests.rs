@@ -22,6 +22,7 @@ fn kick(action: Action, release: &str, live: Option<&str>) -> Kick {
             revision: String::new(),
             live: live.map(str::to_owned),
             lock: None,
+            batch: None,
             transport: "exec".to_owned(),
             whole: true,
             followed: true,
@@ -38,6 +39,7 @@ fn kick(action: Action, release: &str, live: Option<&str>) -> Kick {
             reason: None,
             moved_live: true,
             once: false,
+            once_on: None,
             hosts: BTreeMap::from([("web1".to_owned(), end)]),
             time: 0,
             seconds: 0.0,
@@ -60,8 +62,8 @@ fn rollbacks(kicks: &str) -> (String, Vec<String>) {
         let mut way = WayBack::from(&from);
         let stopped = history.iter().any(|kick| way.is_found(kick));
         assert_eq!(stopped, way.found().is_some());
-        let Some(to) = way.found().map(str::to_owned) else {
-            return (went.join(" "), way.passed().to_vec());
+        let Some(to) = way.found() else {
+            return (went.join(" "), way.passed());
         };
         assert!(went.len() < 20, "{went:?}");
         history.insert(0, kick(Action::Rollback, &to, Some(&from)));
@@ -103,7 +105,7 @@ fn what_was_left_and_kicked_again_is_gone_back_to() {
     ];
     let mut way = WayBack::from("c");
     assert!(history.iter().any(|kick| way.is_found(kick)));
-    assert_eq!(way.found(), Some("b"));
+    assert_eq!(way.found().as_deref(), Some("b"));
     // Where a rollback went by name, it is the kick of that release that counts.
     let history = [
         kick(Action::Rollback, "a", Some("c")),
@@ -113,7 +115,52 @@ fn what_was_left_and_kicked_again_is_gone_back_to() {
     ];
     let mut way = WayBack::from("a");
     assert!(history.iter().any(|kick| way.is_found(kick)));
-    assert_eq!(way.found(), Some("x"));
+    assert_eq!(way.found().as_deref(), Some("x"));
+}
+
+/// Kicks and rollbacks (`<to`), oldest first, all good; where the next rollback goes, and what it passes over.
+fn way_after(moves: &str) -> (Option<String>, Vec<String>) {
+    let mut live: Option<String> = None;
+    let mut history: Vec<Kick> = Vec::new();
+    for word in moves.split_whitespace() {
+        let (action, release) = match word.strip_prefix('<') {
+            Some(release) => (Action::Rollback, release),
+            None => (Action::Kick, word),
+        };
+        history.insert(0, kick(action, release, live.as_deref()));
+        live = Some(release.to_owned());
+    }
+    let mut way = WayBack::from(&live.unwrap());
+    let stopped = history.iter().any(|kick| way.is_found(kick));
+    assert!(way.found().is_some() || !stopped);
+    (way.found(), way.passed())
+}
+
+#[test]
+fn who_goes_forth_again_to_what_a_rollback_left_takes_the_leaving_back() {
+    let cases = [
+        ("a b <a <b", Some("a"), ""),
+        ("x a b <a <b", Some("a"), ""),
+        ("a b <a <b <a", None, ""),
+        ("x a b <a <b <a", Some("x"), ""),
+        // What was left before the going forth, and not named by it, stays left.
+        ("a b c <b <a <c", Some("a"), "b"),
+        ("a b c <b <a <b", Some("a"), ""),
+        ("a b c <b <a <b d", Some("b"), ""),
+        ("a b <a c <b", Some("a"), ""),
+        // Further back by name is a leaving like others.
+        ("a b c <a d", Some("a"), ""),
+        ("a b a <b", None, "a"),
+        ("a b a <b <a <b", None, "a"),
+    ];
+    for (moves, went, passed) in cases {
+        let (found, over) = way_after(moves);
+        assert_eq!(
+            (found.as_deref(), over.join(" ").as_str()),
+            (went, passed),
+            "{moves}"
+        );
+    }
 }
 
 fn some(release: &str, hosts: &[&str]) -> Kick {

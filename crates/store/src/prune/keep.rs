@@ -133,7 +133,7 @@ fn of_role(stage: StageView<'_>, role: &str, stays: &mut impl FnMut(&str, Reason
     if let Some(mut way) = live.map(|live| WayBack::from(live.as_str())) {
         let _ = kicks().any(|kick| way.is_found(kick));
         if let Some(back) = way.found() {
-            stays(back, Reason::Back { role: name() });
+            stays(&back, Reason::Back { role: name() });
         }
     }
     let last = kicks().next().map(|last| last.started.release.as_str());
