@@ -10,8 +10,8 @@ use shipit_testbed::{Cmd, ConsulCluster, Process, Ran, Signal, Testbed, until};
 use crate::project::{Project, binary, release_of};
 
 /// A cluster, and a role whose hosts run one hook.
-struct Shop {
-    project: Project,
+pub struct Shop {
+    pub project: Project,
     cluster: ConsulCluster,
     watches: Vec<Process>,
     // Where a release goes, if it goes anywhere: a directory of its own for each node is mounted over it.
@@ -19,14 +19,15 @@ struct Shop {
 }
 
 impl Shop {
-    fn new(nodes: &[&str], kick: &str, role: &str) -> Self {
+    pub fn new(nodes: &[&str], kick: &str, role: &str) -> Self {
         let cluster = ConsulCluster::start(nodes);
         let project = Project::new();
         let dir = project.tmp.mkdir("hosts");
         let dest = role.contains("@DEST@").then(|| project.tmp.mkdir("srv"));
+        let role = role.replace("@HOSTS@", dir.to_str().unwrap());
         let role = match &dest {
             Some(dest) => role.replace("@DEST@", dest.to_str().unwrap()),
-            None => role.to_owned(),
+            None => role,
         };
         let hook = format!(
             "echo \"$NODE\" >>{dir}/told; echo \"$NODE works\"; while [ -e {dir}/$NODE.hang ]; do sleep 0.05; done; \
@@ -91,22 +92,22 @@ impl Shop {
         self.watch(node, &[stretcher.to_str().unwrap()]);
     }
 
-    fn by_apply(&mut self, node: &str) {
+    pub fn by_apply(&mut self, node: &str) {
         self.watch(node, &[binary().to_str().unwrap(), "apply"]);
     }
 
-    fn release(&self, text: &str) -> String {
+    pub fn release(&self, text: &str) -> String {
         self.project.repo.write("app.txt", text).commit(text);
         let _ = self.project.build("main");
         release_of(&self.project.publish("staging", "web"))
     }
 
-    fn shipit(&self, command: &str, more: &[&str]) -> Ran {
+    pub fn shipit(&self, command: &str, more: &[&str]) -> Ran {
         let args = [&[command, "web", "--stage", "staging"][..], more].concat();
         self.project.shipit(&args).timeout(Duration::from_secs(150)).run()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.project.tmp.join("hosts").join(name)
     }
 
@@ -115,7 +116,7 @@ impl Shop {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn key(&self, key: &str) -> Option<Value> {
+    pub fn key(&self, key: &str) -> Option<Value> {
         let bytes = self.cluster.server().kv_get(key)?;
         Some(serde_json::from_slice(&bytes).unwrap())
     }

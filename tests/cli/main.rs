@@ -25,6 +25,7 @@ mod kicks_killed;
 mod kicks_lock;
 mod kicks_many;
 mod kicks_nodes;
+mod kicks_once;
 mod kicks_replay;
 mod kicks_waves;
 mod kicks_ways;

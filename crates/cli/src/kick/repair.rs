@@ -180,3 +180,80 @@ impl There {
         (!notes.is_empty()).then(|| format!("{}: {}", role.name, notes.join("; ")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shipit_store::{Ended, HostEnd, KICK_VERSION, KickId, KickResult, Started};
+
+    use super::*;
+
+    fn kick(action: Action, batch: Option<&str>, ends: &[(&str, HostState)]) -> Kick {
+        let id = KickId::new(1_795_268_715).unwrap();
+        let end = |state| HostEnd {
+            state,
+            reason: None,
+            time: None,
+        };
+        Kick {
+            started: Started {
+                version: KICK_VERSION,
+                kick: id.clone(),
+                app: "shop".to_owned(),
+                stage: "production".to_owned(),
+                role: "web".to_owned(),
+                action,
+                release: "b".to_owned(),
+                revision: String::new(),
+                live: None,
+                lock: None,
+                transport: "exec".to_owned(),
+                batch: batch.map(str::to_owned),
+                whole: action != Action::Repair,
+                followed: true,
+                hosts: Vec::new(),
+                expected: None,
+                who: String::new(),
+                reason: None,
+                time: 0,
+            },
+            ended: Some(Ended {
+                version: KICK_VERSION,
+                kick: id,
+                result: KickResult::Failed,
+                reason: None,
+                moved_live: false,
+                once: false,
+                once_on: None,
+                hosts: ends
+                    .iter()
+                    .map(|&(host, state)| (host.to_owned(), end(state)))
+                    .collect(),
+                time: 0,
+                seconds: 0.0,
+            }),
+        }
+    }
+
+    #[test]
+    fn the_last_word_of_each_host_says_who_was_told_and_is_not_good() {
+        use HostState::{Failed, Silent, Started, Succeeded};
+        let kicked = kick(
+            Action::Kick,
+            Some("25%"),
+            &[("a", Failed), ("b", Silent), ("c", Started), ("d", Succeeded)],
+        );
+        let bad = |kicks: &[Kick]| Kicked::from(kicks).bad.into_iter().collect::<Vec<_>>().join(" ");
+        assert_eq!(bad(std::slice::from_ref(&kicked)), "a b c");
+        let mended = kick(Action::Repair, Some("1"), &[("a", Succeeded), ("e", Failed)]);
+        let both = [mended, kicked];
+        assert_eq!(bad(&both), "b c e");
+        assert_eq!(
+            Kicked::from(&both[..]).batch,
+            Batch::parse("25%").ok(),
+            "the kick's"
+        );
+        let mut killed = kick(Action::Kick, None, &[]);
+        killed.ended = None;
+        assert_eq!(bad(&[killed]), "");
+    }
+}
