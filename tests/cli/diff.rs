@@ -115,6 +115,12 @@ fn a_changed_layer_is_told_in_sum_and_its_files_when_they_are_asked_for() {
         !out.contains("made/it") && out.contains("\n1 file\n  ~ lock\n"),
         "{out}"
     );
+    // REVISION is neither listed nor counted.
+    let code = out
+        .lines()
+        .find(|line| line.starts_with("layer code changed: "))
+        .unwrap();
+    assert!(code.ends_with(", 1 file changed"), "{out}");
     let out = diff(&project, &[&ids[1], &ids[2], "--files"]);
     assert!(
         out.contains("  ~ made/it\n") && out.contains("  + made/two\n") && out.contains("  - made/one\n"),

@@ -22,6 +22,13 @@ fn who_comes_second_is_told_who_has_the_lock_and_why() {
         .shipit("rollback", &["--to", &fleet.releases("a")[0]])
         .exits(8);
     assert_eq!(fleet.told("a").len(), 1);
+    // A person who waits for it comes after it, too.
+    let _ = fleet
+        .project
+        .shipit(&["lock", "-m", "now me", "--stage", "staging"])
+        .run()
+        .exits(8)
+        .says("--lock-wait 10m");
     // Who waits comes after it.
     let mut second = fleet.start("kick", &["--lock-wait", "1m"]);
     second.wait_log(SOON, "waiting up to");

@@ -34,6 +34,7 @@ mod layers;
 mod limits;
 mod lost;
 mod notices;
+mod outage;
 mod plain;
 mod project;
 mod promote;

@@ -86,7 +86,9 @@ fn old_releases_go_with_their_bytes_and_what_is_needed_stays() {
         .shipit(&["prune", "--keep", "2"])
         .run()
         .ok()
-        .says("nothing to prune");
+        .says("nothing to prune")
+        .says("in use or to go back to, ")
+        .says(" among the newest");
     // One stage alone, and fewer of it.
     let alone = ["prune", "--keep", "1", "--stage", "pr-1", "--output", "json"];
     let pruned = json(&project.shipit(&alone).run().ok().out());

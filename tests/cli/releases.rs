@@ -60,7 +60,8 @@ fn each_has_its_subject_and_the_roles_that_are_live_with_it() {
         lines[1].starts_with(&ids[1]) && lines[1].contains("the second"),
         "{out}"
     );
-    assert!(lines[2].contains(" web") && !lines[1].contains(" web"), "{out}");
+    assert!(lines[1].ends_with("  web    -     -"), "{out}");
+    assert!(lines[2].ends_with("  web    web   -"), "{out}");
 }
 
 #[test]
@@ -133,4 +134,64 @@ fn a_store_that_is_not_there_is_not_taken_for_an_empty_one() {
     fs::remove_file(&store).unwrap();
     let _ = project.publish("staging", "web");
     assert_eq!(document(&project, &[])["releases"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_release_without_the_role_names_the_newest_that_has_it() {
+    let project = Project::new();
+    let text = small::config(&project, "", "");
+    let worker = "[role.worker]\ndest = \"/srv/w\"\n[role.worker.exec]\nhosts = [\"w\"]\ncommand = \"true\"\n[stage.staging]\n";
+    project.config(&text.replace("[stage.staging]\n", worker));
+    project.repo.write("app.txt", "one\n").commit("one");
+    let _ = project.build("main");
+    let both = release_of(&project.publish("staging", "web"));
+    let args = ["publish", "--stage", "staging", "--role", "worker"];
+    let ran = project.shipit(&args).run().ok();
+    let (_, url) = ran
+        .line()
+        .split_once('\t')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let alone = release_of(&url);
+
+    let out = project
+        .shipit(&["releases", "--stage", "staging"])
+        .run()
+        .ok()
+        .out();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].contains(" ROLES "), "{out}");
+    assert!(
+        lines[1].starts_with(&alone) && lines[1].contains(" worker "),
+        "{out}"
+    );
+    assert!(
+        lines[2].starts_with(&both) && lines[2].contains(" web,worker "),
+        "{out}"
+    );
+
+    let kick = |role: &str, more: &[&str]| {
+        let args = [&["kick", role, "--stage", "staging"], more].concat();
+        project.shipit(&args).run()
+    };
+    let _ = kick("web", &[])
+        .exits(2)
+        .says(&format!(
+            "{alone} has no manifest for the role web: it was published for worker"
+        ))
+        .says(&format!(
+            "the newest release for web is {both} (`--release {both}`)"
+        ));
+    let _ = kick("web", &["--release", &both]).ok();
+    let _ = kick("worker", &[]).ok();
+    // With roles that have different releases live, what is wrong with an id is the id.
+    let diff = |id: &str| project.shipit(&["diff", id, "--stage", "staging"]).run();
+    let unknown = "20200101T000000Z-3074f46";
+    let _ = diff(unknown).exits(5).says(&format!("no release {unknown}"));
+    let _ = diff("latest").exits(2).says("live with different releases");
+    let ran = diff("nonsense").exits(2);
+    assert!(
+        ran.err().contains("nonsense") && !ran.err().contains("live with"),
+        "{ran}"
+    );
 }

@@ -10,7 +10,7 @@ use crate::project::{Project, release_of};
 use crate::small;
 
 /// A project whose hosts do as `command` says, which knows `$HOST`; with a release published.
-fn published(hosts: &str, command: &str) -> (Project, String) {
+pub fn published(hosts: &str, command: &str) -> (Project, String) {
     let project = Project::new();
     let text = small::config(&project, "", "");
     let (before, _) = text.split_once("hosts = ").unwrap();
@@ -24,12 +24,12 @@ fn published(hosts: &str, command: &str) -> (Project, String) {
     (project, release)
 }
 
-fn staging<'a>(args: &[&'a str]) -> Vec<&'a str> {
+pub fn staging<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [args, &["--stage", "staging"]].concat()
 }
 
 #[track_caller]
-fn json(project: &Project, args: &[&str]) -> Value {
+pub fn json(project: &Project, args: &[&str]) -> Value {
     let args = [args, &["--stage", "staging", "--output", "json"]].concat();
     serde_json::from_str(&project.shipit(&args).run().ok().out()).unwrap()
 }
@@ -136,6 +136,12 @@ fn a_lock_by_hand_keeps_kicks_out_until_it_is_unlocked() {
         (&true.into(), &"db migration".into())
     );
     assert_eq!(held["holder"]["manual"], true);
+    // What it has not is told as such.
+    let holder = held["holder"].as_object().unwrap();
+    assert_eq!(
+        (holder.get("revision"), holder.get("build")),
+        (Some(&Value::Null), Some(&Value::Null))
+    );
     // Publishing changes no host.
     let _ = project.publish("staging", "web");
     project.shipit(&staging(&["unlock"])).run().ok();
@@ -220,5 +226,5 @@ fn while_consul_is_down_a_kick_by_exec_goes_by_the_store() {
     );
     let refused = ["kick", "web", "--without-consul", "--transport", "consul"];
     let ran = project.shipit(&staging(&refused)).run().exits(2);
-    assert!(ran.err().contains("no Consul is used here"), "{ran}");
+    assert!(ran.err().contains("leave one of them out"), "{ran}");
 }

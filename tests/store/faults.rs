@@ -37,6 +37,13 @@ async fn a_server_that_fails_and_then_works_is_waited_for() {
     bench.proxy.inject(Fault::status(503).method("HEAD").times(1));
     assert_eq!(put(&store, "small", "x").await.unwrap(), PutOutcome::Created);
     assert_eq!(events.retries(), 3, "{:?}", events.all());
+    // An answer that is long in coming is waited for, which is said.
+    bench
+        .proxy
+        .inject(Fault::delay(Duration::from_secs(6)).method("HEAD").times(1));
+    assert!(store.head("small").await.unwrap().is_some());
+    let waits = |event: &&Event| matches!(event, Event::Waiting { doing, .. } if doing.contains("small"));
+    assert_eq!(events.all().iter().filter(waits).count(), 1, "{:?}", events.all());
     // What was being done to what, and how often, stands beside the reason.
     for event in events.all() {
         if let Event::Retry { doing, reason, .. } = event {

@@ -49,6 +49,13 @@ pub enum Event {
         /// Why not.
         why: String,
     },
+    /// A request has had no answer for some seconds. Said once, and again after an answer has come.
+    Waiting {
+        /// What is being done, to what.
+        doing: String,
+        /// For how much longer this attempt waits.
+        left_seconds: u64,
+    },
     /// A request failed in a way that may pass, and is tried again.
     Retry {
         /// What is being done, to what.

@@ -1,11 +1,14 @@
 //! `shipit lock`.
 
+use std::sync::Arc;
+
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde::Serialize;
-use shipit_fleet::board::Held;
+use shipit_fleet::board::{Held, Holder};
 
 use crate::args::{StageArg, WithoutConsul};
+use crate::config::Span;
 use crate::context::Context;
 use crate::errors::{self, CliError, Kind, Result};
 use crate::kick::Stage;
@@ -32,6 +35,9 @@ pub struct LockArgs {
     /// Only say who holds the lock
     #[arg(long, conflicts_with = "message")]
     status: bool,
+    /// How long to wait for the lock when a deploy or another person has it, like 10m
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = Span::parse, conflicts_with = "status")]
+    lock_wait: Span,
 }
 
 /// The document of `--output json`.
@@ -54,8 +60,7 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<()> {
         }
         let mut holder = settle::holder(context, "lock", None, Some(message));
         holder.manual = true;
-        let held = stage.wait(async { Ok(board.lock_by_hand(&holder, None).await?) })?;
-        if let Some(held) = held {
+        if let Some(held) = set(&stage, &holder, args.lock_wait)? {
             return Err(settle::board::locked(&config, &held.holder));
         }
         context.output.say(format!(
@@ -76,6 +81,26 @@ pub fn run(args: &LockArgs, context: &Context) -> Result<()> {
         locked: held.is_some(),
         holder: held.as_ref(),
     })
+}
+
+/// Sets the lock; who has it, when it was not to be had.
+fn set(stage: &Stage<'_>, holder: &Holder, wait: Span) -> Result<Option<Held>> {
+    let board = &stage.board;
+    if wait.get().is_zero() {
+        return stage.wait(async { Ok(board.lock_by_hand(holder, None).await?) });
+    }
+    let waiting = Holder {
+        manual: false,
+        ..holder.clone()
+    };
+    let lock = settle::board::stage_lock(
+        stage.config,
+        stage.context,
+        Arc::clone(board),
+        waiting,
+        wait.get(),
+    )?;
+    stage.last_words(async { Ok(lock.turn_manual(holder).await?) })
 }
 
 /// Who has the lock, on one line.

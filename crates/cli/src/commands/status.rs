@@ -135,7 +135,7 @@ fn say_of_none(rows: &[Vec<String>], stage: &Stage<'_>) {
     }
 }
 
-/// Looks again and again; ends with the signal that stops it.
+/// Looks again and again; ends with the signal that stops it, or when nobody reads any more.
 fn watch(boards: &mut [RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
     let redraws = stage.context.output.redraws();
     let mut shown: BTreeMap<(String, String), HostStatus> = BTreeMap::new();
@@ -160,6 +160,9 @@ fn watch(boards: &mut [RoleBoard<'_>], stage: &Stage<'_>) -> Result<()> {
             tokio::time::sleep(LEAST.saturating_sub(begun.elapsed())).await;
             Ok(())
         })?;
+        if stage.context.output.is_unread() {
+            return Ok(());
+        }
     }
 }
 

@@ -281,7 +281,7 @@ mod tests {
             ("reason", serde_json::Value::Null),
             (
                 "hosts",
-                serde_json::json!({ "expected": 12, "succeeded": 12, "failed": 0, "silent": 0 }),
+                serde_json::json!({ "expected": 12, "succeeded": 12, "failed": 0, "silent": 0, "working": 0 }),
             ),
             ("text", summary().text().into()),
         ] {

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 pub use hosts::Hosts;
@@ -228,6 +229,14 @@ impl Output {
         };
         let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
         write_stdout(format!("\x1b[H\x1b[2J{text}").as_bytes())
+    }
+
+    /// Whether whoever read stdout is gone, as `head -1` is after a line. Who writes seldom has to ask.
+    pub fn is_unread(&self) -> bool {
+        let stdout = std::io::stdout();
+        let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        poll(&mut polled, Some(&Timespec::default())).is_ok() && polled[0].revents().intersects(gone)
     }
 
     /// Data that is the same in both modes: a manifest, a man page, a schema.

@@ -216,7 +216,11 @@ mod tests {
         web-1   20261121T134515Z-3074f46 (not live)  succeeded
         web-10  20261121T134515Z-3074f46             failed
         ");
-        insta::assert_snapshot!(at(42), @"");
+        insta::assert_snapshot!(at(42), @"
+        HOST    RELEASE                    STATE
+        web-1   …4515Z-3074f46 (not live)  succ…
+        web-10  20261121T134515Z-3074f46   fail…
+        ");
         let short = cut(lines(&columns, &rows, Some(40)), Some(20));
         assert!(short.iter().all(|line| line.chars().count() <= 20), "{short:?}");
         assert_eq!(cut(vec!["abc".to_owned()], Some(3)), ["abc"]);

@@ -45,6 +45,9 @@ impl Store {
                     self.remove(key);
                 }
             }
+            Event::Waiting { doing, left_seconds } => self.output.say(format!(
+                "waiting for the store, up to {left_seconds} s more: {doing}"
+            )),
             Event::Fetching { key, received, total } => self.progress("fetching", key, *received, *total),
             Event::LayerTooOld { layer, key, made } => {
                 let made = jiff::Timestamp::from_second(*made)

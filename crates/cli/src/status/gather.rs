@@ -90,7 +90,7 @@ impl<'a> RoleBoard<'a> {
 
     async fn refresh(&mut self) -> Result<()> {
         self.known.expected = self.expected().await?;
-        match self.from_store().await {
+        match self.read_store().await {
             Ok(()) => {}
             // What hosts reported stands elsewhere, and is not worth less.
             Err(error) if self.stage.config.uses_consul() => self.stage.context.output.warn_once(format!(
@@ -106,7 +106,7 @@ impl<'a> RoleBoard<'a> {
     }
 
     /// What the store knows: the live release, the newest kicks, and what hosts said while Consul was down.
-    async fn from_store(&mut self) -> Result<()> {
+    async fn read_store(&mut self) -> Result<()> {
         let (config, store) = (self.stage.config, &self.stage.store);
         let name = self.role.name.as_str();
         let live = live::read(store, &config.app, config.stage(), name).await?;

@@ -20,10 +20,12 @@ pub struct Waiting<'a> {
     pub left: Duration,
 }
 
+type Tell = dyn Fn(&Waiting<'_>) + Send + Sync;
+
 /// Is told of an answer that is long in coming: once, and again after an answer has come. Tells nobody by default.
 #[derive(Clone)]
 pub struct OnWait {
-    tell: Option<Arc<dyn Fn(&Waiting<'_>) + Send + Sync>>,
+    tell: Option<Arc<Tell>>,
     told: Arc<AtomicBool>,
     after: Duration,
 }
@@ -91,6 +93,7 @@ mod tests {
     use super::*;
 
     type Told = Arc<Mutex<Vec<String>>>;
+    type Work = futures_util::future::BoxFuture<'static, Result<(), ()>>;
 
     #[tokio::test]
     async fn what_is_waited_for_is_told_once_until_an_answer_came() {
@@ -105,8 +108,7 @@ mod tests {
         on_wait.after = Duration::from_millis(5);
         let (patience, hour) = (Duration::from_secs(30), Duration::from_secs(3600));
         let some_time = || tokio::time::sleep(Duration::from_millis(50));
-        let at = |doing, held, work| on_wait.during::<(), ()>(doing, "here", patience, held, work);
-        type Work = futures_util::future::BoxFuture<'static, Result<(), ()>>;
+        let at = |doing, held, work: Work| on_wait.during::<(), ()>(doing, "here", patience, held, work);
         let takes = |good: bool| -> Work {
             Box::pin(async move {
                 some_time().await;

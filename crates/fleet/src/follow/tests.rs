@@ -38,6 +38,7 @@ async fn stage(hosts: &[&str]) -> Stage {
         live: None,
         lock: None,
         transport: "exec".to_owned(),
+        batch: None,
         whole: true,
         followed: true,
         hosts: hosts.clone(),

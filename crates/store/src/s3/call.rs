@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -11,6 +12,9 @@ use super::S3;
 use super::body::Piece;
 use super::failure::{Doing, Failure};
 use crate::{Download, Error, Event, retry};
+
+/// After how long an answer is long in coming.
+const LONG: Duration = Duration::from_secs(5);
 
 /// What came of the attempts.
 pub(super) struct Called<T> {
@@ -50,7 +54,12 @@ impl S3 {
         let mut attempt = 1;
         loop {
             // Boxed: the SDK's futures have kilobytes, and would be part of every future that waits for one.
-            let failure = match watched(stall, piece, Box::pin(request())).await {
+            let answer = Box::pin(request());
+            let answer = match piece {
+                Some(_) => watched(stall, piece, answer).await,
+                None => self.said(doing, watched(stall, piece, answer)).await,
+            };
+            let failure = match answer {
                 Some(Ok(value)) => {
                     return Called {
                         result: Ok(value),
@@ -73,6 +82,28 @@ impl S3 {
             self.pause(doing.text(), attempt, &failure.error).await;
             attempt += 1;
         }
+    }
+
+    /// Waits for an answer, and says so when that takes long. One to a body is waited for while that is sent, which has a meter.
+    async fn said<T>(&self, doing: &Doing, answer: impl Future<Output = Option<T>>) -> Option<T> {
+        let (mut answer, said) = (pin!(answer), &self.inner.waiting_said);
+        let answer = match tokio::time::timeout(LONG, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                if !said.swap(true, Ordering::Relaxed) {
+                    let left = self.inner.options.stall_timeout.saturating_sub(LONG);
+                    self.emit(Event::Waiting {
+                        doing: doing.text(),
+                        left_seconds: left.as_secs(),
+                    });
+                }
+                answer.await
+            }
+        };
+        if answer.is_some() {
+            said.store(false, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Reads a whole object, from its beginning again when it is cut.

@@ -49,6 +49,8 @@ struct Inner {
     on_event: OnEvent,
     conditions: Conditions,
     unverified_said: AtomicBool,
+    /// Whether it was said that an answer is long in coming.
+    waiting_said: AtomicBool,
     /// Whether the server is known to give no checksum of copied parts, or that of the whole source.
     no_part_sums: AtomicBool,
     underway: underway::Underway,
@@ -108,6 +110,7 @@ impl S3 {
             on_event,
             conditions: Conditions(AtomicU8::new(Conditions::UNKNOWN)),
             unverified_said: AtomicBool::new(false),
+            waiting_said: AtomicBool::new(false),
             no_part_sums: AtomicBool::new(false),
             underway: underway::Underway::default(),
         };

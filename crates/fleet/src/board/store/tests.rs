@@ -39,6 +39,7 @@ impl Stage {
             live: None,
             lock: None,
             transport: "exec".to_owned(),
+            batch: None,
             whole: true,
             followed: true,
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
