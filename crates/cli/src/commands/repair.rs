@@ -10,7 +10,9 @@ use crate::kick::{self, HostFlags, Request, Stage, Target, WaveFlags, Wish};
 
 /// Kick again only the hosts that did not report, failed, or lag behind.
 ///
-/// A host is left alone when its newest report says that it has the release in service. The live release stays as it is.
+/// A host is left alone when its newest report says that it has the release in service. First those hosts are told that were told
+/// it and did not succeed; when they are good the others, in waves of --batch, else of the batch of that kick, else of kick.batch,
+/// until one is bad. The live release stays as it is.
 #[derive(Debug, Args)]
 pub struct RepairArgs {
     /// The roles, in order; the next one is repaired only when the one before went well

@@ -14,7 +14,8 @@ use crate::kick::{self, HostFlags, Request, Stage, Target, WaveFlags, Wish};
 ///
 /// That is the live release when the last kick of the role failed, else the one that was live before it was kicked: a second
 /// rollback goes further back. One that failed is done again. Nothing is built: hosts that still have the release switch back to
-/// it. The rollback is a kick of its own in the history, and its release is live then.
+/// it. All hosts are told, whichever fail, and neither the config's pause nor its wave_check is for the way back. The rollback is a
+/// kick of its own in the history, and its release is live then.
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     /// The roles, in order; the next one is rolled back only when the one before went well
