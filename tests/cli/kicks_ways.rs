@@ -259,3 +259,28 @@ fn a_repair_of_one_host_alone_speaks_of_one() {
         "web: a, which alone was kicked last, says that it has {one}"
     ));
 }
+
+/// Nobody wrote down whom a kick told that was killed, but those that it told.
+#[test]
+fn what_a_killed_kick_told_is_mended_before_others_are_told() {
+    let fleet = Fleet::new(&["a", "b", "c"], "", "");
+    let _ = fleet.release("one");
+    // All have a report of a failure with the second one, of a kick before.
+    let two = fleet.release("two");
+    for host in ["a", "b", "c"] {
+        fleet.fails(host, true);
+    }
+    let _ = fleet.shipit("kick", &[]).exits(7);
+    for host in ["a", "b", "c"] {
+        fleet.fails(host, false);
+    }
+    fleet.hangs("b", true);
+    let mut kick = fleet.start("kick", &["--batch", "1"]);
+    fleet.wait_told("b", 2);
+    let _ = kick.kill9();
+    fleet.hangs("b", false);
+    fleet.fails("b", true);
+    let ran = fleet.shipit("repair", &["--lock-wait", "1m"]).exits(7);
+    assert_eq!(ran.out(), "web\tb\tfailed\n", "a has it, c was not told: {ran}");
+    assert_eq!(fleet.releases("c"), std::slice::from_ref(&two));
+}

@@ -65,12 +65,16 @@ pub fn lagging(
         });
     }
     let kicked = Kicked::of(stage, &role.name, release)?;
+    // Of a kick that was killed nobody knows whom it told, but by what they say.
+    let of_cut = |found: &&Found| {
+        let kick = found.report.kick.as_ref();
+        found.report.state != Said::Succeeded && kick.is_some_and(|kick| kicked.cut.contains(kick))
+    };
     let said: BTreeSet<&str> = found
         .iter()
-        .filter(|found| found.release == release.id.as_str() && found.report.state != Said::Succeeded)
+        .filter(of_cut)
         .map(|found| found.node.as_str())
         .collect();
-    // Of a kick that was killed nobody knows whom it told, but by what they say.
     let first = |name: &&String| kicked.bad.contains(*name) || said.contains(name.as_str());
     Ok(Lagging {
         first: names.iter().filter(first).cloned().collect(),
@@ -85,6 +89,8 @@ struct Kicked {
     /// The hosts that were told it and did not succeed.
     bad: BTreeSet<String>,
     batch: Option<Batch>,
+    /// Those of them that have no end.
+    cut: BTreeSet<String>,
 }
 
 impl Kicked {
@@ -120,6 +126,11 @@ impl From<&[Kick]> for Kicked {
         Kicked {
             bad: bad.map(|(host, _)| (*host).to_owned()).collect(),
             batch: batch.and_then(|batch| Batch::parse(batch).ok()),
+            cut: kicks
+                .iter()
+                .filter(|kick| kick.ended.is_none())
+                .map(|kick| kick.started.kick.to_string())
+                .collect(),
         }
     }
 }
@@ -254,6 +265,7 @@ mod tests {
         );
         let mut killed = kick(Action::Kick, None, &[]);
         killed.ended = None;
+        assert_eq!(Kicked::from(std::slice::from_ref(&killed)).cut.len(), 1);
         assert_eq!(bad(&[killed]), "");
     }
 }
