@@ -108,7 +108,9 @@ fn rights(subject: &Subject<'_>) -> Rights {
                 write: vec![of_stage("live"), of_stage("kicks")],
                 delete: Vec::new(),
             };
-            if !subject.config.uses_consul() {
+            // Hosts that can be told by exec can be told while Consul is down (`--without-consul`).
+            let by_exec = subject.roles.iter().any(|role| role.exec.is_some());
+            if by_exec || !subject.config.uses_consul() {
                 let lock = format!("locks/{app}/{stage}");
                 rights.read.push(lock.clone());
                 rights.write.push(lock.clone());
@@ -239,14 +241,27 @@ mod tests {
 
     #[test]
     fn a_kicker_removes_nothing_but_its_lock_where_the_store_has_it() {
-        let with = policy_of(Who::Kicker, "");
+        let by_events_alone = |subject: &Subject<'_>| {
+            let mut role = subject.roles[0].clone();
+            role.exec = None;
+            let subject = Subject {
+                roles: vec![&role],
+                ..*subject
+            };
+            policy(&subject, subject.config.store().unwrap(), "shop-deploy", "shipit")
+        };
+        let store = "[store]\nurl = \"s3://shop-deploy/shipit\"\n";
+        let with = subject_of(Who::Kicker, store, by_events_alone);
         assert!(resources(&with, "Removes").is_empty(), "{with}");
         let without = policy_of(Who::Kicker, "[kick]\ntransport = \"exec\"\n");
         assert_eq!(
             resources(&without, "Removes"),
             ["arn:aws:s3:::shop-deploy/shipit/locks/shop/production"]
         );
-        for policy in [&with, &without] {
+        // In an outage of Consul the store has it.
+        let outage = policy_of(Who::Kicker, "");
+        assert_eq!(resources(&outage, "Removes"), resources(&without, "Removes"));
+        for policy in [&with, &without, &outage] {
             let made = resources(policy, "Makes").join(" ");
             assert!(
                 !made.contains("artifacts") && !made.contains("releases"),
