@@ -133,3 +133,48 @@ impl Lock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shipit_store::{Store, StoreOptions, StoreUrl};
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::board::StoreBoard;
+
+    fn holder(id: &str, manual: bool) -> Holder {
+        Holder {
+            id: id.to_owned(),
+            who: "deploy@ci".to_owned(),
+            build: None,
+            pid: None,
+            doing: "rollback web".to_owned(),
+            revision: None,
+            reason: None,
+            time: 0,
+            manual,
+        }
+    }
+
+    /// The stage would be free, with everybody told that it is locked.
+    #[test]
+    fn what_is_not_renewed_any_more_is_not_turned_into_a_manual_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = StoreUrl::parse(&format!("file://{}/store", dir.path().display())).unwrap();
+        let store = Store::open(&url, StoreOptions::default()).unwrap();
+        let board: Arc<dyn Board> = Arc::new(StoreBoard::new(&store, "shop", "staging").unwrap());
+        let (renews, own) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+        let silent: OnLockEvent = Arc::new(|_| {});
+        let take = Lock::take(
+            board,
+            holder("a", false),
+            Duration::ZERO,
+            silent,
+            std::future::pending(),
+        );
+        let lock = renews.block_on(take).unwrap();
+        renews.shutdown_background();
+        let turned = own.block_on(lock.turn_manual(&holder("b", true)));
+        assert!(matches!(turned, Err(Error::Lost { .. })), "{turned:?}");
+    }
+}
