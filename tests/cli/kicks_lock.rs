@@ -41,6 +41,27 @@ fn who_comes_second_is_told_who_has_the_lock_and_why() {
 }
 
 #[test]
+fn a_person_who_waits_for_the_lock_has_it_after_the_kick() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let _ = fleet.release("one");
+    fleet.hangs("a", true);
+    let mut kick = fleet.start("kick", &[]);
+    fleet.wait_told("a", 1);
+    let lock = ["lock", "-m", "now me", "--lock-wait", "1m", "--stage", "staging"];
+    let lock = fleet.project.shipit(&lock);
+    let mut lock = lock.start("lock", fleet.project.tmp.join("lock.log"));
+    lock.wait_log(SOON, "waiting up to");
+    fleet.hangs("a", false);
+    assert_eq!(kick.wait(SOON).unwrap().code(), Some(0), "{}", kick.log());
+    assert_eq!(lock.wait(SOON).unwrap().code(), Some(0), "{}", lock.log());
+    let _ = fleet
+        .shipit("kick", &[])
+        .exits(8)
+        .says("now me")
+        .says("shipit unlock");
+}
+
+#[test]
 fn of_two_kicks_at_once_one_proceeds() {
     let fleet = Fleet::new(&["a"], "", "");
     let _ = fleet.release("one");

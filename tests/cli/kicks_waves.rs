@@ -44,6 +44,8 @@ fn a_failed_host_fails_the_kick_and_is_shown_with_its_last_lines() {
     let ran = fleet.shipit("kick", &["--quiet"]).exits(7);
     let ran = ran.says("1 of 3 hosts did not succeed: b (failed with exit code 3)");
     let ran = ran.says("b | b is broken").says("shipit rollback web");
+    // What came a moment before is not said again.
+    assert_eq!(ran.err().matches("b | b is broken").count(), 1, "{ran}");
     assert_eq!(
         ran.out(),
         "web\ta\tsucceeded\nweb\tb\tfailed\nweb\tc\tsucceeded\n"

@@ -76,6 +76,8 @@ fn without_consul_hosts_are_told_by_exec_and_every_hint_goes_that_way() {
     ] {
         assert!(ran.err().contains(hint), "{hint}: {ran}");
     }
+    // What came a moment before is not said again.
+    assert_eq!(ran.err().matches("this is web2").count(), 1, "{ran}");
     let _ = without(&["logs", "web2"]).ok();
     let ran = without(&["status"]).ok();
     assert!(

@@ -57,12 +57,13 @@ pub fn run(
     let interrupt = &stage.context.interrupt;
     // Set when all commands are over.
     let (over, ended) = watch::channel(None);
+    let shown = &reporter;
     let work = async {
         let commands = async move {
             // It ends the hosts' commands itself when asked to stop, so that each can clean up.
             let on_event = |event: exec::Event| {
                 show(&waiting, &event);
-                reporter.event(&event);
+                shown.event(&event);
                 if !matches!(event, exec::Event::Output { .. }) {
                     // The writer is there as long as this is.
                     let _ = send.send(event);
@@ -80,6 +81,7 @@ pub fn run(
     for outcome in &outcomes {
         note(outcome, progress);
     }
+    progress.shown = reporter.on_screen();
     concluded(stage, &outcomes, telling, progress)?;
     if telling.switches && health::pass(stage, plan, telling, wave, progress)? {
         return concluded(stage, &outcomes, telling, progress);

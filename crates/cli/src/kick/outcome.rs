@@ -1,6 +1,6 @@
 //! What came of one role's kick: where each host stands, why it ended, what is said about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use shipit_fleet::follow::HostNow;
@@ -22,6 +22,8 @@ pub struct Progress {
     pub missing: usize,
     /// The ends of the logs of hosts that did not succeed.
     pub logs: BTreeMap<String, String>,
+    /// Hosts whose logs were shown as they came, just now.
+    pub shown: BTreeSet<String>,
     /// Each event that was fired.
     pub events: Vec<Fired>,
     /// Waves that ended well.

@@ -50,7 +50,13 @@ pub fn start(stage: &Stage<'_>, plan: &Plan<'_>, started: &Started) {
 /// How it ended, with the last lines of the hosts that did not succeed.
 pub fn end(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) {
     let manifests = plan.manifests();
-    for (host, log) in &kicked.progress.logs {
+    let shown = &kicked.progress.shown;
+    for (host, log) in kicked
+        .progress
+        .logs
+        .iter()
+        .filter(|(host, _)| !shown.contains(*host))
+    {
         crate::report::last_lines(&stage.context.output, host, log, &manifests);
     }
     if plan.followed {
@@ -103,6 +109,13 @@ pub fn live(stage: &Stage<'_>, plan: &Plan<'_>, live: &Pointer) {
 pub fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
     let (started, progress) = (&kicked.started, &kicked.progress);
     let bad = progress.hosts.iter().filter(|(_, now)| now.is_bad());
+    let build = stage.context.environment.text("BUILD_URL");
+    // The history has both in one.
+    let url = build
+        .as_ref()
+        .map(|build| format!(" ({build})"))
+        .unwrap_or_default();
+    let who = started.who.strip_suffix(&url).unwrap_or(&started.who);
     Summary {
         kick: kicked.id.to_string(),
         app: started.app.clone(),
@@ -111,7 +124,7 @@ pub fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
         action: started.action,
         release: started.release.clone(),
         revision: started.revision.clone(),
-        who: started.who.clone(),
+        who: who.to_owned(),
         purpose: started.reason.clone(),
         result: kicked.result,
         reason: kicked.reason.clone(),
@@ -124,6 +137,7 @@ pub fn summary(stage: &Stage<'_>, plan: &Plan<'_>, kicked: &Kicked) -> Summary {
             working: progress.open().len(),
         },
         failed: bad.map(|(host, _)| host.clone()).collect(),
-        build: stage.context.environment.text("BUILD_URL"),
+        bad: progress.bad_hosts(),
+        build,
     }
 }

@@ -28,7 +28,7 @@ pub struct Summary {
     pub release: String,
     /// The full commit id.
     pub revision: String,
-    /// `user@host`, with the build's URL in Jenkins.
+    /// `user@host`.
     pub who: String,
     /// What it was for, in the words of `--reason`.
     pub purpose: Option<String>,
@@ -42,6 +42,9 @@ pub struct Summary {
     pub hosts: Counts,
     /// The hosts that failed or stayed silent, sorted.
     pub failed: Vec<String>,
+    /// The same with the reason of each, for the text.
+    #[serde(skip)]
+    pub bad: Vec<String>,
     /// The build's URL, in Jenkins.
     pub build: Option<String>,
 }
@@ -115,23 +118,33 @@ impl Summary {
             Action::Rollback => "rollback: ",
         };
         let mut text = format!(
-            "{action}{app} {role} in {stage}: {release} {}, {} (by {}{})",
+            "{action}{app} {role} in {stage}: {release} {}, {} (by {}{}{})",
             self.how(),
             duration(self.seconds),
             self.who,
+            self.build
+                .as_ref()
+                .map(|build| format!(", {build}"))
+                .unwrap_or_default(),
             self.purpose
                 .as_ref()
                 .map(|purpose| format!(", {purpose}"))
                 .unwrap_or_default()
         );
-        if let Some(reason) = &self.reason {
+        // Of hosts that failed each has its line, with the reason.
+        let hosts = match self.bad.is_empty() {
+            true => &self.failed,
+            false => &self.bad,
+        };
+        let lists_hosts = |reason: &&String| self.bad.first().is_some_and(|bad| reason.starts_with(bad));
+        if let Some(reason) = self.reason.as_ref().filter(|reason| !lists_hosts(reason)) {
             text.push_str(&format!(": {reason}"));
         }
-        for host in self.failed.iter().take(NAMED) {
+        for host in hosts.iter().take(NAMED) {
             text.push_str(&format!("\n• {host}"));
         }
-        if self.failed.len() > NAMED {
-            text.push_str(&format!("\n• and {} more", self.failed.len() - NAMED));
+        if hosts.len() > NAMED {
+            text.push_str(&format!("\n• and {} more", hosts.len() - NAMED));
         }
         text
     }
@@ -192,6 +205,7 @@ mod tests {
                 ..Counts::default()
             },
             failed: Vec::new(),
+            bad: Vec::new(),
             build: None,
         }
     }
@@ -255,6 +269,32 @@ mod tests {
         let slack: serde_json::Value = serde_json::from_str(&failed.slack()).unwrap();
         let text = slack["text"].as_str().unwrap();
         assert!(text.contains("2 hosts &lt;failed&gt; &amp; more"), "{text}");
+    }
+
+    #[test]
+    fn a_host_that_failed_is_named_once_with_its_reason() {
+        let bad = "web-2 (after_switch.1 failed)".to_owned();
+        let failed = Summary {
+            result: KickResult::Failed,
+            reason: Some(bad.clone()),
+            failed: vec!["web-2".to_owned()],
+            bad: vec![bad],
+            build: Some("https://ci.example.com/7/".to_owned()),
+            ..summary()
+        };
+        insta::assert_snapshot!(failed.text(), @r"
+        shop web in production: 20261121T134515Z-3074f46 failed, good on 12 of 12 hosts, 1m12s (by jenkins@ci, https://ci.example.com/7/)
+        • web-2 (after_switch.1 failed)
+        ");
+        let checked = Summary {
+            reason: Some("the check between waves failed".to_owned()),
+            ..failed
+        };
+        assert!(
+            checked
+                .text()
+                .contains("/7/): the check between waves failed\n• web-2 (")
+        );
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Output {
         self.inner.format == Format::Json
     }
 
+    /// Whether news are not said.
+    pub fn is_quiet(&self) -> bool {
+        self.inner.quiet
+    }
+
     /// Whether messages may be coloured.
     pub fn colors(&self) -> bool {
         self.inner.colors
