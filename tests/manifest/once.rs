@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use shipit_manifest::{Layout, RenderInput, ReportInput, ReportWith, render_once};
-use shipit_testbed::{ConsulAgent, Ran};
+use shipit_testbed::{ConsulAgent, FaultProxy, Ran};
 
 use crate::host::Host;
 
@@ -121,6 +121,30 @@ fn a_replay_runs_nothing_again_whether_it_was_done_or_not_and_a_new_kick_does() 
         .retain(|(name, _)| name != "CONSUL_HTTP_ADDR");
     host.once(&one).ok().says("done before");
     assert_eq!(host.events().len(), 3);
+}
+
+/// The agent answers too late for the first report, so that nothing was noted: which kick it is the commands ask themselves.
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn without_a_note_the_commands_ask_for_their_kick() {
+    let (host, agent) = (Host::new(), ConsulAgent::dev());
+    let proxy = FaultProxy::start(agent.addr());
+    proxy.fail_next(1, 500);
+    host.env
+        .borrow_mut()
+        .push(("CONSUL_HTTP_ADDR".to_owned(), proxy.url()));
+    let one = RenderInput {
+        report: Some(ReportInput {
+            with: ReportWith::Curl,
+            dashboard: None,
+        }),
+        ..host.with_once("r1", "true")
+    };
+    let key = format!("shipit/asks/shop/test/web.once/{}", agent.node());
+    agent.kv_put(&key, format!("{FIRST} r1\n").as_bytes());
+    let ran = host.once(&one).ok();
+    let mark = fs::read_to_string(host.tmp.join("srv/the app/.shipit/web.once")).unwrap_or_default();
+    assert_eq!(mark, format!("r1 done {FIRST}\n"), "{ran}");
 }
 
 #[test]
