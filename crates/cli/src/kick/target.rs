@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shipit_store::kick::{self, Kick, WayBack};
-use shipit_store::{Action, Release, ReleaseId, ReleaseRef, release};
+use shipit_store::{Action, KickResult, Release, ReleaseId, ReleaseRef, release};
 
 use super::live::{self, Pointer};
 use super::stage::Stage;
@@ -51,7 +51,7 @@ pub fn of_rollback(stage: &Stage<'_>, role: &str) -> Result<Target> {
         if last.borrow().is_none() && is_whole(kick) {
             match kick.told_somebody() {
                 true => last.replace(Some(kick.clone())),
-                false if kick.started.action == Action::Kick => untold.borrow_mut().replace(kick.clone()),
+                false if failed_untold(kick) => untold.borrow_mut().replace(kick.clone()),
                 false => None,
             };
         }
@@ -157,6 +157,15 @@ fn newest(stage: &Stage<'_>, role: &str, wanted: impl Fn(&Kick) -> bool) -> Resu
 
 fn is_whole(kick: &Kick) -> bool {
     kick.started.whole
+}
+
+/// Of a kick that told nobody: whether that was for its release. One that was stopped, or could not go on, says nothing of any.
+fn failed_untold(kick: &Kick) -> bool {
+    let failed = kick
+        .ended
+        .as_ref()
+        .is_some_and(|ended| ended.result == KickResult::Failed);
+    failed && kick.started.action == Action::Kick
 }
 
 /// Where a rollback goes.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use shipit_store::{Ended, HostEnd, HostState, KICK_VERSION, KickId, KickResult, Started};
+use shipit_store::{Ended, HostEnd, HostState, KICK_VERSION, KickId, Started};
 
 use super::*;
 
@@ -61,9 +61,7 @@ fn good_in(live: Option<&str>, kicks: &[Kick]) -> std::result::Result<String, St
         .iter()
         .position(|kick| is_whole(kick) && kick.told_somebody());
     let newer = &kicks[..last.unwrap_or(kicks.len())];
-    let untold = newer
-        .iter()
-        .rfind(|kick| is_whole(kick) && kick.started.action == Action::Kick);
+    let untold = newer.iter().rfind(|kick| is_whole(kick) && failed_untold(kick));
     good_before(live, last.map(|at| &kicks[at]), untold, way.as_ref()).map(|back| back.release)
 }
 
@@ -163,8 +161,40 @@ fn what_a_rollback_left_is_not_gone_back_to() {
 }
 
 #[test]
-fn after_a_kick_that_told_nobody_the_live_release_is_the_last_good_one() {
-    let mut nobody = kick("c", Some("b"), true, Some(KickResult::Interrupted));
+fn a_kick_that_was_stopped_before_any_host_was_told_does_not_count() {
+    for stopped in [KickResult::Interrupted, KickResult::LockLost, KickResult::Error] {
+        let mut nobody = kick("c", Some("b"), true, Some(stopped));
+        nobody.ended.as_mut().unwrap().hosts.clear();
+        let mut failed = kick("d", Some("b"), true, BAD);
+        failed.ended.as_mut().unwrap().hosts.clear();
+        let before = [kick("b", Some("a"), true, GOOD), kick("a", None, true, GOOD)];
+        let kicks: Vec<Kick> = std::iter::once(nobody.clone()).chain(before.clone()).collect();
+        assert_eq!(good_in(Some("b"), &kicks).unwrap(), "a", "{stopped:?}");
+        // Nor does it hide one that failed for its release.
+        let kicks: Vec<Kick> = [nobody, failed].into_iter().chain(before).collect();
+        assert_eq!(good_in(Some("b"), &kicks).unwrap(), "b", "{stopped:?}");
+    }
+}
+
+#[test]
+fn after_a_kick_that_was_killed_when_live_had_moved_it_is_what_was_live_before() {
+    let kicks = [
+        kick("two", Some("one"), true, None),
+        kick("one", None, true, GOOD),
+    ];
+    assert_eq!(good_in(Some("two"), &kicks).unwrap(), "one");
+    let kicks = [
+        kick("R", Some("c"), true, None),
+        kick("c", Some("R"), true, GOOD),
+        kick("R", Some("a"), true, GOOD),
+        kick("a", None, true, GOOD),
+    ];
+    assert_eq!(good_in(Some("R"), &kicks).unwrap(), "c");
+}
+
+#[test]
+fn after_a_kick_that_failed_before_any_host_was_told_the_live_release_is_the_last_good_one() {
+    let mut nobody = kick("c", Some("b"), true, BAD);
     nobody.ended.as_mut().unwrap().hosts.clear();
     let kicks = [
         nobody.clone(),

@@ -21,8 +21,17 @@ impl Kick {
             || ended.is_none_or(|ended| !ended.hosts.is_empty())
     }
 
-    fn moved_live(&self) -> bool {
-        self.ended.as_ref().is_some_and(|ended| ended.moved_live)
+    /// Whether it moved live, by its end; of one that was killed before it could write that, by what was live `after` it, which the
+    /// next newer kick says, or the live pointer.
+    fn moved_live(&self, after: Option<&str>) -> bool {
+        match &self.ended {
+            Some(ended) => ended.moved_live,
+            None => {
+                self.started.whole
+                    && self.started.action != Action::Repair
+                    && after == Some(self.started.release.as_str())
+            }
+        }
     }
 }
 
@@ -33,10 +42,14 @@ impl Kick {
 #[derive(Clone, Debug)]
 pub struct WayBack {
     live: String,
+    /// What was live after the next older kick, where that is known.
+    after: Option<String>,
     /// The role's kicks that moved live, newest first.
     moves: Vec<Move>,
     found: Option<String>,
     passed: Vec<String>,
+    /// The release that it came to, where only a kick of that one leads further.
+    end: Option<String>,
 }
 
 /// A kick that moved live.
@@ -53,6 +66,8 @@ struct Look {
     passed: Vec<String>,
     /// Whether older kicks can change nothing of it.
     sure: bool,
+    /// The release that it came to.
+    end: String,
 }
 
 impl WayBack {
@@ -60,24 +75,37 @@ impl WayBack {
     pub fn from(live: &str) -> Self {
         Self {
             live: live.to_owned(),
+            after: Some(live.to_owned()),
             moves: Vec::new(),
             found: None,
             passed: Vec::new(),
+            end: None,
         }
     }
 
     /// Takes the role's newest kick, and from then on the next older one; true when it is found.
     pub fn is_found(&mut self, kick: &Kick) -> bool {
-        if self.found.is_some() || !kick.moved_live() {
+        let started = &kick.started;
+        let after = std::mem::replace(&mut self.after, started.live.clone());
+        if self.found.is_some() || !kick.moved_live(after.as_deref()) {
             return self.found.is_some();
         }
-        let started = &kick.started;
         self.moves.push(Move {
             action: started.action,
             to: started.release.clone(),
             from: started.live.clone(),
         });
-        let Look { found, passed, sure } = self.look();
+        // A long history without an answer is not gone through again for each kick of it.
+        if self.end.as_ref().is_some_and(|end| *end != started.release) {
+            return false;
+        }
+        let Look {
+            found,
+            passed,
+            sure,
+            end,
+        } = self.look();
+        self.end = sure.then_some(end);
         if sure {
             (self.found, self.passed) = (found, passed);
         }
@@ -103,6 +131,7 @@ impl WayBack {
             found: None,
             passed: Vec::new(),
             sure: true,
+            end: self.live.clone(),
         };
         let mut at = self.live.as_str();
         for (index, kick) in self.moves.iter().enumerate() {
@@ -121,6 +150,7 @@ impl WayBack {
                 look.passed.push(before.to_owned());
             }
             at = before;
+            look.end = at.to_owned();
         }
         look
     }

@@ -163,6 +163,67 @@ fn who_goes_forth_again_to_what_a_rollback_left_takes_the_leaving_back() {
     }
 }
 
+/// Kicks and rollbacks as [`way_after`] has them, newest first, some killed: with `!` after they had moved live, with `?` before.
+fn killed(moves: &str) -> WayBack {
+    let mut live: Option<String> = None;
+    let mut history: Vec<Kick> = Vec::new();
+    for word in moves.split_whitespace() {
+        let name = word.trim_end_matches(['!', '?']);
+        let (action, release) = match name.strip_prefix('<') {
+            Some(release) => (Action::Rollback, release),
+            None => (Action::Kick, name),
+        };
+        let mut kick = kick(action, release, live.as_deref());
+        if name != word {
+            kick.ended = None;
+        }
+        if !word.ends_with('?') {
+            live = Some(release.to_owned());
+        }
+        history.insert(0, kick);
+    }
+    let mut way = WayBack::from(&live.unwrap());
+    let _ = history.iter().any(|kick| way.is_found(kick));
+    way
+}
+
+#[test]
+fn a_kick_that_was_killed_when_live_had_moved_is_gone_back_from() {
+    let cases = [
+        ("one two!", Some("one")),
+        ("a R c R!", Some("c")),
+        // Not live yet, it replaced nothing.
+        ("a b c?", Some("a")),
+        ("a R? c R", Some("c")),
+        ("a c R? R", Some("c")),
+        // Whatever was kicked since.
+        ("a b! b", Some("a")),
+        ("a b! c", Some("b")),
+        ("a b! c <b", Some("a")),
+        ("x a b! c <b <a", Some("x")),
+        ("a b! c <b c b? <b", Some("a")),
+        // A rollback leaves what it came from.
+        ("x a b a <b!", Some("x")),
+        ("a b a <b! <b", None),
+        ("a b a <b? <b", None),
+    ];
+    for (moves, went) in cases {
+        assert_eq!(killed(moves).found().as_deref(), went, "{moves}");
+    }
+    // Of some hosts, or a repair: that moves nothing.
+    for (whole, action) in [(false, Action::Kick), (false, Action::Repair)] {
+        let mut cut = kick(action, "b", Some("x"));
+        (cut.ended, cut.started.whole) = (None, whole);
+        let mut way = WayBack::from("b");
+        assert!(
+            ![cut, kick(Action::Kick, "a", None)]
+                .iter()
+                .any(|kick| way.is_found(kick))
+        );
+        assert_eq!(way.found(), None);
+    }
+}
+
 fn some(release: &str, hosts: &[&str]) -> Kick {
     let mut kick = kick(Action::Kick, release, None);
     kick.started.whole = false;
