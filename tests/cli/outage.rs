@@ -235,6 +235,6 @@ fn a_store_that_cannot_be_read_hides_no_report_that_consul_has() {
         ran.out().contains(&release) && ran.out().contains("succeeded"),
         "{ran}"
     );
-    let _ = ran.says("what is live, and how the kicks before ended, is not known");
+    let _ = ran.says("what is live, and how the kicks before ended, is not known anew");
     assert_eq!(document(&project, &["status"])["roles"][0]["live"], Value::Null);
 }

@@ -6,24 +6,24 @@ use crate::args::Command;
 use crate::context::Context;
 use crate::errors::CliError;
 
-/// With that hint, of an error that says that Consul is away, of a command that can do without it.
+/// With that hint, of an error that says that Consul is away, of a command that can do without it. Not when hosts may have been told
+/// before: those are still at it, and the lock in Consul would be passed by. Nor is a kick to be run past a cluster that elects a
+/// leader.
 pub fn hinted(error: CliError, command: &Command, context: &Context) -> CliError {
-    let can = matches!(
+    let kicks = matches!(
         command,
-        Command::Kick(_)
-            | Command::Status(_)
-            | Command::Logs(_)
-            | Command::Repair(_)
-            | Command::Rollback(_)
-            | Command::History(_)
-            | Command::Lock(_)
-            | Command::Unlock(_)
+        Command::Kick(_) | Command::Repair(_) | Command::Rollback(_)
     );
-    let away = error.causes().any(|cause| {
-        let cause = cause.downcast_ref::<Error>();
-        matches!(cause, Some(Error::Unreachable { .. } | Error::Late { .. }))
+    let asks = matches!(
+        command,
+        Command::Status(_) | Command::Logs(_) | Command::History(_) | Command::Lock(_) | Command::Unlock(_)
+    );
+    let away = error.causes().any(|cause| match cause.downcast_ref::<Error>() {
+        Some(Error::Unreachable { .. }) => true,
+        Some(Error::Late { .. }) => asks,
+        _ => false,
     });
-    if !can || !away {
+    if !(kicks || asks) || !away || error.is_begun() {
         return error;
     }
     let environment = &context.environment;

@@ -97,6 +97,7 @@ pub struct CliError {
     source: Option<Box<dyn StdError + Send + Sync>>,
     hints: Vec<String>,
     rendered: Option<String>,
+    begun: bool,
 }
 
 /// What commands return.
@@ -111,6 +112,7 @@ impl CliError {
             source: None,
             hints: Vec::new(),
             rendered: None,
+            begun: false,
         }
     }
 
@@ -122,6 +124,7 @@ impl CliError {
             source: Some(Box::new(source)),
             hints: Vec::new(),
             rendered: None,
+            begun: false,
         }
     }
 
@@ -133,6 +136,7 @@ impl CliError {
             source: None,
             hints: Vec::new(),
             rendered: Some(text),
+            begun: false,
         }
     }
 
@@ -172,6 +176,18 @@ impl CliError {
     pub fn of_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// Hosts may have been told before: to run the command again is not what nobody has to think about.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        self.begun = true;
+        self
+    }
+
+    /// Whether hosts may have been told before.
+    pub fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// What to do next.

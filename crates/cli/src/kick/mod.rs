@@ -115,7 +115,7 @@ pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
         false => plans(stage, request),
     };
     let mut notices = Vec::new();
-    let work = plans.and_then(|plans| kick_all(stage, &plans, &lock, &mut notices));
+    let work = plans.and_then(|plans| kick_all(stage, &plans, &lock, &mut notices).map_err(CliError::begun));
     let work = match (work, request.keep_lock) {
         (Ok(()), Some(reason)) => keep(stage, lock, &doing, reason),
         (work, _) => {

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use shipit_fleet::board::{Board as _, Cursor, StoreBoard};
 use shipit_fleet::hosts::{self, Error as HostsError, Expected};
 use shipit_fleet::report::{Asked, Found};
-use shipit_store::kick::{self, Kick};
+use shipit_store::kick::{self, Kick, KickId};
+use shipit_store::layout;
 use shipit_store::live::{self, Pointer};
 
 use super::outage::Outage;
 use super::{HostStatus, Known};
 use crate::config::{Role, Transport};
-use crate::errors::{CliError, Result};
+use crate::errors::{CliError, Kind, Result};
 use crate::kick::{HostFlags, Stage, agents, damaged_in_words, wanted};
 
 /// How old what changes seldom may become.
@@ -32,6 +33,14 @@ pub struct RoleBoard<'a> {
     reports: Vec<Found>,
     asked: BTreeMap<String, Asked>,
     outage: Outage,
+    /// The store's board, once a kick went without Consul: it remembers what it has read.
+    without_consul: Option<StoreBoard>,
+    /// Kicks by exec that are known to have had Consul.
+    with_consul: BTreeSet<KickId>,
+    /// Whether it was said that the store cannot be read.
+    unread: bool,
+    /// The kick of which it was said that it told hosts by other names.
+    elsewhere: Option<String>,
     refreshed: Option<Instant>,
     /// The etag of what lies in the place of the live manifest and is none.
     damaged: Option<String>,
@@ -51,6 +60,10 @@ impl<'a> RoleBoard<'a> {
             reports: Vec::new(),
             asked: BTreeMap::new(),
             outage: Outage::default(),
+            without_consul: None,
+            with_consul: BTreeSet::new(),
+            unread: false,
+            elsewhere: None,
             refreshed: None,
             damaged: None,
         }
@@ -91,12 +104,16 @@ impl<'a> RoleBoard<'a> {
     async fn refresh(&mut self) -> Result<()> {
         self.known.expected = self.expected().await?;
         match self.read_store().await {
-            Ok(()) => {}
+            Ok(()) => self.unread = false,
             // What hosts reported stands elsewhere, and is not worth less.
-            Err(error) if self.stage.config.uses_consul() => self.stage.context.output.warn_once(format!(
-                "what is live, and how the kicks before ended, is not known: {}",
-                error.chain().join(": ")
-            )),
+            Err(error) if self.stage.config.uses_consul() && !is_stopped(&error) => {
+                if !std::mem::replace(&mut self.unread, true) {
+                    self.stage.warn(format!(
+                        "what is live, and how the kicks before ended, is not known anew: {}",
+                        error.chain().join(": ")
+                    ));
+                }
+            }
             Err(error) => return Err(error),
         }
         self.asked = self.stage.board.asked(&self.role.name).await?;
@@ -115,12 +132,8 @@ impl<'a> RoleBoard<'a> {
         let kicks = kick::list(store, &config.app, config.stage(), Some(name), Some(KICKS)).await?;
         let release = |kick: &Kick| (kick.started.kick.to_string(), kick.started.release.clone());
         self.known.releases = kicks.iter().map(release).collect();
-        let by_exec = |kick: &Kick| kick.started.transport == "exec";
-        // With Consul at hand such a kick wrote its reports there, and none are found here.
-        if config.uses_consul() && kicks.iter().any(by_exec) {
-            let board = StoreBoard::new(store, &config.app, config.stage()).map_err(CliError::from)?;
-            let (reports, _) = board.reports(name, None, Duration::ZERO).await?;
-            self.outage = Outage::new(reports);
+        if config.uses_consul() {
+            self.read_outage(&kicks).await?;
         }
         let ended = kicks
             .into_iter()
@@ -129,17 +142,57 @@ impl<'a> RoleBoard<'a> {
         Ok(())
     }
 
+    /// What hosts said to kicks that went without Consul, when there is any.
+    async fn read_outage(&mut self, kicks: &[Kick]) -> Result<()> {
+        let (config, store) = (self.stage.config, &self.stage.store);
+        if self.without_consul.is_none() && self.went_without(kicks).await? {
+            let board = StoreBoard::new(store, &config.app, config.stage()).map_err(CliError::from)?;
+            self.without_consul = Some(board);
+        }
+        if let Some(board) = &self.without_consul {
+            let (reports, _) = board.reports(&self.role.name, None, Duration::ZERO).await?;
+            self.outage = Outage::new(reports);
+        }
+        Ok(())
+    }
+
+    /// Whether one of these kicks went without Consul: its reports lie beside it in the store.
+    async fn went_without(&mut self, kicks: &[Kick]) -> Result<bool> {
+        let (config, store) = (self.stage.config, &self.stage.store);
+        let all = layout::kicks_prefix(&config.app, config.stage())?;
+        for kick in kicks.iter().filter(|kick| kick.started.transport == "exec") {
+            let id = &kick.started.kick;
+            let known = Some(id.to_string());
+            if self.with_consul.contains(id) || self.reports.iter().any(|found| found.report.kick == known) {
+                continue;
+            }
+            let objects = store.list(&format!("{all}{id}/")).await?;
+            let own = |key: &str| key.ends_with("/started.json") || key.ends_with("/ended.json");
+            if objects.iter().any(|object| !own(&object.key)) {
+                return Ok(true);
+            }
+            if kick.ended.is_some() {
+                self.with_consul.insert(id.clone());
+            }
+        }
+        Ok(false)
+    }
+
     /// Puts what hosts said together: on the board, and to kicks that went without Consul while it was down.
     fn merge(&mut self) {
         self.known.reports = self.outage.reports(&self.reports);
         self.known.asked = self.outage.asked(&self.asked);
-        if let Some((kick, hosts)) = self.outage.elsewhere(&self.known) {
+        let Some((kick, hosts)) = self.outage.elsewhere(&self.known) else {
+            return;
+        };
+        if self.elsewhere.as_ref() != Some(&kick) {
             let (role, flag) = (&self.role.name, self.stage.flag());
-            self.stage.context.output.warn_once(format!(
+            self.stage.warn(format!(
                 "{role} was kicked without Consul since ({kick}), by other names of its hosts than Consul has ({}): what is shown of \
                  Consul's nodes may be older; `shipit repair {role}{flag}` asks them anew",
                 hosts.join(", ")
             ));
+            self.elsewhere = Some(kick);
         }
     }
 
@@ -190,4 +243,8 @@ impl<'a> RoleBoard<'a> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn is_stopped(error: &CliError) -> bool {
+    matches!(error.kind(), Kind::Interrupted | Kind::Terminated)
 }
