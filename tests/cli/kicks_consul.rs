@@ -120,6 +120,23 @@ impl Shop {
         let bytes = self.cluster.server().kv_get(key)?;
         Some(serde_json::from_slice(&bytes).unwrap())
     }
+
+    /// Removes a key.
+    pub fn forget(&self, key: &str) {
+        let server = self.cluster.server();
+        let removed = server.api("DELETE", &format!("/v1/kv/{key}"), b"");
+        assert_eq!(removed.status, 200);
+    }
+
+    /// Ends a node's agent, and waits until the others have noticed.
+    pub fn die(&self, node: &str) {
+        self.cluster.client(node).kill9();
+        until("the agent to be missed", Duration::from_secs(60), || {
+            let target = format!("/v1/health/node/{node}");
+            let checks = self.cluster.server().api("GET", &target, b"");
+            checks.text().contains("critical")
+        });
+    }
 }
 
 #[test]

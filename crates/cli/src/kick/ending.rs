@@ -161,7 +161,8 @@ fn once_goes_on(stage: &Stage<'_>, plan: &Plan<'_>, host: &str) -> String {
     )
 }
 
-fn once_log(stage: &Stage<'_>, plan: &Plan<'_>, host: &str) -> String {
+/// The command that shows what a role's once commands printed on a host.
+pub fn once_log(stage: &Stage<'_>, plan: &Plan<'_>, host: &str) -> String {
     format!("`shipit logs {host} --role {}.once{}`", plan.name(), stage.flag())
 }
 

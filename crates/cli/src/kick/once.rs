@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use shipit_fleet::follow::Told;
 use shipit_fleet::lock::Lock;
-use shipit_fleet::report::Said;
+use shipit_fleet::report::{Found, RoleKeys, Said};
 use shipit_store::{HostState, KickId, kick};
 
+use super::ending::once_log;
 use super::hosts::events_for;
 use super::manifests::Once;
 use super::outcome::{Progress, Stop};
@@ -15,7 +16,7 @@ use super::stage::Stage;
 use super::wave::{self, Telling};
 use super::waves::Wave;
 use crate::config::Transport;
-use crate::errors::Result;
+use crate::errors::{CliError, Kind, Result};
 
 /// Runs them where they are due; the kick stops where they fail.
 pub fn run(
@@ -36,7 +37,8 @@ pub fn run(
         ));
         return Ok(());
     }
-    if let Some(host) = ended_well(stage, plan)? {
+    let earlier = earlier(stage, plan)?;
+    if let Earlier::EndedWell(host) = &earlier {
         stage.say(format!(
             "the once commands of {} ended well on {host} for {}, after an earlier kick had left them",
             plan.name(),
@@ -45,9 +47,7 @@ pub fn run(
         progress.once = true;
         return Ok(());
     }
-    let Some(host) = plan.hosts.told.iter().find(|told| told.dead.is_none()) else {
-        return Err(Stop::Once("none of its hosts is alive".to_owned()));
-    };
+    let host = host(stage, plan, &earlier)?;
     let telling = Telling {
         kick,
         lock,
@@ -118,28 +118,106 @@ fn board_role(plan: &Plan<'_>) -> String {
     format!("{}.once", plan.name())
 }
 
-/// The host on which they ended well for this release after all: their kick was stopped, or did not wait for so long. That they still
-/// run somewhere is said.
-fn ended_well(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<String>> {
+/// What came of them in kicks that did not see their end: that one was stopped, or did not wait for so long.
+#[derive(Debug, PartialEq, Eq)]
+enum Earlier {
+    /// Nothing that is known.
+    Nothing,
+    /// For this release, on this host.
+    EndedWell(String),
+    /// They may still run on this host.
+    MayRun {
+        host: String,
+        /// For this release.
+        these: bool,
+    },
+}
+
+fn earlier(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Earlier> {
     let role = board_role(plan);
     let reports = async { Ok(stage.board.reports(&role, None, Duration::ZERO).await?) };
     let (found, _) = stage.wait(reports)?;
-    let release = plan.release.id.to_string();
-    let of_release = found.into_iter().filter(|found| found.release == release);
-    let Some(newest) = of_release.max_by_key(|found| found.index) else {
-        return Ok(None);
-    };
-    match newest.report.state {
-        Said::Succeeded => Ok(Some(newest.node)),
-        Said::Started => {
-            stage.warn(format!(
-                "the once commands of an earlier kick may still run on {}: it did not report their end",
-                newest.node
-            ));
-            Ok(None)
+    Ok(Earlier::of(&found, plan.release.id.as_str()))
+}
+
+impl Earlier {
+    /// By the newest report of a release, else by the newest of all: a kick of another release may have been left as well.
+    fn of(found: &[Found], release: &str) -> Self {
+        let newest = |these: bool| {
+            let of = found.iter().filter(|found| !these || found.release == release);
+            of.max_by_key(|found| found.index)
+        };
+        match newest(true) {
+            Some(found) if found.report.state == Said::Succeeded => Self::EndedWell(found.node.clone()),
+            Some(found) if found.report.state == Said::Started => Self::may_run(found, true),
+            _ => match newest(false) {
+                Some(found) if found.report.state == Said::Started => Self::may_run(found, false),
+                _ => Self::Nothing,
+            },
         }
-        Said::Failed => Ok(None),
     }
+
+    fn may_run(found: &Found, these: bool) -> Self {
+        Self::MayRun {
+            host: found.node.clone(),
+            these,
+        }
+    }
+}
+
+/// The host that is to run them: the one on which they may still run, for there they wait for each other; else the first that is
+/// alive.
+fn host<'a>(stage: &Stage<'_>, plan: &'a Plan<'_>, earlier: &Earlier) -> std::result::Result<&'a Told, Stop> {
+    let mut alive = plan.hosts.told.iter().filter(|told| told.dead.is_none());
+    if let Earlier::MayRun { host, these } = earlier {
+        let still = format!(
+            "the once commands of an earlier kick may still run on {host}: it did not report their end"
+        );
+        if let Some(same) = alive.clone().find(|told| told.name == *host) {
+            stage.warn(format!(
+                "{still}; they run there again, when those are over ({})",
+                once_log(stage, plan, host)
+            ));
+            return Ok(same);
+        }
+        if *these {
+            return Err(Stop::from(beside(stage, plan, host, &still)));
+        }
+        stage.warn(still);
+    }
+    alive
+        .next()
+        .ok_or_else(|| Stop::Once("none of its hosts is alive".to_owned()))
+}
+
+/// The end of a kick whose once commands would run on another host beside those of an earlier one.
+fn beside(stage: &Stage<'_>, plan: &Plan<'_>, host: &str, still: &str) -> CliError {
+    let role = plan.name();
+    let why = match plan.hosts.told.iter().find(|told| told.name == host) {
+        Some(Told { dead: Some(why), .. }) => format!("{host} cannot be told: {why}"),
+        _ => format!("{host} is none of the hosts of {role} now"),
+    };
+    let error = CliError::new(
+        Kind::Refused,
+        format!("{still}. {why}, and they are not run beside them on another host"),
+    )
+    .hint(format!(
+        "when {host} is back, kick again: they run there, or are found to have ended well"
+    ));
+    let done =
+        "when you know that nothing of them runs there any more, publish it as a new release and kick that";
+    if stage.consul.is_none() {
+        return error.hint(done);
+    }
+    let keys = RoleKeys {
+        app: &stage.config.app,
+        stage: stage.config.stage(),
+        role: &board_role(plan),
+    };
+    error.hint(format!(
+        "{done}, or remove what {host} said last, and kick again: `consul kv delete {}`",
+        keys.report(host, plan.release.id.as_str())
+    ))
 }
 
 /// The kick in which they ran for this release already.
@@ -154,4 +232,52 @@ fn ran_in(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<KickId>> {
     let found = kick::find(&stage.store, app, name, plan.name(), since, ran);
     let found = stage.wait(async { Ok(found.await?) })?;
     Ok(found.map(|kick| kick.started.kick))
+}
+
+#[cfg(test)]
+mod tests {
+    use shipit_fleet::report::Report;
+
+    use super::*;
+
+    fn found(node: &str, release: &str, index: u64, state: Said) -> Found {
+        Found {
+            node: node.to_owned(),
+            release: release.to_owned(),
+            index,
+            report: Report {
+                kick: None,
+                state,
+                phase: None,
+                time: 0,
+                current: None,
+                handler: None,
+                message: None,
+            },
+        }
+    }
+
+    #[test]
+    fn the_newest_report_says_where_they_may_still_run() {
+        use Said::{Failed, Started, Succeeded};
+        let may_run = |host: &str, these| Earlier::MayRun {
+            host: host.to_owned(),
+            these,
+        };
+        let of = |found: &[Found]| Earlier::of(found, "b");
+        assert_eq!(of(&[]), Earlier::Nothing);
+        let begun = found("web2", "b", 5, Started);
+        assert_eq!(of(std::slice::from_ref(&begun)), may_run("web2", true));
+        // Those of this release come first, whatever other releases did on other hosts.
+        let other = |index, state| found("web1", "a", index, state);
+        assert_eq!(of(&[begun.clone(), other(4, Failed)]), may_run("web2", true));
+        assert_eq!(of(&[begun.clone(), other(6, Started)]), may_run("web2", true));
+        let ended = found("web3", "b", 7, Succeeded);
+        assert_eq!(of(&[begun.clone(), ended]), Earlier::EndedWell("web3".to_owned()));
+        assert_eq!(of(&[begun, found("web3", "b", 7, Failed)]), Earlier::Nothing);
+        // Those of another release may run as well, if nothing was heard of any since.
+        assert_eq!(of(&[other(4, Started)]), may_run("web1", false));
+        let failed = found("web2", "b", 5, Failed);
+        assert_eq!(of(&[other(4, Started), failed]), Earlier::Nothing);
+    }
 }
