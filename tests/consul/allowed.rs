@@ -10,7 +10,7 @@ use shipit_fleet::report::{Asked, Report};
 use shipit_testbed::{ConsulAgent, ConsulCluster};
 
 use crate::agents::{config, on_threads};
-use crate::board::{APP, STAGE, by_hand, holder, take};
+use crate::board::{APP, STAGE, by_hand, holder, refused, take};
 
 const RELEASE: &str = "20261121T134515Z-3074f46";
 const LOCKS: &str = r#"key "shipit/locks/shop/production" { policy = "write" }"#;
@@ -75,6 +75,13 @@ fn each_denial_names_the_rule_that_is_missing() {
             let error = board.try_lock(&holder("one")).await.unwrap_err();
             board_lacks(&error, SESSIONS);
         }
+        // Who may see the lock is told who has it, if somebody does.
+        let kicker = board(&agent, &[LOCKS, SESSIONS]);
+        let grip = take(&kicker, "one").await;
+        assert_eq!(refused(&reader, "two").await.holder, holder("one"));
+        let error = nothing.try_lock(&holder("two")).await.unwrap_err();
+        board_lacks(&error, SESSIONS);
+        kicker.release(grip).await.unwrap();
         let error = reader.lock_by_hand(&by_hand("one"), None).await.unwrap_err();
         board_lacks(&error, LOCKS);
         let error = board(&agent, &[&LOCKS.replace("write", "read"), SESSIONS])

@@ -1,6 +1,7 @@
 //! One wave: its hosts are asked, told and followed to their end.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use async_trait::async_trait;
 use shipit_fleet::board;
@@ -177,9 +178,12 @@ fn by_event(
     let mut tracker = Tracker::new(wanted, since);
     let reporter = report::Kick::new(&stage.context.output, &telling.label, &wave.told, wave.count);
     let work = async {
-        let to_the_end = to_the_end(stage, plan, &following, &mut tracker, &reporter);
-        let (ended, ()) = tokio::join!(to_the_end, tidy(stage, plan, wave, telling));
-        Ok(ended)
+        let mut to_the_end = pin!(to_the_end(stage, plan, &following, &mut tracker, &reporter));
+        // What is not tidied up when the hosts are at their end is left to the next kick.
+        Ok(tokio::select! {
+            ended = &mut to_the_end => ended,
+            () = tidy(stage, plan, wave, telling) => to_the_end.await,
+        })
     };
     let (end, logs) = stage.context.block_on_to_the_end(Box::pin(work))?;
     drop(reporter);

@@ -134,7 +134,8 @@ where
 
 fn on_event(output: &Output, what: String) -> OnLockEvent {
     let output = output.clone();
-    Arc::new(move |event| match event {
+    Arc::new(move |event| {
+        match event {
         LockEvent::Waiting { holder, left } => output.say(format!(
             "waiting up to {} for the lock of {what}: {}",
             span(left),
@@ -144,7 +145,11 @@ fn on_event(output: &Output, what: String) -> OnLockEvent {
             "the lock of {what} could not be renewed ({why}); it is lost in {}",
             span(left)
         )),
+        LockEvent::Lost { why } => output.warn(format!(
+            "the lock of {what} was lost ({why}); what is under way comes to its end, and nothing more is begun"
+        )),
         _ => {}
+    }
     })
 }
 

@@ -214,6 +214,9 @@ async fn run<R: Renew>(
     }
     // Nobody else is answered.
     drop(asked);
+    if let Some(why) = state.lost() {
+        on_event(LockEvent::Lost { why });
+    }
     tokio::select! {
         _ = &mut stopped => {}
         () = pending() => {}

@@ -84,6 +84,11 @@ pub enum LockEvent {
         /// Until it is lost.
         left: Duration,
     },
+    /// It is lost, for good.
+    Lost {
+        /// Why.
+        why: String,
+    },
 }
 
 /// Where a lock's events go. Called from any thread.

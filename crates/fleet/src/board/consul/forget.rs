@@ -12,7 +12,7 @@ use crate::report::Asked;
 /// Of how many releases a node's reports stay when it is asked for another one: everybody who follows a role reads all of its reports
 /// each time, and a node is deployed some thousand times in a year.
 const KEPT: usize = 5;
-/// How long each request of tidying up may take: it goes on beside the kick, and must not keep its end.
+/// How long tidying up may take, where nothing else is waited for either.
 const TIDYING: Duration = Duration::from_secs(5);
 
 impl ConsulBoard {
@@ -61,23 +61,22 @@ impl ConsulBoard {
         let now: BTreeSet<&str> = nodes.iter().map(String::as_str).collect();
         // A kick may have asked nodes in an earlier wave.
         let earlier = |entry: &&KvEntry| ask_of(entry).is_none_or(|other| other.kick != asked.kick);
-        let others: Vec<&str> = asks
-            .iter()
-            .filter(earlier)
-            .filter_map(|entry| entry.key.strip_prefix(&prefix))
-            .filter(|node| !now.contains(node))
-            .collect();
+        let is_other = |entry: &&KvEntry| {
+            let node = entry.key.strip_prefix(&prefix);
+            node.is_some_and(|node| !now.contains(node))
+        };
+        let others: Vec<&KvEntry> = asks.iter().filter(earlier).filter(is_other).collect();
         if others.is_empty() {
             return Ok(());
         }
         let known: BTreeSet<String> = client.nodes().await?.into_iter().collect();
-        let gone = others.into_iter().filter(|node| !known.contains(*node));
-        let ops: Vec<Op> = gone.map(|node| Op::Delete { key: keys.ask(node) }).collect();
-        let doing = format!(
-            "forgetting what was asked of nodes of {role} of {} that are no more",
-            self.what()
-        );
-        client.write_all(&doing, &ops).await?;
+        // One that is back by now may have been asked again, by whoever has the lock then: only what was read goes.
+        for ask in others {
+            let node = ask.key.strip_prefix(&prefix).unwrap_or_default();
+            if !known.contains(node) {
+                client.kv_delete(&ask.key, Some(ask.modify_index)).await?;
+            }
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use shipit_store::lock::Moment;
 
 use super::{ConsulBoard, TTL};
 use crate::board::{Attempt, Error, Grip, Held, Holder};
-use crate::consul::{KvEntry, Op, Read, Txn};
+use crate::consul::{self, KvEntry, Op, Read, Txn};
 use crate::report::lock_key;
 
 /// How often it is tried anew when the lock that stood in the way was gone a moment later.
@@ -58,7 +58,11 @@ impl ConsulBoard {
             }
             let name = format!("shipit {} {}", self.app, self.stage);
             let begin = Moment::now();
-            let session = self.client.session_create(&name, TTL).await?;
+            let session = match self.client.session_create(&name, TTL).await {
+                Ok(session) => session,
+                Err(denied @ consul::Error::Denied { .. }) => return self.kept_out(denied).await,
+                Err(error) => return Err(error.into()),
+            };
             let attempt = self.take(holder, &session, begin).await;
             // Its holder counts its time from when it asked: a lock that took the length of an election is taken anew.
             let late = begin.elapsed() > TTL / 2;
@@ -74,6 +78,14 @@ impl ConsulBoard {
             }
         }
         Err(Error::Changed { what: self.what() })
+    }
+
+    /// For who may make no session: a lock that somebody has is the better answer, as it would be with a session.
+    async fn kept_out(&self, denied: consul::Error) -> Result<Attempt, Error> {
+        match self.look().await {
+            Ok(Some((held, _))) => Ok(Attempt::Held(Box::new(held))),
+            _ => Err(denied.into()),
+        }
     }
 
     /// Takes the lock for a session, in one transaction that fails when the key is there: a manual lock has no session, and
