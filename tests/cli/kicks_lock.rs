@@ -210,7 +210,7 @@ fn of_several_roles_the_next_is_left_alone_after_a_signal_and_without_the_lock()
     fleet.wait_told("a", 4);
     let unlock = ["unlock", "--stage", "staging", "--force"];
     let _ = fleet.project.shipit(&unlock).run().ok();
-    std::thread::sleep(Duration::from_secs(20));
+    repair.wait_log(SOON, "was lost (");
     fleet.hangs("a", false);
     assert_eq!(repair.wait(SOON).unwrap().code(), Some(8), "{}", repair.log());
     assert!(repair.log().contains("the lock was lost"), "{}", repair.log());

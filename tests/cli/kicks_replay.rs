@@ -1,5 +1,7 @@
 //! The event that follows a kick by exec, so that a watch that restarts replays no older one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shipit_testbed::{Fault, until};
@@ -8,8 +10,6 @@ use crate::kicks_killed::Bed;
 
 const LOCK: &str = "shipit/locks/shop/staging";
 const SOON: Duration = Duration::from_secs(60);
-/// A lock that is lost is seen by its next renewal, within a third of the time that it stands.
-const LONG_ENOUGH: Duration = Duration::from_secs(15);
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
@@ -17,8 +17,8 @@ fn a_lock_that_is_lost_when_live_has_moved_makes_no_bad_kick() {
     let bed = Bed::new(true);
     let agent = bed.agent.as_ref().unwrap();
     let [release, _] = &bed.releases;
-    bed.s3
-        .inject(Fault::delay(LONG_ENOUGH).method("PUT").path("/live/"));
+    let seen = Arc::new(AtomicBool::new(false));
+    bed.s3.inject(Fault::until(&seen).method("PUT").path("/live/"));
     let mut kick = bed.fleet.start("kick", &["--release", release]);
     until("live to be moved", SOON, || {
         bed.s3
@@ -27,6 +27,9 @@ fn a_lock_that_is_lost_when_live_has_moved_makes_no_bad_kick() {
             .any(|seen| seen.method == "PUT" && seen.target.contains("/live/"))
     });
     assert_eq!(agent.api("DELETE", &format!("/v1/kv/{LOCK}"), b"").status, 200);
+    // Its next renewal finds out.
+    kick.wait_log(SOON, "was lost (");
+    seen.store(true, Ordering::SeqCst);
     assert_eq!(kick.wait(SOON).unwrap().code(), Some(0), "{}", kick.log());
     let log = kick.log();
     for part in [

@@ -125,7 +125,8 @@ fn many_writes_are_few_transactions_within_the_limits() {
 #[ignore = "needs the testbed; run make test"]
 fn a_blocking_read_waits_for_its_prefix_and_no_longer_than_asked() {
     let agent = ConsulAgent::dev();
-    let client = client(&agent.url()).within(Duration::from_secs(1));
+    let proxy = FaultProxy::start(agent.addr());
+    let client = client(&proxy.url()).within(Duration::from_secs(1));
     agent.kv_put("mine/a", b"1");
     on_threads(async {
         let index = client.kv_list("mine/", None).await.unwrap().index;
@@ -142,6 +143,13 @@ fn a_blocking_read_waits_for_its_prefix_and_no_longer_than_asked() {
             begin.elapsed()
         );
         assert_eq!(list.index, index);
+        // It is Consul that waits, in one query.
+        let seen = proxy.seen();
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert!(
+            seen[1].target.contains(&format!("index={index}&wait=3")),
+            "{seen:?}"
+        );
         let begin = Instant::now();
         let (waited, ()) = tokio::join!(client.kv_list("mine/", until(30)), async {
             client.kv_put("other/a", b"1", None).await.unwrap();

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use shipit_fleet::board::{Board, ConsulBoard};
 use shipit_fleet::consul::Op;
-use shipit_testbed::{ConsulAgent, FaultProxy};
+use shipit_fleet::report::Said;
+use shipit_testbed::{ConsulAgent, FaultProxy, until};
 
-use crate::agents::{block_on, client};
+use crate::agents::{READY, block_on, client};
 use crate::board::{APP, STAGE};
 
 const HOSTS: u32 = 1000;
 const RELEASES: u32 = 10;
+/// A report is to be seen within a second, and is read by then on a machine that has nothing else to do.
+const SOON: Duration = Duration::from_secs(2);
 
 fn key(host: u32, release: u32) -> String {
     format!("shipit/reports/shop/production/web/web{host:04}.example.com/2026112{release}T134515Z-3074f46")
@@ -54,12 +57,26 @@ fn a_thousand_hosts_are_read_seldom_and_seen_soon() {
         })
     };
     let board = ConsulBoard::new(client(&proxy.url()), APP, STAGE);
-    let begin = Instant::now();
-    let mut longest = Duration::ZERO;
+    let mut longest = Vec::new();
+    // A machine that has much to do may be late in a round.
+    while longest.len() < 5 && longest.last().is_none_or(|longest| *longest >= SOON) {
+        longest.push(longest_read(&board, &proxy));
+        let reads = proxy.count("GET").requests;
+        assert!(reads < 60, "{reads} reads in ten seconds");
+    }
+    over.store(true, Ordering::Relaxed);
+    let written = writer.join().unwrap();
+    assert!(written > 100, "{written} written");
+    assert!(longest.last() < Some(&SOON), "{longest:?}");
+}
+
+/// Reads news for ten seconds; how long the longest of it took to come.
+fn longest_read(board: &ConsulBoard, proxy: &FaultProxy) -> Duration {
     block_on(async {
         let (found, mut seen) = board.reports("web", None, Duration::ZERO).await.unwrap();
         assert_eq!(found.len(), (HOSTS * RELEASES) as usize);
         proxy.forget();
+        let (begin, mut longest) = (Instant::now(), Duration::ZERO);
         while begin.elapsed() < Duration::from_secs(10) {
             let read = Instant::now();
             let (found, now) = board
@@ -70,11 +87,26 @@ fn a_thousand_hosts_are_read_seldom_and_seen_soon() {
             seen = now;
             longest = longest.max(read.elapsed());
         }
+        longest
+    })
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn a_report_comes_as_the_answer_to_the_query_that_waits_for_it() {
+    let agent = ConsulAgent::dev();
+    let proxy = FaultProxy::start(agent.addr());
+    let board = ConsulBoard::new(client(&proxy.url()), APP, STAGE);
+    agent.kv_put(&key(0, 0), &value("started", 1));
+    let (_, seen) = block_on(board.reports("web", None, Duration::ZERO)).unwrap();
+    proxy.forget();
+    let found = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| block_on(board.reports("web", Some(seen), Duration::from_secs(60))));
+        until("the query", READY, || proxy.count("GET").requests == 1);
+        agent.kv_put(&key(0, 0), &value("succeeded", 2));
+        reader.join().unwrap().unwrap().0
     });
-    over.store(true, Ordering::Relaxed);
-    let written = writer.join().unwrap();
-    let reads = proxy.count("GET").requests;
-    assert!(written > 100, "{written} written");
-    assert!(reads < 60, "{reads} reads for {written} reports");
-    assert!(longest < Duration::from_secs(40), "{longest:?}");
+    assert_eq!(found[0].report.state, Said::Succeeded);
+    let seen = proxy.seen();
+    assert_eq!(seen.len(), 1, "{seen:?}");
 }

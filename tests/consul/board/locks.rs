@@ -77,27 +77,41 @@ pub fn a_renewed_lock_stands(place: &dyn Place) {
 pub fn a_crashed_holder_frees_itself(place: &dyn Place) {
     on_threads(async {
         let (one, other) = (place.board(), place.board());
-        let mut grip = take(&*one, "one").await;
-        let begin = Instant::now();
-        let most = 2 * one.ttl() + Duration::from_secs(60);
-        let taken = loop {
-            match other.try_lock(&holder("other")).await.unwrap() {
-                Attempt::Taken(grip) => break grip,
-                Attempt::Held(_) => assert!(begin.elapsed() < most, "held for {:?}", begin.elapsed()),
+        let most = 2 * one.ttl() + Duration::from_secs(5);
+        for tries in 1.. {
+            let freed = freed(&*one, &*other).await;
+            assert!(freed + Duration::from_secs(1) >= one.ttl(), "too soon");
+            // A machine that has much to do may be late now and then.
+            if freed <= most {
+                return;
             }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        };
-        assert!(begin.elapsed() + Duration::from_secs(1) >= one.ttl(), "too soon");
-        // The one that slept learns of it, and does no harm.
-        let error = one.renew(&mut grip).await.unwrap_err();
-        assert!(
-            matches!(&error, Error::Lost { now: Some(now), .. } if now.id == "other"),
-            "{error:?}"
-        );
-        one.release(grip).await.unwrap();
-        assert_eq!(one.held().await.unwrap().unwrap().holder.id, "other");
-        other.release(taken).await.unwrap();
+            assert!(tries < 5, "held for {freed:?}");
+        }
     });
+}
+
+/// How long a lock stands whose holder does nothing any more.
+async fn freed(one: &dyn Board, other: &dyn Board) -> Duration {
+    let mut grip = take(one, "one").await;
+    let begin = Instant::now();
+    let taken = loop {
+        match other.try_lock(&holder("other")).await.unwrap() {
+            Attempt::Taken(grip) => break grip,
+            Attempt::Held(_) => assert!(begin.elapsed() < Duration::from_secs(120), "it stays"),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    let freed = begin.elapsed();
+    // The one that slept learns of it, and does no harm.
+    let error = one.renew(&mut grip).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Lost { now: Some(now), .. } if now.id == "other"),
+        "{error:?}"
+    );
+    one.release(grip).await.unwrap();
+    assert_eq!(one.held().await.unwrap().unwrap().holder.id, "other");
+    other.release(taken).await.unwrap();
+    freed
 }
 
 pub fn a_manual_lock_stands_until_it_is_ended(place: &dyn Place) {

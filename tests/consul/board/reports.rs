@@ -169,33 +169,47 @@ pub fn a_reader_waits_for_news(place: &dyn Place) {
     let (asked, cursor) = ask(place, "web", RELEASE, &NODES, 1_795_000_000);
     on_threads(async {
         let (writer, reader) = (place.board(), place.board());
-        let begin = Instant::now();
-        let (found, mut seen) = reader
-            .reports("web", Some(cursor), Duration::from_secs(3))
-            .await
-            .unwrap();
-        let waited = begin.elapsed();
-        assert_eq!(found, []);
-        assert!((2..60).contains(&waited.as_secs()), "{waited:?}");
-        for said in [Said::Started, Said::Failed] {
+        let wait = Duration::from_secs(3);
+        let mut seen = cursor;
+        once_in_time("a wait in vain", Duration::from_secs(5), async |_| {
+            let begin = Instant::now();
+            let (found, now) = reader.reports("web", Some(seen), wait).await.unwrap();
+            assert_eq!(found, []);
+            assert!(begin.elapsed().as_secs() >= 2, "{:?}", begin.elapsed());
+            seen = now;
+            begin.elapsed()
+        })
+        .await;
+        once_in_time("news", Duration::from_secs(2), async |tries| {
+            let said = [Said::Started, Said::Failed][tries % 2];
             let report = report(&asked.kick, said);
             let late = async {
                 tokio::time::sleep(Duration::from_millis(700)).await;
-                writer
-                    .put_report("web", "web1", RELEASE, &report, None)
-                    .await
-                    .unwrap();
+                let put = writer.put_report("web", "web1", RELEASE, &report, None);
+                put.await.unwrap();
                 Instant::now()
             };
             let wait = reader.reports("web", Some(seen), Duration::from_secs(30));
             let read = async { (wait.await.unwrap(), Instant::now()) };
             let (written, ((found, now), read)) = tokio::join!(late, read);
             assert_eq!(only(&found, "web1", RELEASE).report.state, said);
-            let took = read.saturating_duration_since(written);
-            assert!(took < Duration::from_secs(20), "{took:?}");
             seen = now;
-        }
+            read.saturating_duration_since(written)
+        })
+        .await;
     });
+}
+
+/// Does what takes less than `most`: on a machine that has much to do it may take longer now and then.
+async fn once_in_time(what: &str, most: Duration, mut take: impl AsyncFnMut(usize) -> Duration) {
+    let mut took = Vec::new();
+    while took.len() < 10 {
+        took.push(take(took.len()).await);
+        if took.last() < Some(&most) {
+            return;
+        }
+    }
+    panic!("{what} took longer than {most:?} each time: {took:?}");
 }
 
 pub fn logs_are_kept_and_forgotten(place: &dyn Place) {
