@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
-use shipit_testbed::{ConsulCluster, until};
+use shipit_testbed::{ConsulCluster, FaultProxy, Seen, until};
 
 use crate::fleet::Fleet;
 
@@ -118,6 +118,13 @@ fn a_repair_of_hosts_that_are_known_by_number_waits_for_none_that_is_gone() {
         .says(&format!("each host says that it has {one}"))
         .says("left out, for Consul knows no living agent there: web3, web9")
         .says("3 hosts are expected, and 1 that ever reported are there");
+    // The catalog is read once for that: a node that leaves it between two answers would be an error.
+    let proxy = FaultProxy::start(cluster.server().addr());
+    edit(&fleet, &cluster.server().url(), &proxy.url());
+    let _ = fleet.shipit("repair", &[]).ok();
+    let read = |seen: &Seen| seen.target.starts_with("/v1/catalog/nodes");
+    assert_eq!(proxy.seen().iter().filter(|seen| read(seen)).count(), 1);
+    edit(&fleet, &proxy.url(), &cluster.server().url());
     // One that is there is told, and waited for.
     report("web2", "failed");
     let ran = fleet

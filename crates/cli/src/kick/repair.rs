@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use shipit_fleet::hosts::{Wanted, expected};
 use shipit_fleet::report::{Found, Said};
 use shipit_store::kick::{self, Kick};
 use shipit_store::{Action, HostState, Release};
@@ -16,7 +15,7 @@ use super::live::{having, newest};
 use super::outcome::named;
 use super::stage::Stage;
 use crate::config::{Batch, Role};
-use crate::errors::Result;
+use crate::errors::{CliError, Result};
 
 /// The hosts that lag behind.
 pub struct Lagging {
@@ -155,22 +154,27 @@ fn still_there(stage: &Stage<'_>, role: &Role, found: &[Found]) -> Result<There>
     Ok(There { names, gone })
 }
 
-/// Those of some nodes that Consul knows, and whether their agents live.
+/// Those of some nodes that Consul knows, and whether their agents live. The catalog is read once: a node that leaves it then has no
+/// living agent, and is no error.
 pub async fn agents(stage: &Stage<'_>, role: &Role, names: Vec<String>) -> Result<BTreeMap<String, bool>> {
     let client = stage.consul()?;
-    let nodes: BTreeSet<String> = client.nodes().await?.into_iter().collect();
-    let known: Vec<String> = names.into_iter().filter(|name| nodes.contains(name)).collect();
-    if known.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let wanted = Wanted {
-        what: format!("role {}", role.name),
-        named: Some(known),
-        ..Wanted::default()
-    };
-    let found = expected(client, &wanted).await?;
-    let alive = found.hosts.into_iter().map(|host| (host.name, host.alive));
-    Ok(alive.collect())
+    let read = async { tokio::try_join!(client.nodes(), client.agent_checks()) };
+    let (nodes, checks) = read.await.map_err(|error| {
+        CliError::from(error).context(format!("looking for hosts of {} that are still there", role.name))
+    })?;
+    let nodes: BTreeSet<String> = nodes.into_iter().collect();
+    let alive: BTreeSet<&str> = checks
+        .iter()
+        .filter(|check| check.status != "critical")
+        .map(|check| check.node.as_str())
+        .collect();
+    let known = names.into_iter().filter(|name| nodes.contains(name));
+    Ok(known
+        .map(|name| {
+            let lives = alive.contains(name.as_str());
+            (name, lives)
+        })
+        .collect())
 }
 
 impl There {
