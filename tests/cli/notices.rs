@@ -226,3 +226,31 @@ fn a_kick_that_is_stopped_gives_its_lock_back_and_then_tells_a_slow_webhook() {
     drop((waiting, hook));
     assert_eq!(kick.wait(SOON).unwrap().code(), Some(130), "{}", kick.log());
 }
+
+#[test]
+fn how_a_role_went_is_told_while_the_next_one_is_kicked() {
+    let fleet = Fleet::new(&["a"], "[[notify]]\ncommand = \"cat >>notices.json\"\n", "");
+    let config = fleet.project.repo.join("shipit.toml");
+    let text = std::fs::read_to_string(config).unwrap();
+    let db = "[role.db]\ndest = \"/srv/db\"\n[role.db.exec]\nhosts = [\"d\"]\ncommand = \"true\"\n";
+    let text = text.replace("[stage.staging]", &format!("{db}[stage.staging]"));
+    fleet.project.config(&text);
+    let _ = fleet.release("one");
+    fleet.hangs("a", true);
+    let log = fleet.project.tmp.join("both.log");
+    let args = ["kick", "db", "web", "--stage", "staging"];
+    let mut kick = fleet.project.shipit(&args).start("both", log);
+    fleet.wait_told("a", 1);
+    let file = fleet.project.repo.join("notices.json");
+    let told = || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let notices = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+        let roles = notices.map_while(Result::ok).map(|notice| notice["role"].clone());
+        roles.collect::<Vec<_>>()
+    };
+    until("the notice of db", SOON, || told() == ["db"]);
+    assert!(fleet.locked(), "web is still at it");
+    fleet.hangs("a", false);
+    assert_eq!(kick.wait(SOON).unwrap().code(), Some(0), "{}", kick.log());
+    assert_eq!(told(), ["db", "web"]);
+}

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 
 use crate::args::Global;
 use crate::config::{Resolved, Setting};
@@ -159,6 +160,11 @@ impl Context {
     /// As `block_on`, for work that looks at the interrupt's flag itself and must be let finish its cleaning.
     pub fn block_on_to_the_end<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         self.runtime.block_on(work)
+    }
+
+    /// Begins work that goes on beside what this run waits for. It ends with its set.
+    pub fn spawn_on(&self, set: &mut JoinSet<()>, work: impl Future<Output = ()> + Send + 'static) {
+        set.spawn_on(work, self.runtime.handle());
     }
 
     /// The error of a run that was asked to stop; `cancelled` is what says so where no signal came.

@@ -42,7 +42,8 @@ pub use target::{Target, back_to, find, of_repair, of_rollback};
 use crate::config::{Role, Settled};
 use crate::context::Context;
 use crate::errors::{CliError, Kind, Result};
-use crate::{notify, settle};
+use crate::notify::Notices;
+use crate::settle;
 use course::Kicked;
 use document::Document;
 use outcome::{Progress, Stop};
@@ -114,7 +115,7 @@ pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
         true => Ok(planned),
         false => plans(stage, request),
     };
-    let mut notices = Vec::new();
+    let mut notices = Notices::new(stage.config, stage.context);
     let work = plans.and_then(|plans| kick_all(stage, &plans, &lock, &mut notices).map_err(CliError::begun));
     let work = match (work, request.keep_lock) {
         (Ok(()), Some(reason)) => keep(stage, lock, &doing, reason),
@@ -128,9 +129,7 @@ pub fn run(stage: &Stage<'_>, request: &Request<'_>) -> Result<()> {
         }
     };
     // Others may kick while a webhook takes its time, and who acts on a notice finds the stage free.
-    for notice in &notices {
-        notify::send(stage.config, notice, stage.context);
-    }
+    notices.finish();
     let settled = stage.last_words(async {
         stage.store.settle().await;
         Ok(())
@@ -192,12 +191,7 @@ fn keep(stage: &Stage<'_>, lock: Lock, doing: &str, reason: &str) -> Result<()> 
 }
 
 /// One role after the other; stops at the first that did not go well.
-fn kick_all(
-    stage: &Stage<'_>,
-    plans: &[Plan<'_>],
-    lock: &Lock,
-    notices: &mut Vec<notify::Summary>,
-) -> Result<()> {
+fn kick_all(stage: &Stage<'_>, plans: &[Plan<'_>], lock: &Lock, notices: &mut Notices<'_>) -> Result<()> {
     let mut document = Document::new(stage, plans);
     let done = kick_each(stage, plans, lock, &mut document, notices);
     // What hosts were told they were told, whatever came of the rest: an event cannot be called back.
@@ -210,7 +204,7 @@ fn kick_each(
     plans: &[Plan<'_>],
     lock: &Lock,
     document: &mut Document,
-    notices: &mut Vec<notify::Summary>,
+    notices: &mut Notices<'_>,
 ) -> Result<()> {
     for (at, plan) in plans.iter().enumerate() {
         let rest: Vec<&str> = plans[at + 1..].iter().map(Plan::name).collect();
@@ -221,14 +215,14 @@ fn kick_each(
         let kicked = course::run(stage, plan, lock).map_err(not_kicked)?;
         // Going back comes first: a stdout that cannot be written keeps no host from it.
         let back = go_back(stage, plan, &kicked, lock);
-        notices.push(say::summary(stage, plan, &kicked));
+        notices.ended(say::summary(stage, plan, &kicked));
         let mut added = document.add(stage, plan, &kicked);
         if let Some(Back {
             went: Some((plan, kicked)),
             ..
         }) = &back
         {
-            notices.push(say::summary(stage, plan, kicked));
+            notices.ended(say::summary(stage, plan, kicked));
             added = added.and(document.add(stage, plan, kicked));
         }
         if let Some(error) = kicked.into_error(stage, plan) {
@@ -239,6 +233,8 @@ fn kick_each(
         }
         added.map_err(not_kicked)?;
         if let Some(next) = plans.get(at + 1) {
+            // The next role may take hours, and what is known of this one is not held back for so long.
+            notices.send();
             // Without the lock it is not even said that it begins.
             wave::held(stage, lock).map_err(|stop| match stop {
                 Stop::Signal => not_kicked(stage.context.stopped()),

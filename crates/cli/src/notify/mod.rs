@@ -6,9 +6,11 @@ mod summary;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use shipit_fleet::Secret;
 use shipit_fleet::notify::{NoticeCommand, Webhook, post, run};
+use tokio::task::JoinSet;
 
 pub use summary::{Counts, Summary};
 
@@ -19,34 +21,87 @@ use crate::errors::{CliError, Result, chain};
 /// The longest that one notice may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Tells all that the config names for this outcome, side by side. For callers outside of the runtime; a run that was asked to stop
-/// tells them too.
-pub fn send(config: &Settled, summary: &Summary, context: &Context) {
-    // There is no error: what failed was said as a warning.
-    let _ = context.block_on_to_the_end(async {
-        send_all(config, summary, context).await;
-        Ok(())
-    });
+/// The notices of one run, each sent beside what goes on.
+pub struct Notices<'a> {
+    config: &'a Settled,
+    context: &'a Context,
+    ended: Vec<Summary>,
+    on_their_way: JoinSet<()>,
 }
 
-/// As [`send`], for callers on the runtime.
-pub async fn send_all(config: &Settled, summary: &Summary, context: &Context) {
-    let outcome = summary.outcome();
-    let due = config.notify.iter().filter(|notify| notify.on.contains(&outcome));
-    join_all(due.map(|notify| tell(notify, config, summary, context))).await;
+impl<'a> Notices<'a> {
+    /// None yet.
+    pub fn new(config: &'a Settled, context: &'a Context) -> Self {
+        Notices {
+            config,
+            context,
+            ended: Vec::new(),
+            on_their_way: JoinSet::new(),
+        }
+    }
+
+    /// Takes a kick that ended; nobody is told yet.
+    pub fn ended(&mut self, summary: Summary) {
+        self.ended.push(summary);
+    }
+
+    /// Sends the notices of all kicks that ended to those that the config names, and waits for none. For callers outside of the
+    /// runtime.
+    pub fn send(&mut self) {
+        let ended = std::mem::take(&mut self.ended);
+        if ended.is_empty() {
+            return;
+        }
+        let told = ended.iter().map(|summary| self.told(summary));
+        let told: Vec<_> = told.collect();
+        // In order: that a role was rolled back is not heard of before that its kick failed.
+        self.context.spawn_on(&mut self.on_their_way, async {
+            for told in told {
+                told.await;
+            }
+        });
+    }
+
+    /// The notices of one kick, side by side.
+    fn told(&self, summary: &Summary) -> impl Future<Output = ()> + Send + use<> {
+        let outcome = summary.outcome();
+        let due = self
+            .config
+            .notify
+            .iter()
+            .filter(|notify| notify.on.contains(&outcome));
+        let told = due.map(|notify| tell(notify, self.config, summary, self.context));
+        join_all(told.collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Sends what is left, and waits until all have been told, or their time is over; in a run that was asked to stop, too.
+    pub fn finish(mut self) {
+        self.send();
+        // There is no error: what failed was said as a warning.
+        let _ = self.context.block_on_to_the_end(async {
+            while self.on_their_way.join_next().await.is_some() {}
+            Ok(())
+        });
+    }
 }
 
 /// One notice.
-async fn tell(notify: &Notify, config: &Settled, summary: &Summary, context: &Context) {
-    let told = match prepare(notify, config, context) {
-        Err(error) => Err(error.chain().join(": ")),
-        Ok(way) => give(&way, summary).await.map_err(|error| chain(&error)),
-    };
-    if let Err(why) = told {
-        context.output.warn(format!(
-            "{} was not told how the kick ended: {why}",
-            whom(&notify.to)
-        ));
+fn tell(
+    notify: &Notify,
+    config: &Settled,
+    summary: &Summary,
+    context: &Context,
+) -> impl Future<Output = ()> + Send + use<> {
+    let way = prepare(notify, config, context);
+    let (whom, summary, output) = (whom(&notify.to), summary.clone(), context.output.clone());
+    async move {
+        let told = match way {
+            Err(error) => Err(error.chain().join(": ")),
+            Ok(way) => give(&way, &summary).await.map_err(|error| chain(&error)),
+        };
+        if let Err(why) = told {
+            output.warn(format!("{whom} was not told how the kick ended: {why}"));
+        }
     }
 }
 
