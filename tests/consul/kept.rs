@@ -1,12 +1,14 @@
 //! What stays in Consul and what goes: reports of a node, asks of nodes that left.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shipit_fleet::board::{Board, ConsulBoard};
 use shipit_fleet::report::{Asked, Report, Said};
-use shipit_testbed::ConsulAgent;
+use shipit_testbed::{ConsulAgent, Fault, FaultProxy, until};
 
-use crate::agents::{client, on_threads};
+use crate::agents::{READY, client, on_threads};
 use crate::board::{APP, STAGE};
 
 fn board(agent: &ConsulAgent) -> ConsulBoard {
@@ -95,4 +97,36 @@ fn asks_of_nodes_that_left_go() {
         assert_eq!(board.forget(&[release(1)]).await.unwrap(), 1);
         assert_eq!(nodes().await, ["web1"]);
     });
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn an_ask_that_was_made_anew_meanwhile_stays() {
+    let agent = ConsulAgent::dev();
+    let proxy = FaultProxy::start(agent.addr());
+    let tidying = ConsulBoard::new(client(&proxy.url()), APP, STAGE);
+    let board = board(&agent);
+    let (old, new) = (asked(1, &release(1)), asked(3, &release(3)));
+    on_threads(ask(&board, &old, &["away", "gone", "web1"]));
+    // The catalog is looked at when the asks are read.
+    let open = Arc::new(AtomicBool::new(false));
+    proxy.inject(Fault::until(&open).path("/v1/catalog/nodes"));
+    std::thread::scope(|scope| {
+        let this = asked(2, &release(2));
+        let tidied =
+            scope.spawn(|| on_threads(async move { tidying.tidy("web", &this, &["web1".to_owned()]).await }));
+        until("the look at the catalog", READY, || {
+            proxy
+                .seen()
+                .iter()
+                .any(|seen| seen.target.contains("/v1/catalog/nodes"))
+        });
+        // The lock was lost, and the node is back.
+        on_threads(board.ask("web", &new, &["away".to_owned()])).unwrap();
+        open.store(true, Ordering::SeqCst);
+        tidied.join().unwrap();
+    });
+    let left = on_threads(board.asked("web")).unwrap();
+    let left: Vec<(&str, &Asked)> = left.iter().map(|(node, asked)| (node.as_str(), asked)).collect();
+    assert_eq!(left, [("away", &new), ("web1", &old)]);
 }

@@ -9,7 +9,7 @@ const RELEASE: &str = "20261121T134515Z-3074f46";
 const BEFORE: &str = "20261120T101010Z-1111111";
 
 struct Stage {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
 }
 
@@ -17,7 +17,7 @@ fn stage() -> Stage {
     let dir = tempfile::tempdir().unwrap();
     let url = StoreUrl::parse(&format!("file://{}/store", dir.path().display())).unwrap();
     let store = Store::open(&url, StoreOptions::default()).unwrap();
-    Stage { _dir: dir, store }
+    Stage { dir, store }
 }
 
 impl Stage {
@@ -136,4 +136,23 @@ async fn a_report_that_cannot_be_understood_is_that_hosts_alone() {
             "{message}"
         );
     }
+}
+
+#[tokio::test]
+async fn its_lock_stands_for_half_a_minute_unless_it_is_renewed() {
+    // The rest is the same for each TTL: whoever waits has a lock that nobody renews within twice its TTL and some seconds.
+    let stage = stage();
+    let board = stage.board();
+    let holder: Holder = serde_json::from_value(serde_json::json!({
+        "id": Holder::new_id(), "who": "deploy@ci", "doing": "kick web", "time": 1, "manual": false,
+    }))
+    .unwrap();
+    let attempt = board.try_lock(&holder).await.unwrap();
+    assert!(matches!(attempt, Attempt::Taken(_)), "{attempt:?}");
+    let file = stage.dir.path().join("store/locks/shop/staging");
+    let lock: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(
+        (board.ttl(), &lock["ttl_seconds"]),
+        (Duration::from_secs(30), &30.into())
+    );
 }
