@@ -9,7 +9,7 @@ use shipit_manifest::Link;
 use shipit_testbed::Cmd;
 
 use crate::by_difference::{IDS, assert_current};
-use crate::shop::{Shop, app};
+use crate::shop::{Shop, app, file};
 use crate::support::{Outcome, Sandbox};
 
 fn whole_instead(outcome: &Outcome) -> Option<&str> {
@@ -117,6 +117,53 @@ fn what_became_of_a_layers_files_is_right_after_the_next_apply() {
             }
             app.time += 60;
         }
+    }
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
+fn what_a_damaged_layer_lost_is_taken_from_an_older_one() {
+    let (shop, host) = (Shop::new(), Sandbox::new("layers"));
+    let mut app = app();
+    let large = "files/node_modules/pkg-05/large.node";
+    let having = || {
+        let layers = fs::read_dir(host.join("dest/.layers")).unwrap().flatten();
+        layers
+            .map(|layer| layer.path().join(large))
+            .filter(|file| file.exists())
+            .collect::<Vec<_>>()
+    };
+    let mut older = Vec::new();
+    for at in 0..3 {
+        let mut published = shop.publish(&app, &id(at), &host.join("dest"));
+        published.input.link = Link::Symlink;
+        published.input.shared = Vec::new();
+        let outcome = host.apply(&published.manifest());
+        let fetch = outcome.events.iter().find_map(|event| match event {
+            Event::LayersFound { fetch_bytes, .. } => Some(*fetch_bytes),
+            _ => None,
+        });
+        let said = outcome
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::LayerDamaged { .. }));
+        assert_eq!(said, at == 2);
+        let _ = outcome.ok();
+        assert_current(&host, &published);
+        match at {
+            0 => {
+                older = having();
+                app.npm.insert("pkg-07/added.js".into(), file("added"));
+            }
+            1 => {
+                let newer: Vec<_> = having().into_iter().filter(|at| !older.contains(at)).collect();
+                assert_eq!((older.len(), newer.len()), (1, 1));
+                fs::remove_file(&newer[0]).unwrap();
+            }
+            // The file is one of 3 MB.
+            _ => assert!(fetch.is_some_and(|fetch| fetch < 1_000_000), "{fetch:?}"),
+        }
+        app.time += 60;
     }
 }
 

@@ -1,23 +1,22 @@
-//! The record that the manifest binds and the indexes that the record binds: from the host where it kept them, else from the
-//! store; each compared with its digest.
+//! The record that the manifest binds and the indexes that the record binds, read: each index is held against the record's row.
+//!
+//! Where they come from is not decided here but in [`super::find`].
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use shipit_artifact::{
     Digest, Index, IndexEntry, IndexHead, LayerKind, Limits, Record, RecordLayer, StoredIndex, sha256,
 };
-use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 use super::lack::Lack;
 use super::places::Places;
 use crate::error::Error;
 
-/// No record is larger.
-const LARGEST_RECORD: u64 = 16 << 20;
-/// No index is larger.
-const LARGEST_INDEX: u64 = 256 << 20;
+/// So many entries at most have the tables that are unpacked before they are needed: some 40 MB.
+const AHEAD: u64 = 300_000;
 
 /// An artifact as its record and indexes describe it.
 #[derive(Debug)]
@@ -54,8 +53,9 @@ pub(crate) struct StoredLayer {
 pub(crate) enum Layer {
     /// It was read.
     Read(BoundLayer),
-    /// It may not be needed: the layer may stand in its place, to be linked as a whole.
-    Stored(StoredLayer),
+    /// It may not be needed: the layer may stand in its place, to be linked as a whole. With its table, where that was unpacked
+    /// while there was nothing else to do.
+    Stored(StoredLayer, Option<StoredIndex>),
 }
 
 impl<L> Bound<L> {
@@ -123,70 +123,15 @@ impl StoredLayer {
     }
 }
 
-/// What is looked for.
-pub(crate) struct Wanted<'a> {
-    pub(crate) url: &'a ArtifactUrl,
-    /// The artifact's checksum in the manifest.
-    pub(crate) artifact_sha256: &'a str,
-    pub(crate) record_sha256: &'a str,
-    pub(crate) limits: Limits,
-    pub(crate) retry: FetchRetry,
-}
-
 /// The record and the indexes as stored: each has its digest, and the indexes are still to be read.
 #[derive(Debug)]
 pub(crate) struct Found {
-    record: Record,
-    record_bytes: Vec<u8>,
-    layers: Vec<StoredLayer>,
-    limits: Limits,
-    fetched: u64,
-}
-
-/// Finds the record and all indexes.
-pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher) -> Result<Found, Lack> {
-    let mut fetched = 0;
-    let kept = fs::read(places.record(&places.release)).ok();
-    let kept = kept.filter(|bytes| sha256(bytes).to_string() == wanted.record_sha256);
-    let record_bytes = match kept {
-        Some(bytes) => bytes,
-        None => {
-            let url = wanted.url.record();
-            let bytes = read(fetcher, &url, LARGEST_RECORD, wanted.retry).await?;
-            fetched += bytes.len() as u64;
-            bytes
-        }
-    };
-    let record = record(&record_bytes, wanted)?;
-    let mut layers = Vec::with_capacity(record.layers.len());
-    for row in &record.layers {
-        let kept = fs::read(places.layer(&row.index_sha256).join("index")).ok();
-        let kept = kept.filter(|bytes| has_digest(row, bytes));
-        let index_kept = kept.is_some();
-        let index_bytes = match kept {
-            Some(bytes) => bytes,
-            None => {
-                let url = wanted.url.index(&row.index_sha256);
-                let url = url
-                    .ok_or_else(|| Lack::whole(format!("the index of the layer {} has no URL", row.name)))?;
-                let bytes = read(fetcher, &url, LARGEST_INDEX, wanted.retry).await?;
-                fetched += bytes.len() as u64;
-                bound_by(row, bytes)?
-            }
-        };
-        layers.push(StoredLayer {
-            row: row.clone(),
-            index_bytes,
-            index_kept,
-        });
-    }
-    Ok(Found {
-        record,
-        record_bytes,
-        layers,
-        limits: wanted.limits,
-        fetched,
-    })
+    pub(super) record: Record,
+    pub(super) record_bytes: Vec<u8>,
+    pub(super) layers: Vec<StoredLayer>,
+    pub(super) limits: Limits,
+    /// Bytes of them that were fetched.
+    pub(super) fetched: u64,
 }
 
 impl Found {
@@ -202,28 +147,27 @@ impl Found {
         let code = self.layers.pop_if(|layer| layer.is_code());
         let code = code.ok_or_else(|| Lack::whole("the record names no code"))?;
         let (record, limits) = (&self.record, self.limits);
-        let others = self.layers;
-        let read = |layers: Vec<StoredLayer>| -> Result<Vec<_>, Lack> {
-            let one = |layer: StoredLayer| match may_stay(&layer) {
-                true => Ok(Layer::Stored(layer)),
-                false => layer.read(record).map(Layer::Read),
-            };
-            layers.into_iter().map(one).collect()
+        let others = Others {
+            left: Mutex::new(self.layers),
+            record,
+            may_stay,
         };
         let (others, code, done) = thread::scope(|scope| {
-            let beside = if jobs.get() > 1 && !others.is_empty() {
-                Ok(scope.spawn(|| read(others)))
+            let beside = if jobs.get() > 1 && !others.are_none() {
+                // Without a thread it takes longer, that is all.
+                let reading = thread::Builder::new().spawn_scoped(scope, || others.read(AHEAD));
+                reading.ok()
             } else {
-                Err(others)
+                None
             };
             let code = code.read(record)?;
             within_limits([&code], limits)?;
             let done = work(record, &code)?;
             let others = match beside {
-                Ok(reading) => reading
+                Some(reading) => reading
                     .join()
                     .map_err(|_| Lack::whole("the thread that read the indexes ended"))?,
-                Err(others) => read(others),
+                None => others.read(0),
             };
             Ok::<_, Lack>((others?, code, done))
         })?;
@@ -256,6 +200,37 @@ impl Found {
     }
 }
 
+/// Layers beside the code, whose indexes are to be read once.
+struct Others<'a, F> {
+    left: Mutex<Vec<StoredLayer>>,
+    record: &'a Record,
+    may_stay: F,
+}
+
+impl<F: Fn(&StoredLayer) -> bool> Others<'_, F> {
+    fn are_none(&self) -> bool {
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
+    /// Reads the indexes but those that may stay stored, of which the first with no more than `ahead` entries in all are unpacked.
+    fn read(&self, mut ahead: u64) -> Result<Vec<Layer>, Lack> {
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut one = |layer: StoredLayer| {
+            if !(self.may_stay)(&layer) {
+                return layer.read(self.record).map(Layer::Read);
+            }
+            let rest = ahead.checked_sub(layer.row.entries);
+            ahead = rest.unwrap_or(ahead);
+            let table = rest.map(|_| layer.unpack(self.record)).transpose()?;
+            Ok(Layer::Stored(layer, table))
+        };
+        left.into_iter().map(&mut one).collect()
+    }
+}
+
 /// The indexes that the host kept of a record that it kept.
 pub(crate) fn kept(places: &Places, record: Record, record_bytes: Vec<u8>) -> Result<Bound, Lack> {
     let mut layers = Vec::with_capacity(record.layers.len());
@@ -284,30 +259,13 @@ fn total(record: &Record, record_bytes: &[u8], layers: &[StoredLayer]) -> u64 {
     record.size + documents as u64
 }
 
-async fn read(fetcher: &Fetcher, url: &str, most: u64, retry: FetchRetry) -> Result<Vec<u8>, Lack> {
-    let body = fetcher.open_with_retry(url, None, retry).await?;
-    Ok(body.into_bytes(most).await?.to_vec())
-}
-
-fn record(bytes: &[u8], wanted: &Wanted<'_>) -> Result<Record, Lack> {
-    if sha256(bytes).to_string() != wanted.record_sha256 {
-        return Err(Lack::whole("the record is not the one that the manifest binds"));
-    }
-    let record = Record::parse(bytes).map_err(|error| Lack::whole(format!("the record: {error}")))?;
-    if record.sha256 == wanted.artifact_sha256 {
-        Ok(record)
-    } else {
-        Err(Lack::whole("the record is that of another artifact"))
-    }
-}
-
-fn has_digest(row: &RecordLayer, bytes: &[u8]) -> bool {
+pub(super) fn has_digest(row: &RecordLayer, bytes: &[u8]) -> bool {
     let named: Option<Digest> = row.index_sha256.parse().ok();
     named == Some(sha256(bytes))
 }
 
 /// The stored index, when it has the digest that the record's row names.
-fn bound_by(row: &RecordLayer, bytes: Vec<u8>) -> Result<Vec<u8>, Lack> {
+pub(super) fn bound_by(row: &RecordLayer, bytes: Vec<u8>) -> Result<Vec<u8>, Lack> {
     if has_digest(row, &bytes) {
         Ok(bytes)
     } else {

@@ -14,7 +14,7 @@ use shipit_artifact::{Digest, EntryPath, Index, IndexEntry, LayerKind, Record, R
 
 use super::hand::{Hand, groups, parallel, root};
 use super::places::{Places, is_digest, is_real_dir};
-use super::take::{Ways, copy_checked, put, stat, untouched};
+use super::take::{Modes, Ways, copy_checked, put, stat, untouched};
 use crate::error::Error;
 
 /// So many layers are looked through at most, the newest first.
@@ -34,6 +34,14 @@ struct IndexFile {
     path: PathBuf,
     /// It counts only when it has this digest.
     sha256: Option<String>,
+}
+
+impl Source {
+    /// Whether it is the layer of this index.
+    pub(crate) fn is_layer(&self, index_sha256: &str) -> bool {
+        let named = self.index.as_ref().and_then(|index| index.sha256.as_deref());
+        self.layer && named == Some(index_sha256)
+    }
 }
 
 impl IndexFile {
@@ -111,12 +119,19 @@ fn code_index(places: &Places, release: &str) -> Option<IndexFile> {
     })
 }
 
+/// One thread's hands on the sources and on the tree.
+struct Hands<'h> {
+    sources: Vec<Hand<'h>>,
+    into: Hand<'h>,
+    modes: Modes,
+}
+
 /// What is taken, and into which tree.
 pub(crate) struct Gather<'a> {
     pub(crate) index: &'a Index,
     /// The files, by number.
     pub(crate) files: &'a [usize],
-    pub(crate) sources: &'a [Source],
+    pub(crate) sources: &'a [&'a Source],
     /// Holds the files' directories already.
     pub(crate) into: &'a Path,
     pub(crate) reflink: bool,
@@ -127,7 +142,7 @@ pub(crate) struct Gather<'a> {
 impl Gather<'_> {
     /// Takes what can be taken; hands back the numbers of the files that were not to be had.
     pub(crate) fn run(&self) -> Result<Vec<usize>, Error> {
-        if self.sources.is_empty() {
+        if self.sources.is_empty() || self.files.is_empty() {
             return Ok(self.files.to_vec());
         }
         let candidates = self.candidates();
@@ -138,18 +153,21 @@ impl Gather<'_> {
             self.jobs,
             self.cancel,
             &groups,
-            || {
-                let sources: Vec<_> = self
+            || Hands {
+                sources: self
                     .sources
                     .iter()
                     .map(|source| Hand::new(&source.root))
-                    .collect();
-                (sources, Hand::new(&into))
+                    .collect(),
+                into: Hand::new(&into),
+                modes: Modes::default(),
             },
-            |(sources, into), group| {
+            |hands, group| {
+                // Another directory may have other rules.
+                hands.modes = Modes::default();
                 for number in &group.entries {
                     let entry = &self.index.entries()[*number];
-                    if self.take(entry, &candidates, sources, into)? {
+                    if self.take(entry, &candidates, hands)? {
                         continue;
                     }
                     if let Ok(mut lacking) = lacking.lock() {
@@ -200,12 +218,11 @@ impl Gather<'_> {
         &self,
         entry: &IndexEntry,
         candidates: &HashMap<Digest, Vec<Candidate>>,
-        sources: &mut [Hand<'_>],
-        into: &mut Hand<'_>,
+        hands: &mut Hands<'_>,
     ) -> Result<bool, Error> {
         let known = entry.content().and_then(|digest| candidates.get(digest));
         for candidate in known.into_iter().flatten() {
-            if self.from(entry, candidate.source, &candidate.path, sources, into)? {
+            if self.from(entry, candidate.source, &candidate.path, hands)? {
                 return Ok(true);
             }
         }
@@ -215,10 +232,7 @@ impl Gather<'_> {
                 .into_iter()
                 .flatten()
                 .any(|known| known.source == source && known.path == entry.path);
-            if !self.sources[source].layer
-                && !tried
-                && self.from(entry, source, &entry.path, sources, into)?
-            {
+            if !self.sources[source].layer && !tried && self.from(entry, source, &entry.path, hands)? {
                 return Ok(true);
             }
         }
@@ -230,18 +244,18 @@ impl Gather<'_> {
         entry: &IndexEntry,
         source: usize,
         path: &EntryPath,
-        sources: &mut [Hand<'_>],
-        into: &mut Hand<'_>,
+        hands: &mut Hands<'_>,
     ) -> Result<bool, Error> {
-        let Ok(from) = sources[source].parent(path) else {
+        let Ok(from) = hands.sources[source].parent(path) else {
             return Ok(false);
         };
-        let to = into.parent(&entry.path);
+        let to = hands.into.parent(&entry.path);
         let failed =
             |error: io::Error| Error::disk("putting in place", self.into.join(entry.path.as_path()), error);
         let to = to.map_err(failed)?;
         if !self.sources[source].layer {
-            return copy_checked(from, path.file_name(), to, entry, self.reflink).map_err(failed);
+            let modes = &mut hands.modes;
+            return copy_checked(from, path.file_name(), to, entry, self.reflink, modes).map_err(failed);
         }
         let uid = rustix::process::geteuid().as_raw();
         let fits = stat(from, path.file_name()).is_ok_and(|stat| untouched(&stat, entry, uid));

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
-use shipit_artifact::{EntryPath, ExtractOptions, Index, IndexKind, Record, RowKind, extract, frames_of};
+use shipit_artifact::{
+    EntryPath, ExtractOptions, Index, IndexKind, Record, RowKind, StoredIndex, extract, frames_of,
+};
 
 use super::Setting;
 use super::bound::{BoundLayer, StoredLayer};
@@ -58,14 +60,18 @@ pub(crate) fn is_there(layer: &BoundLayer, linked: bool, setting: &Setting<'_>) 
     Ok(wrong == 0)
 }
 
-/// Looks at a layer that stands in `files` and may be linked as a whole, without reading its index for more than that.
+/// Looks at a layer that stands in `files` and may be linked as a whole, without reading its index for more than that. Of the
+/// `index` there is the table already, or the record that binds it.
 pub(crate) fn look_at_whole(
     layer: &StoredLayer,
     files: &Path,
-    record: &Record,
+    index: (Option<StoredIndex>, &Record),
     setting: &Setting<'_>,
 ) -> Result<Whole, Lack> {
-    let index = layer.unpack(record)?;
+    let index = match index {
+        (Some(table), _) => table,
+        (None, record) => layer.unpack(record)?,
+    };
     let (_, rows) = index.rows().map_err(|error| layer.wrong(error))?;
     let (mut tops, mut rest, mut bad): (Vec<&[u8]>, _, _) = (Vec::new(), false, None);
     let rows = rows.map_while(|row| match row {
@@ -119,33 +125,40 @@ pub(crate) fn begin(
     open_to_all(&files)?;
     let index = &layer.index;
     let all: Vec<_> = (0..index.entries().len()).collect();
-    take(index, &all, sources, &files, setting)
+    // A damaged one has every file by its index, and most in fact; what it lacks others may have.
+    let own = |source: &&Source| source.is_layer(&layer.stored.row.index_sha256);
+    let (own, others): (Vec<_>, Vec<_>) = sources.iter().partition(own);
+    take(index, &all, &[own, others], &files, setting)
 }
 
-/// Makes the directories of the entries `kept` and takes the files that the host has; hands back what is left to be extracted.
+/// Makes the directories of the entries `kept` and takes the files that the host has, those that the first of the `sources` lack
+/// from the next; hands back what is left to be extracted.
 pub(crate) fn take(
     index: &Index,
     kept: &[usize],
-    sources: &[Source],
+    sources: &[Vec<&Source>],
     into: &Path,
     setting: &Setting<'_>,
 ) -> Result<Vec<usize>, Error> {
     let is_file = |number: &usize| matches!(index.entries()[*number].kind, IndexKind::File { .. });
-    let (files, mut wanted): (Vec<_>, Vec<_>) = kept.iter().copied().partition(is_file);
-    if sources.is_empty() {
+    let (mut files, mut wanted): (Vec<_>, Vec<_>) = kept.iter().copied().partition(is_file);
+    if sources.iter().all(Vec::is_empty) {
         return Ok(kept.to_vec());
     }
     make_directories(&groups(index, kept), into, setting)?;
-    let gather = Gather {
-        index,
-        files: &files,
-        sources,
-        into,
-        reflink: setting.reflink,
-        jobs: setting.jobs,
-        cancel: setting.cancel,
-    };
-    wanted.extend(gather.run()?);
+    for sources in sources {
+        let gather = Gather {
+            index,
+            files: &files,
+            sources,
+            into,
+            reflink: setting.reflink,
+            jobs: setting.jobs,
+            cancel: setting.cancel,
+        };
+        files = gather.run()?;
+    }
+    wanted.extend(files);
     wanted.sort_unstable();
     Ok(wanted)
 }

@@ -2,7 +2,7 @@
 //! frames with new files.
 //!
 //! For shipit's own manifests with `layout = "releases"`. All of it happens beside what is in service, in `.layers/.new`, and
-//! before `pre`: the record is found (`bound`), each layer on the host is looked at (`check`), files that the host has
+//! before `pre`: the record is found (`find`, `bound`), each layer on the host is looked at (`check`), files that the host has
 //! are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
 //! places (`layer`), and the tree put together (`assemble`). What is missing or wrong is a [`Lack`], and the whole
 //! artifact is fetched instead.
@@ -13,6 +13,7 @@ mod assemble;
 mod bound;
 mod check;
 mod fetch;
+mod find;
 mod gather;
 mod hand;
 mod known;
@@ -157,14 +158,14 @@ impl Difference {
         retry: FetchRetry,
         limits: Limits,
     ) -> Result<Found, Lack> {
-        let wanted = bound::Wanted {
+        let wanted = find::Wanted {
             url: &self.url,
             artifact_sha256: &self.artifact_sha256,
             record_sha256: &self.record_sha256,
             limits,
             retry,
         };
-        bound::find(&wanted, &self.places, fetcher).await
+        find::find(&wanted, &self.places, fetcher).await
     }
 
     /// Takes what the host has, and tells which frames it lacks. The caller holds dest's lock.
@@ -235,7 +236,7 @@ impl Difference {
     ) -> Result<Vec<usize>, Lack> {
         let tree = self.places.tree();
         let kept = assemble::kept(&layer.index, &self.filter);
-        let mut code = layer::take(&layer.index, &kept, releases, &tree, setting)?;
+        let mut code = layer::take(&layer.index, &kept, &[releases.iter().collect()], &tree, setting)?;
         known::write(&layer.index, &record.revision, &mut code, &tree)?;
         Ok(code)
     }
@@ -276,9 +277,9 @@ impl Difference {
     fn look(&self, layer: Layer, record: &Record, setting: &Setting<'_>) -> Result<Held, Lack> {
         let layer = match layer {
             Layer::Read(layer) => layer,
-            Layer::Stored(layer) => {
+            Layer::Stored(layer, table) => {
                 let standing = match layer::files_in_place(&layer, setting) {
-                    Some(files) => layer::look_at_whole(&layer, &files, record, setting)?,
+                    Some(files) => layer::look_at_whole(&layer, &files, (table, record), setting)?,
                     None => Standing::Damaged,
                 };
                 return Ok(match standing {

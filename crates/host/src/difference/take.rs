@@ -43,7 +43,7 @@ pub(crate) fn can_reflink(dir: &Path) -> bool {
 
 /// Whether a file in a layer is as it was put there, as far as stat tells: its type, size, time, mode and owner.
 pub(crate) fn untouched(stat: &Stat, entry: &IndexEntry, uid: u32) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+    is_regular(stat)
         && u64::try_from(stat.st_size).is_ok_and(|size| size == entry.size())
         && stat.st_mode & 0o7777 == u32::from(entry.mode())
         && stat.st_mtime == entry.mtime
@@ -82,18 +82,18 @@ pub(crate) fn copy_checked(
     to: BorrowedFd<'_>,
     entry: &IndexEntry,
     reflink: bool,
+    modes: &mut Modes,
 ) -> io::Result<bool> {
     let Ok(source) = open_file(from, from_name) else {
         return Ok(false);
     };
+    if !reflink && entry.size() <= PIECE as u64 {
+        return copy_small(&source, to, entry, modes);
+    }
     let stat = fstat(&source)?;
-    let fits = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && u64::try_from(stat.st_size).is_ok_and(|size| size == entry.size());
+    let fits = is_regular(&stat) && u64::try_from(stat.st_size).is_ok_and(|size| size == entry.size());
     if !fits {
         return Ok(false);
-    }
-    if !reflink && entry.size() <= PIECE as u64 {
-        return copy_small(&source, to, entry);
     }
     let differs = || io::Error::from(io::ErrorKind::InvalidData);
     let copied = whole_or_none(to, entry, |target| {
@@ -115,16 +115,26 @@ pub(crate) fn copy_checked(
     }
 }
 
-/// The same by one read, and without a file that would have to go again.
-fn copy_small(mut source: &File, to: BorrowedFd<'_>, entry: &IndexEntry) -> io::Result<bool> {
+/// The same by one read, and without a file that would have to go again. Nothing is asked of the source before it is read: what has
+/// the entry's content will do.
+fn copy_small(
+    mut source: &File,
+    to: BorrowedFd<'_>,
+    entry: &IndexEntry,
+    modes: &mut Modes,
+) -> io::Result<bool> {
     let size = usize::try_from(entry.size()).unwrap_or(PIECE);
     // One more than it should have: one that grows while it is read is seen.
     let mut content = vec![0; size + 1];
     let mut got = 0;
     while got < content.len() {
-        match source.read(&mut content[got..])? {
-            0 => break,
-            more => got += more,
+        match source.read(&mut content[got..]) {
+            Ok(0) => break,
+            Ok(more) => got += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A directory, or a pipe with nothing in it.
+            Err(_) if !is_regular(&fstat(source)?) => return Ok(false),
+            Err(error) => return Err(error),
         }
         // A short read of a regular file is its end.
         if got == size {
@@ -136,7 +146,7 @@ fn copy_small(mut source: &File, to: BorrowedFd<'_>, entry: &IndexEntry) -> io::
     }
     whole_or_none(to, entry, |mut target| {
         target.write_all(&content[..got])?;
-        settle(target.as_fd(), entry)
+        modes.settle(target.as_fd(), entry)
     })?;
     Ok(true)
 }
@@ -168,6 +178,27 @@ pub(crate) fn symlink(to: BorrowedFd<'_>, entry: &IndexEntry, target: &[u8]) -> 
     )?)
 }
 
+/// Modes that new files of one directory were found to have without more ado. With the same umask and the directory's rules, the next
+/// file that is made with such a mode has it too.
+#[derive(Debug, Default)]
+pub(crate) struct Modes {
+    stand: Vec<u16>,
+}
+
+impl Modes {
+    /// What [`settle`] does, for a file that was made with the entry's mode.
+    fn settle(&mut self, fd: BorrowedFd<'_>, entry: &IndexEntry) -> io::Result<()> {
+        let mode = entry.mode();
+        if self.stand.contains(&mode) {
+            return Ok(futimens(fd, &times(entry))?);
+        }
+        if fstat(fd)?.st_mode & 0o7777 == u32::from(mode) {
+            self.stand.push(mode);
+        }
+        settle(fd, entry)
+    }
+}
+
 /// Mode and time of a file or directory.
 pub(crate) fn settle(fd: BorrowedFd<'_>, entry: &IndexEntry) -> io::Result<()> {
     let mode = u32::from(entry.mode());
@@ -181,6 +212,10 @@ pub(crate) fn settle(fd: BorrowedFd<'_>, entry: &IndexEntry) -> io::Result<()> {
 /// What stands at a name, not following a link.
 pub(crate) fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat, Errno> {
     statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
