@@ -284,3 +284,29 @@ fn what_a_killed_kick_told_is_mended_before_others_are_told() {
     assert_eq!(ran.out(), "web\tb\tfailed\n", "a has it, c was not told: {ran}");
     assert_eq!(fleet.releases("c"), std::slice::from_ref(&two));
 }
+
+/// A kick that is killed when it has moved live has no end in the history; what it replaced is where a rollback goes.
+#[test]
+fn a_kick_that_was_killed_when_live_had_moved_can_be_gone_back_from() {
+    let fleet = Fleet::new(&["a"], "", "");
+    let kill_the_newest = || {
+        let kicks = fs::read_dir(fleet.project.tmp.join("store/kicks/shop/staging")).unwrap();
+        let newest = kicks.map(|kick| kick.unwrap().path()).max().unwrap();
+        fs::remove_file(newest.join("ended.json")).unwrap();
+    };
+    let one = fleet.release("one");
+    let _ = fleet.shipit("kick", &[]).ok();
+    let two = fleet.release("two");
+    let _ = fleet.shipit("kick", &[]).ok();
+    kill_the_newest();
+    let _ = fleet.shipit("rollback", &[]).ok();
+    assert_eq!(fleet.live().as_ref(), Some(&one));
+    // Not to what an older kick of the same release had replaced.
+    let three = fleet.release("three");
+    for release in [&two, &three, &two] {
+        let _ = fleet.shipit("kick", &["--release", release]).ok();
+    }
+    kill_the_newest();
+    let _ = fleet.shipit("rollback", &[]).ok();
+    assert_eq!(fleet.live(), Some(three));
+}

@@ -136,6 +136,17 @@ fn after_a_rollback_what_a_second_one_goes_to_stays() {
 }
 
 #[test]
+fn what_a_kick_replaced_that_was_killed_when_live_had_moved_stays() {
+    let stage = Stage::of(9)
+        .kick("web", 0, GOOD, None)
+        .kick("web", 1, GOOD, Some(0))
+        .kick("web", 2, GOOD, Some(1))
+        .kick("web", 1, None, Some(2))
+        .live("web", 1);
+    assert_eq!(stage.stays(1), [1, 2, 8], "2 is where the next rollback goes");
+}
+
+#[test]
 fn what_a_rollback_passes_over_is_not_what_stays_for_it() {
     let stage = Stage::of(9)
         .kick("web", 0, GOOD, None)
