@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, mkdirat,
-    openat, renameat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, fstat, futimens,
+    mkdirat, openat, renameat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -256,9 +256,12 @@ fn kind(parent: BorrowedFd<'_>, name: &[u8]) -> Option<FileType> {
     Some(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Mode and time; the umask had its say in the mode that the file was made with.
+/// Mode and time; the umask had its say in the mode that the file was made with, mostly none, and to look costs less than to change.
 fn settle(fd: BorrowedFd<'_>, entry: &IndexEntry) -> Result<(), Errno> {
-    fchmod(fd, Mode::from_raw_mode(entry.mode().into()))?;
+    let mode = entry.mode();
+    if fstat(fd)?.st_mode & 0o7777 != u32::from(mode) {
+        fchmod(fd, Mode::from_raw_mode(mode.into()))?;
+    }
     futimens(fd, &times(entry))
 }
 
