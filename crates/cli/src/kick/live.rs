@@ -226,12 +226,13 @@ pub fn newest(found: &[Found]) -> Vec<&Found> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use shipit_fleet::report::Report;
 
     use super::*;
 
-    fn found(node: &str, release: &str, index: u64, state: Said, current: Option<&str>) -> Found {
+    /// A host's report.
+    pub fn found(node: &str, release: &str, index: u64, state: Said, current: Option<&str>) -> Found {
         Found {
             node: node.to_owned(),
             release: release.to_owned(),

@@ -236,25 +236,11 @@ fn ran_in(stage: &Stage<'_>, plan: &Plan<'_>) -> Result<Option<KickId>> {
 
 #[cfg(test)]
 mod tests {
-    use shipit_fleet::report::Report;
-
+    use super::super::live::tests::found as said;
     use super::*;
 
     fn found(node: &str, release: &str, index: u64, state: Said) -> Found {
-        Found {
-            node: node.to_owned(),
-            release: release.to_owned(),
-            index,
-            report: Report {
-                kick: None,
-                state,
-                phase: None,
-                time: 0,
-                current: None,
-                handler: None,
-                message: None,
-            },
-        }
+        said(node, release, index, state, None)
     }
 
     #[test]
