@@ -1,13 +1,11 @@
 //! Hosts that follow random histories by difference, some of them killed (kill -9) on the way: they have what the whole artifact
 //! of each release holds.
 
-use std::time::Duration;
-
 use shipit_host::Event;
 use shipit_manifest::Link;
 
 use crate::by_difference::assert_current;
-use crate::kills::start_child;
+use crate::kills::{Moments, start_child};
 use crate::shop::{App, Model, Node, Shop, app, file, noise};
 use crate::support::Sandbox;
 
@@ -127,36 +125,34 @@ fn soak_random_histories_are_followed() {
     }
 }
 
-/// Kills each release's first apply, later each time, and lets a second one finish.
-fn killed(rounds: usize, step: u64) {
+/// Kills each release's first apply, and lets a second one finish.
+fn killed(rounds: usize) {
     let (shop, host) = (Shop::new(), Sandbox::new("followed"));
     let (mut app, mut dice) = (app(), Dice(rounds as u64));
-    let mut killed = 0;
+    let mut moments = Moments::default();
     for round in 0..rounds {
         let mut published = shop.publish(&app, &id(round), &host.join("dest"));
         published.input.link = [Link::Auto, Link::Symlink, Link::Copy][round % 3];
         let text = published.manifest();
         let mut child = start_child(&host, &text);
-        std::thread::sleep(Duration::from_millis(20 + round as u64 * step % 400));
-        killed += u32::from(child.running());
-        child.kill9();
+        moments.kill(&mut child, round);
         let _ = host.apply(&text).ok();
         assert_current(&host, &published);
         edit_app(&mut app, &mut dice);
         edit(&mut app.npm, &mut dice);
         edit_app(&mut app, &mut dice);
     }
-    assert!(killed as usize * 3 >= rounds, "only {killed} were killed in time");
+    moments.assert_killed(rounds);
 }
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
 fn a_host_that_is_killed_anywhere_goes_on_from_there() {
-    killed(10, 37);
+    killed(10);
 }
 
 #[test]
 #[ignore = "takes minutes; run make soak"]
 fn soak_a_host_that_is_killed_anywhere_goes_on_from_there() {
-    killed(100, 13);
+    killed(100);
 }
