@@ -82,7 +82,10 @@ impl Moments {
     #[track_caller]
     pub fn assert_killed(&self, rounds: usize) {
         let Self { whole, killed } = self;
-        assert!(killed * 3 >= rounds, "{killed} of {rounds} were killed within {whole:?}");
+        assert!(
+            killed * 3 >= rounds,
+            "{killed} of {rounds} were killed within {whole:?}"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shipit_store::Fetcher;
 
 use super::{Done, Host, blocking, or_cancelled, retry};
-use crate::difference::{Difference, FetchRequest, Lack, Ready, of_releases, places_of, prune};
+use crate::difference::{Difference, FetchRequest, Lack, Means, Ready, of_releases, places_of, prune};
 use crate::download::within;
 use crate::error::Error;
 use crate::event::{Event, Method, Phase, Synced};
@@ -95,11 +95,24 @@ impl Host {
         let retry = retry(request);
         let finding = async { Ok(difference.find(fetcher, retry, request.limits).await) };
         let found = or_cancelled(&self.cancel, within(request.timeout, &shown, finding)).await??;
+        // With one job alone one comes after the other.
+        let beside = request.jobs.get() > 1;
+        let rows = found.others();
+        let others = async { Ok(difference.others(rows, fetcher, retry, beside).await) };
+        let others = Box::pin(or_cancelled(
+            &self.cancel,
+            within(request.timeout, &shown, others),
+        ));
         let (host, of) = (self.clone(), difference.clone());
-        let gathered = blocking(move || {
-            let gathered = of.gather(found, host.request.jobs, &host.cancel, &host.recorder);
-            Ok(gathered)
-        });
+        let begun = blocking(move || Ok(of.begin(found, &host.means())));
+        let (begun, others) = if beside {
+            let (begun, others) = tokio::join!(begun, others);
+            (begun??, others??)
+        } else {
+            (begun.await??, others.await??)
+        };
+        let (host, of) = (self.clone(), difference.clone());
+        let gathered = blocking(move || Ok(of.gather(begun, others, &host.means())));
         let gathered = gathered.await??;
         self.recorder.say(gathered.event());
         let dir = difference.places.new_dir();
@@ -115,17 +128,16 @@ impl Host {
         let fetched = async { Ok(crate::difference::fetch(&wanted, fetcher, &self.recorder).await) };
         let fetched = or_cancelled(&self.cancel, within(request.timeout, &shown, fetched)).await??;
         let (host, of) = (self.clone(), difference.clone());
-        let ready = blocking(move || {
-            let ready = of.finish(
-                gathered,
-                &fetched,
-                host.request.jobs,
-                &host.cancel,
-                &host.recorder,
-            );
-            Ok(ready)
-        });
+        let ready = blocking(move || Ok(of.finish(gathered, &fetched, &host.means())));
         ready.await?
+    }
+
+    fn means(&self) -> Means<'_> {
+        Means {
+            jobs: self.request.jobs,
+            cancel: &self.cancel,
+            recorder: &self.recorder,
+        }
     }
 
     /// The release is complete in its place: the manifest's commands see to the rest.

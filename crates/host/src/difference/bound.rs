@@ -1,22 +1,17 @@
 //! The record that the manifest binds and the indexes that the record binds, read: each index is held against the record's row.
 //!
-//! Where they come from is not decided here but in [`super::find`].
+//! Where they come from is not decided here but in [`super::find`] and [`super::others`].
 
 use std::fs;
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use shipit_artifact::{
-    Digest, Index, IndexEntry, IndexHead, LayerKind, Limits, Record, RecordLayer, StoredIndex, sha256,
+    Compression, Digest, Index, IndexEntry, IndexHead, LayerKind, Limits, Record, RecordLayer, StoredIndex,
+    sha256,
 };
 
 use super::lack::Lack;
 use super::places::Places;
 use crate::error::Error;
-
-/// So many entries at most have the tables that are unpacked before they are needed: some 40 MB.
-const AHEAD: u64 = 300_000;
 
 /// An artifact as its record and indexes describe it.
 #[derive(Debug)]
@@ -54,7 +49,7 @@ pub(crate) enum Layer {
     /// It was read.
     Read(BoundLayer),
     /// It may not be needed: the layer may stand in its place, to be linked as a whole. With its table, where that was unpacked
-    /// while there was nothing else to do.
+    /// already.
     Stored(StoredLayer, Option<StoredIndex>),
 }
 
@@ -82,15 +77,15 @@ impl StoredLayer {
         self.row.kind == LayerKind::Code
     }
 
-    /// The index as a table, whose head has to be what the record says.
-    pub(crate) fn unpack(&self, record: &Record) -> Result<StoredIndex, Lack> {
+    /// The index as a table, whose head has to be what the record says, of `compression` too.
+    pub(crate) fn unpack(&self, compression: Compression) -> Result<StoredIndex, Lack> {
         let index = StoredIndex::unpack(&self.index_bytes).map_err(|error| wrong(&self.row, error))?;
         let (head, _) = index.rows().map_err(|error| wrong(&self.row, error))?;
-        self.holds(&head, record).map(|()| index)
+        self.holds(&head, compression).map(|()| index)
     }
 
     /// Reads the index, and holds it against the record's row, which names its digest.
-    pub(crate) fn read(self, record: &Record) -> Result<BoundLayer, Lack> {
+    pub(crate) fn read(self, compression: Compression) -> Result<BoundLayer, Lack> {
         let index = Index::parse(&self.index_bytes).map_err(|error| wrong(&self.row, error))?;
         let head = IndexHead {
             compression: index.compression(),
@@ -99,7 +94,7 @@ impl StoredLayer {
             unpacked_size: index.unpacked_size(),
             entries: index.entries().len(),
         };
-        self.holds(&head, record)?;
+        self.holds(&head, compression)?;
         Ok(BoundLayer { stored: self, index })
     }
 
@@ -108,10 +103,10 @@ impl StoredLayer {
         wrong(&self.row, why)
     }
 
-    fn holds(&self, head: &IndexHead, record: &Record) -> Result<(), Lack> {
+    fn holds(&self, head: &IndexHead, compression: Compression) -> Result<(), Lack> {
         let row = &self.row;
         let says = (head.compression, head.kind, head.size, head.unpacked_size);
-        let bound = (record.compression, row.kind, row.size, row.unpacked_size);
+        let bound = (compression, row.kind, row.size, row.unpacked_size);
         if says == bound && head.entries as u64 == row.entries {
             Ok(())
         } else {
@@ -123,111 +118,97 @@ impl StoredLayer {
     }
 }
 
-/// The record and the indexes as stored: each has its digest, and the indexes are still to be read.
+/// The record, and the code's index as stored; each has its digest.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(super) record: Record,
     pub(super) record_bytes: Vec<u8>,
-    pub(super) layers: Vec<StoredLayer>,
+    pub(super) code: StoredLayer,
     pub(super) limits: Limits,
     /// Bytes of them that were fetched.
     pub(super) fetched: u64,
 }
 
+/// The same with the code's index read.
+#[derive(Debug)]
+pub(crate) struct FoundCode {
+    pub(super) record: Record,
+    record_bytes: Vec<u8>,
+    pub(super) code: BoundLayer,
+    limits: Limits,
+    fetched: u64,
+}
+
+/// The layers of a record beside its code.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(super) rows: Vec<RecordLayer>,
+    pub(super) compression: Compression,
+}
+
 impl Found {
-    /// Reads the indexes but those that `may_stay` stored. As soon as that of the code is read, `work` gets it; with more than one
-    /// job the others, which may be many times as large, are read meanwhile.
-    pub(crate) fn read<T>(
-        mut self,
-        jobs: NonZeroUsize,
-        may_stay: impl Fn(&StoredLayer) -> bool + Sync,
-        work: impl FnOnce(&Record, &BoundLayer) -> Result<T, Lack>,
-    ) -> Result<(Bound<Layer>, T), Lack> {
-        let total = total(&self.record, &self.record_bytes, &self.layers);
-        let code = self.layers.pop_if(|layer| layer.is_code());
-        let code = code.ok_or_else(|| Lack::whole("the record names no code"))?;
-        let (record, limits) = (&self.record, self.limits);
-        let others = Others {
-            left: Mutex::new(self.layers),
-            record,
-            may_stay,
-        };
-        let (others, code, done) = thread::scope(|scope| {
-            let beside = if jobs.get() > 1 && !others.are_none() {
-                // Without a thread it takes longer, that is all.
-                let reading = thread::Builder::new().spawn_scoped(scope, || others.read(AHEAD));
-                reading.ok()
-            } else {
-                None
-            };
-            let code = code.read(record)?;
-            within_limits([&code], limits)?;
-            let done = work(record, &code)?;
-            let others = match beside {
-                Some(reading) => reading
-                    .join()
-                    .map_err(|_| Lack::whole("the thread that read the indexes ended"))?,
-                None => others.read(0),
-            };
-            Ok::<_, Lack>((others?, code, done))
-        })?;
-        let mut layers = others;
-        layers.push(Layer::Read(code));
-        let bound = Bound {
-            layers,
-            record: self.record,
-            record_bytes: self.record_bytes,
-            total,
-            fetched: self.fetched,
-            limits,
-        };
-        Ok((bound, done))
+    /// The layers that are still to be found.
+    pub(crate) fn others(&self) -> Rows {
+        let others = self.record.layers.split_last();
+        Rows {
+            rows: others.map_or_else(Vec::new, |(_, others)| others.to_vec()),
+            compression: self.record.compression,
+        }
     }
 
-    /// Reads all indexes.
-    pub(crate) fn read_all(self) -> Result<Bound, Lack> {
-        let total = total(&self.record, &self.record_bytes, &self.layers);
-        let record = &self.record;
-        let layers = self.layers.into_iter().map(|layer| layer.read(record));
-        Ok(Bound {
-            layers: layers.collect::<Result<_, _>>()?,
+    pub(crate) fn read(self) -> Result<FoundCode, Lack> {
+        if !self.code.is_code() {
+            return Err(no_code());
+        }
+        let code = self.code.read(self.record.compression)?;
+        within_limits([&code], self.limits)?;
+        Ok(FoundCode {
             record: self.record,
             record_bytes: self.record_bytes,
-            total,
-            fetched: self.fetched,
+            code,
             limits: self.limits,
+            fetched: self.fetched,
         })
     }
 }
 
-/// Layers beside the code, whose indexes are to be read once.
-struct Others<'a, F> {
-    left: Mutex<Vec<StoredLayer>>,
-    record: &'a Record,
-    may_stay: F,
+impl FoundCode {
+    /// With the `others`, of whose indexes so many bytes were fetched.
+    pub(crate) fn with(self, others: Vec<Layer>, fetched: u64) -> Bound<Layer> {
+        let mut layers = others;
+        layers.push(Layer::Read(self.code));
+        let documents = layers.iter().map(|layer| layer.stored().index_bytes.len());
+        let documents: usize = documents.chain([self.record_bytes.len()]).sum();
+        Bound {
+            total: self.record.size + documents as u64,
+            layers,
+            record: self.record,
+            record_bytes: self.record_bytes,
+            fetched: self.fetched + fetched,
+            limits: self.limits,
+        }
+    }
 }
 
-impl<F: Fn(&StoredLayer) -> bool> Others<'_, F> {
-    fn are_none(&self) -> bool {
-        self.left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_empty()
+impl Layer {
+    fn stored(&self) -> &StoredLayer {
+        match self {
+            Self::Read(layer) => &layer.stored,
+            Self::Stored(layer, _) => layer,
+        }
     }
+}
 
-    /// Reads the indexes but those that may stay stored, of which the first with no more than `ahead` entries in all are unpacked.
-    fn read(&self, mut ahead: u64) -> Result<Vec<Layer>, Lack> {
-        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut one = |layer: StoredLayer| {
-            if !(self.may_stay)(&layer) {
-                return layer.read(self.record).map(Layer::Read);
-            }
-            let rest = ahead.checked_sub(layer.row.entries);
-            ahead = rest.unwrap_or(ahead);
-            let table = rest.map(|_| layer.unpack(self.record)).transpose()?;
-            Ok(Layer::Stored(layer, table))
-        };
-        left.into_iter().map(&mut one).collect()
+impl Bound<Layer> {
+    /// With all indexes read.
+    pub(crate) fn read(mut self) -> Result<Bound, Lack> {
+        let layers = std::mem::take(&mut self.layers);
+        let layers = layers.into_iter().map(|layer| match layer {
+            Layer::Read(layer) => Ok(layer),
+            Layer::Stored(layer, _) => layer.read(self.record.compression),
+        });
+        let layers = layers.collect::<Result<_, _>>()?;
+        Ok(self.with(layers))
     }
 }
 
@@ -243,20 +224,16 @@ pub(crate) fn kept(places: &Places, record: Record, record_bytes: Vec<u8>) -> Re
             index_kept: true,
         });
     }
+    let code = layers.pop().ok_or_else(no_code)?;
     let found = Found {
         record,
         record_bytes,
-        layers,
+        code,
         limits: Limits::default(),
         fetched: 0,
     };
-    found.read_all()
-}
-
-fn total(record: &Record, record_bytes: &[u8], layers: &[StoredLayer]) -> u64 {
-    let documents = layers.iter().map(|layer| layer.index_bytes.len());
-    let documents: usize = documents.chain([record_bytes.len()]).sum();
-    record.size + documents as u64
+    let others = layers.into_iter().map(|layer| Layer::Stored(layer, None));
+    found.read()?.with(others.collect(), 0).read()
 }
 
 pub(super) fn has_digest(row: &RecordLayer, bytes: &[u8]) -> bool {
@@ -271,6 +248,10 @@ pub(super) fn bound_by(row: &RecordLayer, bytes: Vec<u8>) -> Result<Vec<u8>, Lac
     } else {
         Err(wrong(row, "its digest is not the one that the record binds"))
     }
+}
+
+pub(super) fn no_code() -> Lack {
+    Lack::whole("the record names no code")
 }
 
 fn wrong(row: &RecordLayer, why: impl std::fmt::Display) -> Lack {

@@ -1,12 +1,13 @@
 //! Finds the record that the manifest binds and the indexes that the record binds: on the host where it kept them, else in the
-//! store; each is compared with its digest. What they say is not looked at here.
+//! store; each is compared with its digest. The layers beside the code are many times as large mostly: theirs are found by
+//! [`super::others`], while the code is worked on. What an index says is not looked at here.
 
 use std::fs;
 
 use shipit_artifact::{Limits, Record, RecordLayer, sha256};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
-use super::bound::{Found, StoredLayer, bound_by, has_digest};
+use super::bound::{Found, StoredLayer, bound_by, has_digest, no_code};
 use super::lack::Lack;
 use super::places::Places;
 
@@ -25,7 +26,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) retry: FetchRetry,
 }
 
-/// Finds the record and all indexes.
+/// Finds the record and the code's index.
 pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher) -> Result<Found, Lack> {
     let mut fetched = 0;
     let kept = fs::read(places.record(&places.release)).ok();
@@ -40,75 +41,47 @@ pub(crate) async fn find(wanted: &Wanted<'_>, places: &Places, fetcher: &Fetcher
         }
     };
     let record = record(&record_bytes, wanted)?;
-    let layers = layers(&record, wanted, places, fetcher, &mut fetched).await?;
+    let code = record.layers.last().ok_or_else(no_code)?;
+    let code = match kept_of(places, code) {
+        Some(code) => code,
+        None => fetch(code, wanted.url, wanted.retry, fetcher).await?,
+    };
+    if !code.index_kept {
+        fetched += code.index_bytes.len() as u64;
+    }
     Ok(Found {
         record,
         record_bytes,
-        layers,
+        code,
         limits: wanted.limits,
         fetched,
     })
 }
 
-/// The layers with their indexes. That of the code, the last, is mostly a new one: it is fetched while the others, which are larger,
-/// are read and hashed.
-async fn layers(
-    record: &Record,
-    wanted: &Wanted<'_>,
-    places: &Places,
-    fetcher: &Fetcher,
-    fetched: &mut u64,
-) -> Result<Vec<StoredLayer>, Lack> {
-    let Some((code, others)) = record.layers.split_last() else {
-        return Ok(Vec::new());
-    };
-    let (at, rows) = (places.clone(), others.to_vec());
-    let kept = tokio::task::spawn_blocking(move || {
-        let kept = rows.iter().map(|row| kept_of(&at, row));
-        kept.collect::<Vec<_>>()
-    });
-    let code = stored(code, kept_of(places, code), wanted, fetcher, fetched).await?;
-    let kept = kept
-        .await
-        .map_err(|_| Lack::whole("the thread that read the indexes ended"))?;
-    let mut layers = Vec::with_capacity(record.layers.len());
-    for (row, kept) in others.iter().zip(kept) {
-        layers.push(stored(row, kept, wanted, fetcher, fetched).await?);
-    }
-    layers.push(code);
-    Ok(layers)
-}
-
-/// The index that the layer's place on the host holds, if it is the layer's.
-fn kept_of(places: &Places, row: &RecordLayer) -> Option<Vec<u8>> {
-    let kept = fs::read(places.layer(&row.index_sha256).join("index")).ok();
-    kept.filter(|bytes| has_digest(row, bytes))
-}
-
-/// The layer with its index: what was `kept`, else what the store has, whose bytes are added to `fetched`.
-async fn stored(
-    row: &RecordLayer,
-    kept: Option<Vec<u8>>,
-    wanted: &Wanted<'_>,
-    fetcher: &Fetcher,
-    fetched: &mut u64,
-) -> Result<StoredLayer, Lack> {
-    let index_kept = kept.is_some();
-    let index_bytes = match kept {
-        Some(bytes) => bytes,
-        None => {
-            let url = wanted.url.index(&row.index_sha256);
-            let url =
-                url.ok_or_else(|| Lack::whole(format!("the index of the layer {} has no URL", row.name)))?;
-            let bytes = read(fetcher, &url, LARGEST_INDEX, wanted.retry).await?;
-            *fetched += bytes.len() as u64;
-            bound_by(row, bytes)?
-        }
-    };
-    Ok(StoredLayer {
+/// The layer with the index that its place on the host holds, if that is the layer's.
+pub(super) fn kept_of(places: &Places, row: &RecordLayer) -> Option<StoredLayer> {
+    let index_bytes = fs::read(places.layer(&row.index_sha256).join("index")).ok()?;
+    has_digest(row, &index_bytes).then(|| StoredLayer {
         row: row.clone(),
         index_bytes,
-        index_kept,
+        index_kept: true,
+    })
+}
+
+/// The layer with the index that the store has.
+pub(super) async fn fetch(
+    row: &RecordLayer,
+    url: &ArtifactUrl,
+    retry: FetchRetry,
+    fetcher: &Fetcher,
+) -> Result<StoredLayer, Lack> {
+    let url = url.index(&row.index_sha256);
+    let url = url.ok_or_else(|| Lack::whole(format!("the index of the layer {} has no URL", row.name)))?;
+    let index_bytes = read(fetcher, &url, LARGEST_INDEX, retry).await?;
+    Ok(StoredLayer {
+        row: row.clone(),
+        index_bytes: bound_by(row, index_bytes)?,
+        index_kept: false,
     })
 }
 

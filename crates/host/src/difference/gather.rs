@@ -7,8 +7,8 @@ use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, OnceLock};
 
 use shipit_artifact::{Digest, EntryPath, Index, IndexEntry, LayerKind, Record, Root, StoredIndex, sha256};
 
@@ -145,7 +145,7 @@ impl Gather<'_> {
         if self.sources.is_empty() || self.files.is_empty() {
             return Ok(self.files.to_vec());
         }
-        let candidates = self.candidates();
+        let candidates = OnceLock::new();
         let into = root(self.into)?;
         let lacking = Mutex::new(Vec::new());
         let groups = groups(self.index, self.files);
@@ -217,22 +217,30 @@ impl Gather<'_> {
     fn take(
         &self,
         entry: &IndexEntry,
-        candidates: &HashMap<Digest, Vec<Candidate>>,
+        candidates: &OnceLock<HashMap<Digest, Vec<Candidate>>>,
         hands: &mut Hands<'_>,
     ) -> Result<bool, Error> {
+        // What a release has at the same path is likely the same, whoever put it there: where most of it is, no index has to be
+        // read. What a layer has comes at less, so that is looked for before.
+        let by_path_first = self.sources.iter().all(|source| !source.layer);
+        if by_path_first && self.take_same_path(entry, hands)? {
+            return Ok(true);
+        }
+        let candidates = candidates.get_or_init(|| self.candidates());
         let known = entry.content().and_then(|digest| candidates.get(digest));
         for candidate in known.into_iter().flatten() {
-            if self.from(entry, candidate.source, &candidate.path, hands)? {
+            let tried = by_path_first && candidate.path == entry.path;
+            if !tried && self.from(entry, candidate.source, &candidate.path, hands)? {
                 return Ok(true);
             }
         }
-        // What a release has at the same path is likely the same, whoever put it there.
+        Ok(!by_path_first && self.take_same_path(entry, hands)?)
+    }
+
+    /// Takes what a release has at the entry's own path.
+    fn take_same_path(&self, entry: &IndexEntry, hands: &mut Hands<'_>) -> Result<bool, Error> {
         for source in 0..self.sources.len() {
-            let tried = known
-                .into_iter()
-                .flatten()
-                .any(|known| known.source == source && known.path == entry.path);
-            if !self.sources[source].layer && !tried && self.from(entry, source, &entry.path, hands)? {
+            if !self.sources[source].layer && self.from(entry, source, &entry.path, hands)? {
                 return Ok(true);
             }
         }

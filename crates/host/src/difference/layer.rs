@@ -1,13 +1,14 @@
 //! One dependency layer on the host: there and untouched, or made anew beside its place and renamed into it.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use shipit_artifact::{
-    EntryPath, ExtractOptions, Index, IndexKind, Record, RowKind, StoredIndex, extract, frames_of,
+    Compression, EntryPath, ExtractOptions, Index, IndexKind, RowKind, StoredIndex, extract, frames_of,
 };
 
 use super::Setting;
@@ -15,11 +16,15 @@ use super::bound::{BoundLayer, StoredLayer};
 use super::check::{damaged, rows};
 use super::fetch::{Fetched, Part};
 use super::gather::{Gather, Source};
-use super::hand::{Group, Hand, groups, is_at_or_below, parallel, root};
+use super::hand::{DIRECTORY, Group, Hand, groups, is_at_or_below, parallel, root};
 use super::lack::Lack;
-use super::places::{is_real_dir, open_to_all, write_whole};
+use super::places::{Places, is_real_dir, open_to_all, write_whole};
+use super::take::settle;
 use crate::error::Error;
 use crate::event::Event;
+
+/// Directories that one thread takes at once.
+const TOGETHER: usize = 64;
 
 /// What is at hand of a layer.
 #[derive(Debug)]
@@ -28,8 +33,17 @@ pub(crate) enum Held {
     Linked(StoredLayer, Vec<EntryPath>),
     /// It stands in its place. Of code, the index does.
     There(BoundLayer),
-    /// It is made anew. Entries that are extracted: all directories and links, and the files that the host does not have.
-    Making(BoundLayer, Vec<usize>),
+    /// It is made anew.
+    Making(BoundLayer, Wanted),
+}
+
+/// What is left to be done of a tree into which was taken what the host has.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Entries that are extracted: the links, and the files that the host does not have.
+    pub(crate) entries: Vec<usize>,
+    /// Directories that stand. They get mode and time when all that is in them stands too.
+    pub(crate) directories: Vec<usize>,
 }
 
 /// How a layer stands that may be linked as a whole.
@@ -44,15 +58,15 @@ pub(crate) enum Whole {
 }
 
 /// Where a layer's files stand, when they do.
-pub(crate) fn files_in_place(layer: &StoredLayer, setting: &Setting<'_>) -> Option<PathBuf> {
-    let files = setting.places.layer(&layer.row.index_sha256).join("files");
+pub(crate) fn files_in_place(layer: &StoredLayer, places: &Places) -> Option<PathBuf> {
+    let files = places.layer(&layer.row.index_sha256).join("files");
     is_real_dir(&files).then_some(files)
 }
 
 /// Whether the layer stands in its place untouched; a damaged one is said. In the directories of one that is `linked` as a whole
 /// nothing more may stand.
 pub(crate) fn is_there(layer: &BoundLayer, linked: bool, setting: &Setting<'_>) -> Result<bool, Error> {
-    let Some(files) = files_in_place(&layer.stored, setting) else {
+    let Some(files) = files_in_place(&layer.stored, setting.places) else {
         return Ok(false);
     };
     let wrong = damaged(&files, rows(&layer.index), linked, setting)?;
@@ -60,17 +74,17 @@ pub(crate) fn is_there(layer: &BoundLayer, linked: bool, setting: &Setting<'_>) 
     Ok(wrong == 0)
 }
 
-/// Looks at a layer that stands in `files` and may be linked as a whole, without reading its index for more than that. Of the
-/// `index` there is the table already, or the record that binds it.
+/// Looks at a layer that stands in `files` and may be linked as a whole, without reading its index for more than that, whose table
+/// may be unpacked already.
 pub(crate) fn look_at_whole(
     layer: &StoredLayer,
     files: &Path,
-    index: (Option<StoredIndex>, &Record),
+    (index, compression): (Option<StoredIndex>, Compression),
     setting: &Setting<'_>,
 ) -> Result<Whole, Lack> {
     let index = match index {
-        (Some(table), _) => table,
-        (None, record) => layer.unpack(record)?,
+        Some(index) => index,
+        None => layer.unpack(compression)?,
     };
     let (_, rows) = index.rows().map_err(|error| layer.wrong(error))?;
     let (mut tops, mut rest, mut bad): (Vec<&[u8]>, _, _) = (Vec::new(), false, None);
@@ -112,12 +126,8 @@ fn say_damaged(layer: &StoredLayer, files: &Path, wrong: usize, setting: &Settin
     }
 }
 
-/// Takes what the host has of a layer that is not there, into `.new`; hands back what is left to be extracted.
-pub(crate) fn begin(
-    layer: &BoundLayer,
-    sources: &[Source],
-    setting: &Setting<'_>,
-) -> Result<Vec<usize>, Error> {
+/// Takes what the host has of a layer that is not there, into `.new`; hands back what is left.
+pub(crate) fn begin(layer: &BoundLayer, sources: &[Source], setting: &Setting<'_>) -> Result<Wanted, Error> {
     let making = making(layer, setting);
     let files = making.join("files");
     make_dir(&files)?;
@@ -132,18 +142,26 @@ pub(crate) fn begin(
 }
 
 /// Makes the directories of the entries `kept` and takes the files that the host has, those that the first of the `sources` lack
-/// from the next; hands back what is left to be extracted.
+/// from the next; hands back what is left.
 pub(crate) fn take(
     index: &Index,
     kept: &[usize],
     sources: &[Vec<&Source>],
     into: &Path,
     setting: &Setting<'_>,
-) -> Result<Vec<usize>, Error> {
-    let is_file = |number: &usize| matches!(index.entries()[*number].kind, IndexKind::File { .. });
-    let (mut files, mut wanted): (Vec<_>, Vec<_>) = kept.iter().copied().partition(is_file);
+) -> Result<Wanted, Error> {
+    let mut wanted = Wanted::default();
     if sources.iter().all(Vec::is_empty) {
-        return Ok(kept.to_vec());
+        wanted.entries = kept.to_vec();
+        return Ok(wanted);
+    }
+    let mut files = Vec::with_capacity(kept.len());
+    for number in kept.iter().copied() {
+        match index.entries()[number].kind {
+            IndexKind::File { .. } => files.push(number),
+            IndexKind::Directory => wanted.directories.push(number),
+            IndexKind::Symlink { .. } => wanted.entries.push(number),
+        }
     }
     make_directories(&groups(index, kept), into, setting)?;
     for sources in sources {
@@ -158,27 +176,28 @@ pub(crate) fn take(
         };
         files = gather.run()?;
     }
-    wanted.extend(files);
-    wanted.sort_unstable();
+    wanted.entries.extend(files);
+    wanted.entries.sort_unstable();
     Ok(wanted)
 }
 
-/// The frames that the extraction of `wanted` needs.
-pub(crate) fn parts(number: usize, layer: &BoundLayer, wanted: &[usize]) -> Vec<Part> {
+/// The frames that the extraction of what is wanted needs.
+pub(crate) fn parts(number: usize, layer: &BoundLayer, wanted: &Wanted) -> Vec<Part> {
     let part = |frame: usize| Part {
         layer: number,
         frame,
         offset: layer.stored.row.offset + layer.index.frames()[frame].offset,
         size: layer.index.frames()[frame].size.into(),
     };
-    frames_of(&layer.index, wanted).into_iter().map(part).collect()
+    let frames = frames_of(&layer.index, &wanted.entries);
+    frames.into_iter().map(part).collect()
 }
 
-/// Extracts what is wanted below `into`.
+/// Extracts what is wanted below `into`, where nothing more comes then.
 pub(crate) fn fill(
     number: usize,
     layer: &BoundLayer,
-    wanted: &[usize],
+    wanted: &Wanted,
     fetched: &Fetched,
     into: &Path,
     setting: &Setting<'_>,
@@ -188,9 +207,47 @@ pub(crate) fn fill(
         cancel: setting.cancel,
         on_event: &|_| {},
     };
-    extract(&layer.index, &fetched.layer(number), wanted, into, &options)
-        .map(drop)
-        .map_err(Lack::artifact)
+    extract(
+        &layer.index,
+        &fetched.layer(number),
+        &wanted.entries,
+        into,
+        &options,
+    )
+    .map_err(Lack::artifact)?;
+    Ok(settle_directories(
+        &layer.index,
+        &wanted.directories,
+        into,
+        setting,
+    )?)
+}
+
+/// Gives directories that stand below `into` their modes and times. What comes of one does not touch the others.
+fn settle_directories(
+    index: &Index,
+    directories: &[usize],
+    into: &Path,
+    setting: &Setting<'_>,
+) -> Result<(), Error> {
+    let root = root(into)?;
+    let pieces: Vec<_> = directories.chunks(TOGETHER).collect();
+    parallel(
+        setting.jobs,
+        setting.cancel,
+        &pieces,
+        || (),
+        |(), piece| {
+            piece.iter().try_for_each(|number| {
+                let entry = &index.entries()[*number];
+                let opened = root.open_at(Some(&entry.path), DIRECTORY);
+                let settled = opened.and_then(|on| settle(on.as_fd(), entry));
+                settled.map_err(|error| {
+                    Error::disk("setting mode and time of", into.join(entry.path.as_path()), error)
+                })
+            })
+        },
+    )
 }
 
 /// Gives a layer that was made its place, with its index; a damaged one there goes.
@@ -258,7 +315,7 @@ pub(crate) fn make_directories(groups: &[Group], into: &Path, setting: &Setting<
     }
     let root = root(into)?;
     for level in &levels {
-        let pieces: Vec<_> = level.chunks(64).collect();
+        let pieces: Vec<_> = level.chunks(TOGETHER).collect();
         let hand = || Hand::new(&root);
         parallel(setting.jobs, setting.cancel, &pieces, hand, |hand, piece| {
             piece.iter().try_for_each(|(path, named)| {

@@ -2,8 +2,8 @@
 //! frames with new files.
 //!
 //! For shipit's own manifests with `layout = "releases"`. All of it happens beside what is in service, in `.layers/.new`, and
-//! before `pre`: the record is found (`find`, `bound`), each layer on the host is looked at (`check`), files that the host has
-//! are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
+//! before `pre`: the record is found (`find`, `others`, `bound`), each layer on the host is looked at (`check`), files that the host
+//! has are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
 //! places (`layer`), and the tree put together (`assemble`). What is missing or wrong is a [`Lack`], and the whole
 //! artifact is fetched instead.
 //!
@@ -19,6 +19,7 @@ mod hand;
 mod known;
 mod lack;
 mod layer;
+mod others;
 mod places;
 mod prune;
 mod take;
@@ -31,13 +32,13 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use shipit_artifact::{Limits, Record};
+use shipit_artifact::{Compression, Limits};
 use shipit_manifest::{Layout, Link, Manifest};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
 pub(crate) use bound::{Bound, Found, kept as kept_bound};
-use bound::{BoundLayer, Layer, StoredLayer};
+use bound::{FoundCode, Layer, Rows};
 pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
@@ -49,8 +50,11 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::log::Recorder;
 use crate::plan::{Strategy, Whole, rules};
-use layer::{Held, Whole as Standing};
+use layer::{Held, Wanted, Whole as Standing};
 use write_out::Writing;
+
+/// So many entries at most have the tables that are unpacked before they are needed: some 40 MB.
+const AHEAD: u64 = 300_000;
 
 /// A release that can be applied by difference, as far as its manifest tells.
 #[derive(Debug)]
@@ -91,12 +95,30 @@ pub(crate) struct Setting<'a> {
     pub(crate) reflink: bool,
 }
 
+/// What the host lends to the blocking parts.
+pub(crate) struct Means<'a> {
+    pub(crate) jobs: NonZeroUsize,
+    pub(crate) cancel: &'a AtomicBool,
+    pub(crate) recorder: &'a Recorder,
+}
+
+/// A release whose code is at hand as far as the host has it.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    found: FoundCode,
+    /// What is left to be done of the code.
+    wanted: Wanted,
+    reflink: bool,
+    /// Of what stands in the tree already.
+    writing: Option<Writing>,
+}
+
 /// What of the release is at hand, and what is not.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     bound: Bound<Held>,
-    /// Entries of the code that are extracted.
-    code: Vec<usize>,
+    /// What is left to be done of the code.
+    code: Wanted,
     /// The frames to be fetched, by offset.
     pub(crate) parts: Vec<Part>,
     /// How many layers of all, the code's included, the host did not have.
@@ -151,7 +173,7 @@ impl Difference {
         })
     }
 
-    /// Finds the record and the indexes.
+    /// Finds the record and the code's index.
     pub(crate) async fn find(
         &self,
         fetcher: &Fetcher,
@@ -168,38 +190,71 @@ impl Difference {
         find::find(&wanted, &self.places, fetcher).await
     }
 
-    /// Takes what the host has, and tells which frames it lacks. The caller holds dest's lock.
-    pub(crate) fn gather(
+    /// Finds and reads the indexes of the other layers, tables `ahead` of their use too where that is asked for.
+    pub(crate) async fn others(
         &self,
-        found: Found,
-        jobs: NonZeroUsize,
-        cancel: &AtomicBool,
-        recorder: &Recorder,
-    ) -> Result<Gathered, Lack> {
-        self.places.prepare()?;
-        let setting = Setting {
-            places: &self.places,
-            jobs,
-            cancel,
-            recorder,
-            reflink: take::can_reflink(&self.places.new_dir()),
+        rows: Rows,
+        fetcher: &Fetcher,
+        retry: FetchRetry,
+        ahead: bool,
+    ) -> Result<(Vec<Layer>, u64), Lack> {
+        let reading = others::Reading {
+            places: self.places.clone(),
+            linked: self.link == Link::Symlink && self.filter.is_empty(),
+            ahead: if ahead { AHEAD } else { 0 },
         };
+        others::others(rows, reading, (&self.url, retry, fetcher)).await
+    }
+
+    /// Finds and reads the record and all indexes.
+    pub(crate) async fn find_all(
+        &self,
+        fetcher: &Fetcher,
+        retry: FetchRetry,
+        limits: Limits,
+    ) -> Result<Bound, Lack> {
+        let found = self.find(fetcher, retry, limits).await?;
+        let (others, fetched) = self.others(found.others(), fetcher, retry, false).await?;
+        found.read()?.with(others, fetched).read()
+    }
+
+    /// Takes what releases have of the code, and makes everything ready for the other layers, which need not be known yet. The caller
+    /// holds dest's lock.
+    pub(crate) fn begin(&self, found: Found, means: &Means<'_>) -> Result<Begun, Lack> {
+        self.places.prepare()?;
+        let reflink = take::can_reflink(&self.places.new_dir());
+        let setting = self.setting(means, reflink);
         let tree = self.places.tree();
         fs::create_dir(&tree).map_err(|error| Error::disk("making the directory", &tree, error))?;
-        let may_stay = |layer: &StoredLayer| {
-            let linked = self.link == Link::Symlink && self.filter.is_empty();
-            linked && !layer.is_code() && layer::files_in_place(layer, &setting).is_some()
-        };
-        let (bound, (code, writing)) = found.read(jobs, may_stay, |record, layer| {
-            let releases = gather::releases(&self.places);
-            let code = self.gather_code(record, layer, &releases, &setting)?;
-            // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile. To begin
-            // sooner takes longer: what makes files then waits for what writes them.
-            let takes = !releases.is_empty();
-            let writing = takes.then(|| Writing::begin(&tree)).transpose()?;
-            Ok((code, writing))
-        })?;
-        let bound = self.gather_layers(bound, &setting)?;
+        let found = found.read()?;
+        let releases = gather::releases(&self.places);
+        let wanted = self.gather_code(&found, &releases, &setting)?;
+        // Without a release to take from, nothing stands in the tree that could be on its way to the disk meanwhile. To begin
+        // sooner takes longer: what makes files then waits for what writes them.
+        let takes = !releases.is_empty();
+        let writing = takes.then(|| Writing::begin(&tree)).transpose()?;
+        Ok(Begun {
+            found,
+            wanted,
+            reflink,
+            writing,
+        })
+    }
+
+    /// Takes what the host has of the `others`, of whose indexes so many bytes were `fetched`, and tells which frames it lacks.
+    pub(crate) fn gather(
+        &self,
+        begun: Begun,
+        (others, fetched): (Vec<Layer>, u64),
+        means: &Means<'_>,
+    ) -> Result<Gathered, Lack> {
+        let Begun {
+            found,
+            wanted: code,
+            reflink,
+            writing,
+        } = begun;
+        let bound = self.gather_layers(found.with(others, fetched), &self.setting(means, reflink))?;
         let (mut parts, mut layers_new) = (Vec::new(), 0);
         for (number, held) in bound.layers.iter().enumerate() {
             match held {
@@ -215,7 +270,6 @@ impl Difference {
                 Held::There(_) | Held::Linked(..) => {}
             }
         }
-        let reflink = setting.reflink;
         Ok(Gathered {
             bound,
             code,
@@ -226,18 +280,28 @@ impl Difference {
         })
     }
 
-    /// Takes what releases have of the code into the tree, and tells which entries they lack.
+    fn setting<'s>(&'s self, means: &Means<'s>, reflink: bool) -> Setting<'s> {
+        Setting {
+            places: &self.places,
+            jobs: means.jobs,
+            cancel: means.cancel,
+            recorder: means.recorder,
+            reflink,
+        }
+    }
+
+    /// Takes what releases have of the code into the tree, and tells what is left.
     fn gather_code(
         &self,
-        record: &Record,
-        layer: &BoundLayer,
+        found: &FoundCode,
         releases: &[gather::Source],
         setting: &Setting<'_>,
-    ) -> Result<Vec<usize>, Lack> {
+    ) -> Result<Wanted, Lack> {
         let tree = self.places.tree();
-        let kept = assemble::kept(&layer.index, &self.filter);
-        let mut code = layer::take(&layer.index, &kept, &[releases.iter().collect()], &tree, setting)?;
-        known::write(&layer.index, &record.revision, &mut code, &tree)?;
+        let index = &found.code.index;
+        let kept = assemble::kept(index, &self.filter);
+        let mut code = layer::take(index, &kept, &[releases.iter().collect()], &tree, setting)?;
+        known::write(index, &found.record.revision, &mut code.entries, &tree)?;
         Ok(code)
     }
 
@@ -246,7 +310,7 @@ impl Difference {
         let layers = std::mem::take(&mut bound.layers);
         let looked: Vec<_> = layers
             .into_iter()
-            .map(|layer| self.look(layer, &bound.record, setting))
+            .map(|layer| self.look(layer, bound.record.compression, setting))
             .collect::<Result<_, _>>()?;
         // Of one that stays stored the files are there already.
         bound.limit(looked.iter().filter_map(|held| match held {
@@ -274,18 +338,18 @@ impl Difference {
     }
 
     /// How the layer stands in its place; of one that has to be made nothing is taken yet.
-    fn look(&self, layer: Layer, record: &Record, setting: &Setting<'_>) -> Result<Held, Lack> {
+    fn look(&self, layer: Layer, compression: Compression, setting: &Setting<'_>) -> Result<Held, Lack> {
         let layer = match layer {
             Layer::Read(layer) => layer,
             Layer::Stored(layer, table) => {
-                let standing = match layer::files_in_place(&layer, setting) {
-                    Some(files) => layer::look_at_whole(&layer, &files, (table, record), setting)?,
+                let standing = match layer::files_in_place(&layer, &self.places) {
+                    Some(files) => layer::look_at_whole(&layer, &files, (table, compression), setting)?,
                     None => Standing::Damaged,
                 };
                 return Ok(match standing {
                     Standing::Below(tops) => Held::Linked(layer, tops),
-                    Standing::Untouched => Held::There(layer.read(record)?),
-                    Standing::Damaged => Held::Making(layer.read(record)?, Vec::new()),
+                    Standing::Untouched => Held::There(layer.read(compression)?),
+                    Standing::Damaged => Held::Making(layer.read(compression)?, Wanted::default()),
                 });
             }
         };
@@ -293,7 +357,7 @@ impl Difference {
         if layer.stored.is_code() || layer::is_there(&layer, linked, setting)? {
             Ok(Held::There(layer))
         } else {
-            Ok(Held::Making(layer, Vec::new()))
+            Ok(Held::Making(layer, Wanted::default()))
         }
     }
 
@@ -302,17 +366,9 @@ impl Difference {
         &self,
         mut gathered: Gathered,
         fetched: &Fetched,
-        jobs: NonZeroUsize,
-        cancel: &AtomicBool,
-        recorder: &Recorder,
+        means: &Means<'_>,
     ) -> Result<Ready, Lack> {
-        let setting = Setting {
-            places: &self.places,
-            jobs,
-            cancel,
-            recorder,
-            reflink: gathered.reflink,
-        };
+        let setting = self.setting(means, gathered.reflink);
         let writing = gathered.writing.take();
         let bound = &gathered.bound;
         let tree = self.places.tree();

@@ -20,7 +20,7 @@ use shipit_manifest::Manifest;
 use shipit_store::Fetcher;
 
 use crate::apply::{Loaded, blocking, load, or_cancelled, retry};
-use crate::difference::{Bound, Difference, Found, Lack, Places, of_releases, places_of};
+use crate::difference::{Bound, Difference, Lack, Places, of_releases, places_of};
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::log::{OnEvent, Recorder};
@@ -182,7 +182,7 @@ async fn find(
     };
     let filter = rules(Filter::default(), &manifest.excludes)?;
     let difference = Difference::of(manifest, &whole, places).map_err(lacking)?;
-    let found = difference.find(fetcher, retry(request), request.limits).await;
-    let bound = found.and_then(Found::read_all).map_err(lacking)?;
+    let bound = difference.find_all(fetcher, retry(request), request.limits).await;
+    let bound = bound.map_err(lacking)?;
     Ok((difference.places, bound, filter))
 }
