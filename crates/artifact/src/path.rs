@@ -171,6 +171,11 @@ impl<'de> Deserialize<'de> for EntryPath {
 
 /// Whether `bytes` are a path.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), PathError> {
+    check_from(bytes, 0)
+}
+
+/// The same for a path of which the first `from` bytes are known to be those of a path and its slash.
+pub(crate) fn check_from(bytes: &[u8], from: usize) -> Result<(), PathError> {
     if bytes.is_empty() {
         return Err(PathError::Empty);
     }
@@ -180,13 +185,14 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), PathError> {
             start: escape(&bytes[..80]),
         });
     }
-    if bytes.contains(&0) {
+    let rest = &bytes[from..];
+    if rest.contains(&0) {
         return Err(PathError::Nul(escape(bytes)));
     }
     if bytes[0] == b'/' {
         return Err(PathError::Absolute(escape(bytes)));
     }
-    for component in bytes.split(|b| *b == b'/') {
+    for component in rest.split(|b| *b == b'/') {
         match component {
             b"" | b"." => return Err(PathError::NotNormal(escape(bytes))),
             b".." => return Err(PathError::Parent(escape(bytes))),

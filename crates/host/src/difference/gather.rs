@@ -14,7 +14,7 @@ use shipit_artifact::{Digest, EntryPath, Index, IndexEntry, LayerKind, Record, R
 
 use super::hand::{Hand, groups, parallel, root};
 use super::places::{Places, is_digest, is_real_dir};
-use super::take::{Modes, Ways, copy_checked, put, stat, untouched};
+use super::take::{AtHand, Modes, Ways, copy_checked, put, stat, untouched};
 use crate::error::Error;
 
 /// So many layers are looked through at most, the newest first.
@@ -123,7 +123,7 @@ fn code_index(places: &Places, release: &str) -> Option<IndexFile> {
 struct Hands<'h> {
     sources: Vec<Hand<'h>>,
     into: Hand<'h>,
-    modes: Modes,
+    at_hand: AtHand,
 }
 
 /// What is taken, and into which tree.
@@ -160,11 +160,11 @@ impl Gather<'_> {
                     .map(|source| Hand::new(&source.root))
                     .collect(),
                 into: Hand::new(&into),
-                modes: Modes::default(),
+                at_hand: AtHand::default(),
             },
             |hands, group| {
                 // Another directory may have other rules.
-                hands.modes = Modes::default();
+                hands.at_hand.modes = Modes::default();
                 for number in &group.entries {
                     let entry = &self.index.entries()[*number];
                     if self.take(entry, &candidates, hands)? {
@@ -262,8 +262,8 @@ impl Gather<'_> {
             |error: io::Error| Error::disk("putting in place", self.into.join(entry.path.as_path()), error);
         let to = to.map_err(failed)?;
         if !self.sources[source].layer {
-            let modes = &mut hands.modes;
-            return copy_checked(from, path.file_name(), to, entry, self.reflink, modes).map_err(failed);
+            let at_hand = &mut hands.at_hand;
+            return copy_checked(from, path.file_name(), to, entry, self.reflink, at_hand).map_err(failed);
         }
         let uid = rustix::process::geteuid().as_raw();
         let fits = stat(from, path.file_name()).is_ok_and(|stat| untouched(&stat, entry, uid));

@@ -82,13 +82,13 @@ pub(crate) fn copy_checked(
     to: BorrowedFd<'_>,
     entry: &IndexEntry,
     reflink: bool,
-    modes: &mut Modes,
+    at_hand: &mut AtHand,
 ) -> io::Result<bool> {
     let Ok(source) = open_file(from, from_name) else {
         return Ok(false);
     };
     if !reflink && entry.size() <= PIECE as u64 {
-        return copy_small(&source, to, entry, modes);
+        return copy_small(&source, to, entry, at_hand);
     }
     let stat = fstat(&source)?;
     let fits = is_regular(&stat) && u64::try_from(stat.st_size).is_ok_and(|size| size == entry.size());
@@ -121,11 +121,14 @@ fn copy_small(
     mut source: &File,
     to: BorrowedFd<'_>,
     entry: &IndexEntry,
-    modes: &mut Modes,
+    AtHand { modes, buffer }: &mut AtHand,
 ) -> io::Result<bool> {
     let size = usize::try_from(entry.size()).unwrap_or(PIECE);
     // One more than it should have: one that grows while it is read is seen.
-    let mut content = vec![0; size + 1];
+    if buffer.len() <= size {
+        buffer.resize(size + 1, 0);
+    }
+    let content = &mut buffer[..=size];
     let mut got = 0;
     while got < content.len() {
         match source.read(&mut content[got..]) {
@@ -176,6 +179,14 @@ pub(crate) fn symlink(to: BorrowedFd<'_>, entry: &IndexEntry, target: &[u8]) -> 
         &times(entry),
         AtFlags::SYMLINK_NOFOLLOW,
     )?)
+}
+
+/// What one thread keeps from file to file.
+#[derive(Debug, Default)]
+pub(crate) struct AtHand {
+    /// Those of the directory that is filled.
+    pub(crate) modes: Modes,
+    buffer: Vec<u8>,
 }
 
 /// Modes that new files of one directory were found to have without more ado. With the same umask and the directory's rules, the next
