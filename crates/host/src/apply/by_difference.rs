@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shipit_store::Fetcher;
 
 use super::{Done, Host, blocking, or_cancelled, retry};
-use crate::difference::{Difference, FetchRequest, Lack, Means, Ready, of_releases, places_of, prune};
+use crate::difference::{Difference, FetchRequest, Gate, Lack, Means, Ready, of_releases, places_of, prune};
 use crate::download::within;
 use crate::error::Error;
 use crate::event::{Event, Method, Phase, Synced};
@@ -95,16 +95,22 @@ impl Host {
         let retry = retry(request);
         let finding = async { Ok(difference.find(fetcher, retry, request.limits).await) };
         let found = or_cancelled(&self.cancel, within(request.timeout, &shown, finding)).await??;
-        // With one job alone one comes after the other.
+        // Layers are looked at while the code is copied, which waits for the disk now and then. With one job alone one comes after
+        // the other.
         let beside = request.jobs.get() > 1;
-        let rows = found.others();
-        let others = async { Ok(difference.others(rows, fetcher, retry, beside).await) };
+        let (gate, rows) = (Arc::new(Gate::default()), found.others());
+        let (host, of, shut) = (self.clone(), difference.clone(), gate.clone());
+        let look = move |layer, compression| of.look(layer, compression, &host.means(), &shut);
+        let others = async { Ok(difference.others(rows, fetcher, retry, look).await) };
         let others = Box::pin(or_cancelled(
             &self.cancel,
             within(request.timeout, &shown, others),
         ));
-        let (host, of) = (self.clone(), difference.clone());
-        let begun = blocking(move || Ok(of.begin(found, &host.means())));
+        let (host, of, opener) = (self.clone(), difference.clone(), gate.opener());
+        let begun = blocking(move || {
+            let _opened_at_the_end = opener;
+            Ok(of.begin(found, &host.means()))
+        });
         let (begun, others) = if beside {
             let (begun, others) = tokio::join!(begun, others);
             (begun??, others??)

@@ -10,6 +10,7 @@ use shipit_artifact::{
 };
 
 use super::lack::Lack;
+use super::others::Others;
 use super::places::Places;
 use crate::error::Error;
 
@@ -43,29 +44,7 @@ pub(crate) struct StoredLayer {
     pub(crate) index_kept: bool,
 }
 
-/// One layer, whose index may still be to be read.
-#[derive(Debug)]
-pub(crate) enum Layer {
-    /// It was read.
-    Read(BoundLayer),
-    /// It may not be needed: the layer may stand in its place, to be linked as a whole. With its table, where that was unpacked
-    /// already.
-    Stored(StoredLayer, Option<StoredIndex>),
-}
-
 impl<L> Bound<L> {
-    /// The same with other layers.
-    pub(crate) fn with<M>(self, layers: Vec<M>) -> Bound<M> {
-        Bound {
-            record: self.record,
-            record_bytes: self.record_bytes,
-            layers,
-            total: self.total,
-            fetched: self.fetched,
-            limits: self.limits,
-        }
-    }
-
     /// Refuses layers that hold more than an archive may.
     pub(crate) fn limit<'a>(&self, layers: impl IntoIterator<Item = &'a BoundLayer>) -> Result<(), Lack> {
         within_limits(layers, self.limits)
@@ -173,42 +152,19 @@ impl Found {
 }
 
 impl FoundCode {
-    /// With the `others`, of whose indexes so many bytes were fetched.
-    pub(crate) fn with(self, others: Vec<Layer>, fetched: u64) -> Bound<Layer> {
-        let mut layers = others;
-        layers.push(Layer::Read(self.code));
-        let documents = layers.iter().map(|layer| layer.stored().index_bytes.len());
-        let documents: usize = documents.chain([self.record_bytes.len()]).sum();
+    /// With the `others`, and what `code` makes of the code.
+    pub(crate) fn with<L>(self, others: Others<L>, code: impl FnOnce(BoundLayer) -> L) -> Bound<L> {
+        let documents = self.record_bytes.len() + self.code.stored.index_bytes.len();
+        let mut layers = others.layers;
+        layers.push(code(self.code));
         Bound {
-            total: self.record.size + documents as u64,
+            total: self.record.size + documents as u64 + others.index_bytes,
             layers,
             record: self.record,
             record_bytes: self.record_bytes,
-            fetched: self.fetched + fetched,
+            fetched: self.fetched + others.fetched,
             limits: self.limits,
         }
-    }
-}
-
-impl Layer {
-    fn stored(&self) -> &StoredLayer {
-        match self {
-            Self::Read(layer) => &layer.stored,
-            Self::Stored(layer, _) => layer,
-        }
-    }
-}
-
-impl Bound<Layer> {
-    /// With all indexes read.
-    pub(crate) fn read(mut self) -> Result<Bound, Lack> {
-        let layers = std::mem::take(&mut self.layers);
-        let layers = layers.into_iter().map(|layer| match layer {
-            Layer::Read(layer) => Ok(layer),
-            Layer::Stored(layer, _) => layer.read(self.record.compression),
-        });
-        let layers = layers.collect::<Result<_, _>>()?;
-        Ok(self.with(layers))
     }
 }
 
@@ -232,8 +188,16 @@ pub(crate) fn kept(places: &Places, record: Record, record_bytes: Vec<u8>) -> Re
         limits: Limits::default(),
         fetched: 0,
     };
-    let others = layers.into_iter().map(|layer| Layer::Stored(layer, None));
-    found.read()?.with(others.collect(), 0).read()
+    let compression = found.record.compression;
+    let others = Others {
+        index_bytes: layers.iter().map(|layer| layer.index_bytes.len() as u64).sum(),
+        fetched: 0,
+        layers: layers
+            .into_iter()
+            .map(|layer| layer.read(compression))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(found.read()?.with(others, |code| code))
 }
 
 pub(super) fn has_digest(row: &RecordLayer, bytes: &[u8]) -> bool {

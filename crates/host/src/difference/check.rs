@@ -4,17 +4,19 @@
 //! That many looks take longer than much else of an apply, so a look is one call on an open directory and little beside it.
 //! Not seen here: a change of content that keeps size and time, which `apply --verify` reads for.
 
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 use shipit_artifact::{EntryPath, Index, IndexEntry, IndexKind, IndexRow, Root, RowKind};
 
-use super::Setting;
-use super::hand::{is_at_or_below, parallel, parent_bytes, root};
+use super::gate::Gate;
+use super::hand::{is_at_or_below, parent_bytes, root};
 use super::take::stat;
 use crate::error::Error;
 
@@ -26,6 +28,9 @@ const LOOKED_AT: OFlags = OFlags::PATH
 
 /// Entries that one thread takes at once.
 const TOGETHER: usize = 512;
+
+/// How nice the thread is that looks while others are busy with more.
+const ASIDE: i32 = 19;
 
 /// To look at so many entries by their names below a directory above costs less than to open their own.
 const FEW: usize = 8;
@@ -55,49 +60,112 @@ fn row(entry: &IndexEntry) -> IndexRow<'_> {
     }
 }
 
+/// Who looks: `jobs` threads when the gate is open, and before that one of low priority.
+pub(crate) struct Lookers<'a> {
+    pub(crate) jobs: NonZeroUsize,
+    pub(crate) cancel: &'a AtomicBool,
+    pub(crate) gate: &'a Gate,
+}
+
 /// How many of the `rows` are missing in `files`, or are not as they were put there. With `exact`, which a release needs that links
 /// to whole directories, a directory to which something was added, or from which it was removed, is one too: its time tells.
 pub(crate) fn damaged<'a>(
     files: &Path,
     rows: impl Iterator<Item = IndexRow<'a>> + Send,
     exact: bool,
-    setting: &Setting<'_>,
+    lookers: &Lookers<'_>,
 ) -> Result<usize, Error> {
-    let root = root(files)?;
-    let uid = rustix::process::geteuid().as_raw();
-    let (rows, count) = (Mutex::new(rows), AtomicUsize::new(0));
-    let threads = vec![(); setting.jobs.get()];
-    parallel(
-        setting.jobs,
-        setting.cancel,
-        &threads,
-        || (),
-        |(), ()| {
-            let mut look = Look {
-                root: &root,
-                above: Vec::new(),
-                exact,
-                uid,
+    let shared = Shared {
+        root: &root(files)?,
+        rows: Mutex::new(rows),
+        exact,
+        cancel: lookers.cancel,
+        left: AtomicBool::new(true),
+        gate: lookers.gate,
+    };
+    let look = |go_on: &dyn Fn() -> bool| {
+        let looked = shared.look(go_on);
+        looked.map_err(|lack| match lack {
+            Some(errno) => Error::disk("looking at the layer", files, errno),
+            None => Error::Cancelled,
+        })
+    };
+    let aside = || {
+        step_aside();
+        look(&|| !lookers.gate.is_open())
+    };
+    let help = || {
+        lookers.gate.wait_while(&shared.left);
+        look(&|| true)
+    };
+    thread::scope(|scope| {
+        let mut helpers = Vec::with_capacity(lookers.jobs.get());
+        if !lookers.gate.is_open() {
+            helpers.push(thread::Builder::new().spawn_scoped(scope, aside));
+        }
+        helpers.extend((1..lookers.jobs.get()).map(|_| thread::Builder::new().spawn_scoped(scope, help)));
+        let own = help()?;
+        // With fewer threads it takes longer, that is all.
+        helpers.into_iter().flatten().try_fold(own, |wrong, helper| {
+            let ended = |_| Error::Internal {
+                what: "a thread that looked at a layer ended".to_owned(),
             };
-            let mut taken = Vec::with_capacity(TOGETHER);
-            loop {
-                if setting.cancel.load(Ordering::Relaxed) {
-                    return Err(Error::Cancelled);
-                }
-                taken.clear();
-                let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-                taken.extend(rows.by_ref().take(TOGETHER));
-                drop(rows);
-                if taken.is_empty() {
-                    return Ok(());
-                }
-                let wrong = look.wrong(&taken);
-                let wrong = wrong.map_err(|error| Error::disk("looking at the layer", files, error))?;
-                count.fetch_add(wrong, Ordering::Relaxed);
+            Ok(wrong + helper.join().map_err(ended)??)
+        })
+    })
+}
+
+/// Gives this thread what processors other threads leave.
+fn step_aside() {
+    // Where that is refused it takes its share, and they take longer.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), ASIDE);
+}
+
+/// What the threads that look at a layer share.
+struct Shared<'r, I> {
+    root: &'r Root,
+    rows: Mutex<I>,
+    exact: bool,
+    cancel: &'r AtomicBool,
+    /// There may be rows that nobody took.
+    left: AtomicBool,
+    gate: &'r Gate,
+}
+
+impl<'a, I: Iterator<Item = IndexRow<'a>>> Shared<'_, I> {
+    /// Takes rows until there are none, or it shall not go on; how many of them do not fit. The error is none when it was cancelled.
+    fn look(&self, go_on: &dyn Fn() -> bool) -> Result<usize, Option<Errno>> {
+        let looked = self.take(go_on);
+        if looked.is_err() {
+            self.gate.none(&self.left);
+        }
+        looked
+    }
+
+    fn take(&self, go_on: &dyn Fn() -> bool) -> Result<usize, Option<Errno>> {
+        let mut look = Look {
+            root: self.root,
+            above: Vec::new(),
+            exact: self.exact,
+            uid: rustix::process::geteuid().as_raw(),
+        };
+        let (mut taken, mut wrong) = (Vec::with_capacity(TOGETHER), 0);
+        while self.left.load(Ordering::Relaxed) && go_on() {
+            if self.cancel.load(Ordering::Relaxed) {
+                return Err(None);
             }
-        },
-    )?;
-    Ok(count.into_inner())
+            taken.clear();
+            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.extend(rows.by_ref().take(TOGETHER));
+            drop(rows);
+            if taken.is_empty() {
+                self.gate.none(&self.left);
+                break;
+            }
+            wrong += look.wrong(&taken).map_err(Some)?;
+        }
+        Ok(wrong)
+    }
 }
 
 /// One thread's look at a layer.

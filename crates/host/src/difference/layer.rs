@@ -7,21 +7,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
-use shipit_artifact::{
-    Compression, EntryPath, ExtractOptions, Index, IndexKind, RowKind, StoredIndex, extract, frames_of,
-};
+use shipit_artifact::{EntryPath, ExtractOptions, Index, IndexKind, extract, frames_of};
 
 use super::Setting;
 use super::bound::{BoundLayer, StoredLayer};
-use super::check::{damaged, rows};
 use super::fetch::{Fetched, Part};
 use super::gather::{Gather, Source};
-use super::hand::{DIRECTORY, Group, Hand, groups, is_at_or_below, parallel, root};
+use super::hand::{DIRECTORY, Group, Hand, groups, parallel, root};
 use super::lack::Lack;
-use super::places::{Places, is_real_dir, open_to_all, write_whole};
+use super::places::{open_to_all, write_whole};
 use super::take::settle;
 use crate::error::Error;
-use crate::event::Event;
 
 /// Directories that one thread takes at once.
 const TOGETHER: usize = 64;
@@ -44,86 +40,6 @@ pub(crate) struct Wanted {
     pub(crate) entries: Vec<usize>,
     /// Directories that stand. They get mode and time when all that is in them stands too.
     pub(crate) directories: Vec<usize>,
-}
-
-/// How a layer stands that may be linked as a whole.
-#[derive(Debug)]
-pub(crate) enum Whole {
-    /// Untouched, and all of it below these directories.
-    Below(Vec<EntryPath>),
-    /// Untouched.
-    Untouched,
-    /// Not as it was put there, which was said.
-    Damaged,
-}
-
-/// Where a layer's files stand, when they do.
-pub(crate) fn files_in_place(layer: &StoredLayer, places: &Places) -> Option<PathBuf> {
-    let files = places.layer(&layer.row.index_sha256).join("files");
-    is_real_dir(&files).then_some(files)
-}
-
-/// Whether the layer stands in its place untouched; a damaged one is said. In the directories of one that is `linked` as a whole
-/// nothing more may stand.
-pub(crate) fn is_there(layer: &BoundLayer, linked: bool, setting: &Setting<'_>) -> Result<bool, Error> {
-    let Some(files) = files_in_place(&layer.stored, setting.places) else {
-        return Ok(false);
-    };
-    let wrong = damaged(&files, rows(&layer.index), linked, setting)?;
-    say_damaged(&layer.stored, &files, wrong, setting);
-    Ok(wrong == 0)
-}
-
-/// Looks at a layer that stands in `files` and may be linked as a whole, without reading its index for more than that, whose table
-/// may be unpacked already.
-pub(crate) fn look_at_whole(
-    layer: &StoredLayer,
-    files: &Path,
-    (index, compression): (Option<StoredIndex>, Compression),
-    setting: &Setting<'_>,
-) -> Result<Whole, Lack> {
-    let index = match index {
-        Some(index) => index,
-        None => layer.unpack(compression)?,
-    };
-    let (_, rows) = index.rows().map_err(|error| layer.wrong(error))?;
-    let (mut tops, mut rest, mut bad): (Vec<&[u8]>, _, _) = (Vec::new(), false, None);
-    let rows = rows.map_while(|row| match row {
-        Ok(row) => {
-            if !tops.iter().rev().any(|top| is_at_or_below(row.path, top)) {
-                tops.push(row.path);
-                rest |= row.kind != RowKind::Directory;
-            }
-            Some(row)
-        }
-        Err(error) => {
-            bad = Some(error);
-            None
-        }
-    });
-    let wrong = damaged(files, rows, true, setting)?;
-    if let Some(error) = bad {
-        return Err(layer.wrong(error));
-    }
-    say_damaged(layer, files, wrong, setting);
-    if wrong > 0 {
-        return Ok(Whole::Damaged);
-    }
-    let tops: Result<_, _> = tops.into_iter().map(EntryPath::new).collect();
-    match tops {
-        Ok(tops) if !rest => Ok(Whole::Below(tops)),
-        _ => Ok(Whole::Untouched),
-    }
-}
-
-fn say_damaged(layer: &StoredLayer, files: &Path, wrong: usize, setting: &Setting<'_>) {
-    if wrong > 0 {
-        setting.recorder.say(Event::LayerDamaged {
-            layer: layer.row.name.clone(),
-            path: files.to_owned(),
-            entries: wrong as u64,
-        });
-    }
 }
 
 /// Takes what the host has of a layer that is not there, into `.new`; hands back what is left.

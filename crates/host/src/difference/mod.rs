@@ -2,8 +2,8 @@
 //! frames with new files.
 //!
 //! For shipit's own manifests with `layout = "releases"`. All of it happens beside what is in service, in `.layers/.new`, and
-//! before `pre`: the record is found (`find`, `others`, `bound`), each layer on the host is looked at (`check`), files that the host
-//! has are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
+//! before `pre`: the record is found (`find`, `others`, `bound`), each layer on the host is looked at (`look`, `check`) while files of the
+//! code that the host has are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
 //! places (`layer`), and the tree put together (`assemble`). What is missing or wrong is a [`Lack`], and the whole
 //! artifact is fetched instead.
 //!
@@ -14,11 +14,13 @@ mod bound;
 mod check;
 mod fetch;
 mod find;
+mod gate;
 mod gather;
 mod hand;
 mod known;
 mod lack;
 mod layer;
+mod look;
 mod others;
 mod places;
 mod prune;
@@ -38,8 +40,9 @@ use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
 pub(crate) use bound::{Bound, Found, kept as kept_bound};
-use bound::{FoundCode, Layer, Rows};
+use bound::{FoundCode, Rows, StoredLayer};
 pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
+pub(crate) use gate::Gate;
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
 pub(crate) use places::{Places, write_whole};
@@ -50,11 +53,9 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::log::Recorder;
 use crate::plan::{Strategy, Whole, rules};
-use layer::{Held, Wanted, Whole as Standing};
+use layer::{Held, Wanted};
+use others::Others;
 use write_out::Writing;
-
-/// So many entries at most have the tables that are unpacked before they are needed: some 40 MB.
-const AHEAD: u64 = 300_000;
 
 /// A release that can be applied by difference, as far as its manifest tells.
 #[derive(Debug)]
@@ -90,7 +91,6 @@ pub(crate) struct Setting<'a> {
     pub(crate) places: &'a Places,
     pub(crate) jobs: NonZeroUsize,
     pub(crate) cancel: &'a AtomicBool,
-    pub(crate) recorder: &'a Recorder,
     /// Files of `.layers` can share blocks with others.
     pub(crate) reflink: bool,
 }
@@ -190,20 +190,15 @@ impl Difference {
         find::find(&wanted, &self.places, fetcher).await
     }
 
-    /// Finds and reads the indexes of the other layers, tables `ahead` of their use too where that is asked for.
-    pub(crate) async fn others(
+    /// Finds the other layers, and makes of each what `read` does, on a thread that may block.
+    pub(crate) async fn others<L: Send + 'static>(
         &self,
         rows: Rows,
         fetcher: &Fetcher,
         retry: FetchRetry,
-        ahead: bool,
-    ) -> Result<(Vec<Layer>, u64), Lack> {
-        let reading = others::Reading {
-            places: self.places.clone(),
-            linked: self.link == Link::Symlink && self.filter.is_empty(),
-            ahead: if ahead { AHEAD } else { 0 },
-        };
-        others::others(rows, reading, (&self.url, retry, fetcher)).await
+        read: impl Fn(StoredLayer, Compression) -> Result<L, Lack> + Clone + Send + 'static,
+    ) -> Result<Others<L>, Lack> {
+        others::others(rows, &self.places, (&self.url, retry, fetcher), read).await
     }
 
     /// Finds and reads the record and all indexes.
@@ -214,8 +209,10 @@ impl Difference {
         limits: Limits,
     ) -> Result<Bound, Lack> {
         let found = self.find(fetcher, retry, limits).await?;
-        let (others, fetched) = self.others(found.others(), fetcher, retry, false).await?;
-        found.read()?.with(others, fetched).read()
+        let others = self
+            .others(found.others(), fetcher, retry, StoredLayer::read)
+            .await?;
+        Ok(found.read()?.with(others, |code| code))
     }
 
     /// Takes what releases have of the code, and makes everything ready for the other layers, which need not be known yet. The caller
@@ -241,11 +238,11 @@ impl Difference {
         })
     }
 
-    /// Takes what the host has of the `others`, of whose indexes so many bytes were `fetched`, and tells which frames it lacks.
+    /// Takes what the host has of the `others`, and tells which frames it lacks.
     pub(crate) fn gather(
         &self,
         begun: Begun,
-        (others, fetched): (Vec<Layer>, u64),
+        others: Others<Held>,
         means: &Means<'_>,
     ) -> Result<Gathered, Lack> {
         let Begun {
@@ -254,7 +251,8 @@ impl Difference {
             reflink,
             writing,
         } = begun;
-        let bound = self.gather_layers(found.with(others, fetched), &self.setting(means, reflink))?;
+        let bound = found.with(others, Held::There);
+        let bound = self.gather_layers(bound, &self.setting(means, reflink))?;
         let (mut parts, mut layers_new) = (Vec::new(), 0);
         for (number, held) in bound.layers.iter().enumerate() {
             match held {
@@ -285,7 +283,6 @@ impl Difference {
             places: &self.places,
             jobs: means.jobs,
             cancel: means.cancel,
-            recorder: means.recorder,
             reflink,
         }
     }
@@ -305,60 +302,26 @@ impl Difference {
         Ok(code)
     }
 
-    /// Looks at each layer in its place, and takes what the host has of those that are not there.
-    fn gather_layers(&self, mut bound: Bound<Layer>, setting: &Setting<'_>) -> Result<Bound<Held>, Lack> {
-        let layers = std::mem::take(&mut bound.layers);
-        let looked: Vec<_> = layers
-            .into_iter()
-            .map(|layer| self.look(layer, bound.record.compression, setting))
-            .collect::<Result<_, _>>()?;
+    /// Takes what the host has of the layers that are not there.
+    fn gather_layers(&self, mut bound: Bound<Held>, setting: &Setting<'_>) -> Result<Bound<Held>, Lack> {
         // Of one that stays stored the files are there already.
-        bound.limit(looked.iter().filter_map(|held| match held {
+        bound.limit(bound.layers.iter().filter_map(|held| match held {
             Held::There(layer) | Held::Making(layer, _) => Some(layer),
             Held::Linked(..) => None,
         }))?;
         // Looked for once, and only when a layer is new.
         let mut sources = None;
-        let mut layers = Vec::with_capacity(looked.len());
-        for held in looked {
-            layers.push(match held {
-                Held::Making(layer, _) => {
-                    let sources = sources.get_or_insert_with(|| {
-                        let mut all = gather::layers(&self.places);
-                        all.extend(gather::releases(&self.places));
-                        all
-                    });
-                    let wanted = layer::begin(&layer, sources, setting)?;
-                    Held::Making(layer, wanted)
-                }
-                held => held,
-            });
-        }
-        Ok(bound.with(layers))
-    }
-
-    /// How the layer stands in its place; of one that has to be made nothing is taken yet.
-    fn look(&self, layer: Layer, compression: Compression, setting: &Setting<'_>) -> Result<Held, Lack> {
-        let layer = match layer {
-            Layer::Read(layer) => layer,
-            Layer::Stored(layer, table) => {
-                let standing = match layer::files_in_place(&layer, &self.places) {
-                    Some(files) => layer::look_at_whole(&layer, &files, (table, compression), setting)?,
-                    None => Standing::Damaged,
-                };
-                return Ok(match standing {
-                    Standing::Below(tops) => Held::Linked(layer, tops),
-                    Standing::Untouched => Held::There(layer.read(compression)?),
-                    Standing::Damaged => Held::Making(layer.read(compression)?, Wanted::default()),
+        for held in &mut bound.layers {
+            if let Held::Making(layer, wanted) = held {
+                let sources = sources.get_or_insert_with(|| {
+                    let mut all = gather::layers(&self.places);
+                    all.extend(gather::releases(&self.places));
+                    all
                 });
+                *wanted = layer::begin(layer, sources, setting)?;
             }
-        };
-        let linked = assemble::is_linked(self.link, &layer, &self.filter);
-        if layer.stored.is_code() || layer::is_there(&layer, linked, setting)? {
-            Ok(Held::There(layer))
-        } else {
-            Ok(Held::Making(layer, Wanted::default()))
         }
+        Ok(bound)
     }
 
     /// Makes the layers whole and puts the tree together.
