@@ -135,6 +135,19 @@ fn a_daemon_that_a_hook_leaves_holds_neither_pipe_nor_lock() {
 
 #[test]
 #[ignore = "needs the testbed; run make test"]
+fn where_nothing_is_to_be_removed_another_roles_lock_is_not_waited_for() {
+    let host = Host::new();
+    let mut one = host.release("r1");
+    // It gets the lock when the commands that put the release in place give it back.
+    let holds = "setsid flock ../../.shipit/lock sleep 779 &";
+    one.hooks.after_switch.push(holds.to_owned());
+    let ran = host.deploy(&one).ok();
+    assert!(ran.took < Duration::from_secs(90), "{ran}");
+    assert!(host.running("sleep 779") > 0, "{ran}");
+}
+
+#[test]
+#[ignore = "needs the testbed; run make test"]
 fn two_roles_share_a_dest() {
     let host = Host::new();
     let web = host.release("r1");

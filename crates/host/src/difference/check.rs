@@ -375,6 +375,33 @@ mod tests {
     }
 
     #[test]
+    fn whether_the_gate_opens_or_not_all_is_looked_at() {
+        let files = tempfile::tempdir().unwrap();
+        let made = make(
+            files.path(),
+            &[("a".to_owned(), 3 * TOGETHER), ("b".to_owned(), 5)],
+        );
+        fs::write(files.path().join("a/7"), "other").unwrap();
+        fs::remove_file(files.path().join("b/2")).unwrap();
+        let rows = || made.iter().map(|(path, kind)| row(path, *kind));
+        let look = |gate: &Gate, cancel: bool| {
+            let lookers = Lookers {
+                jobs: NonZeroUsize::new(3).unwrap(),
+                cancel: &AtomicBool::new(cancel),
+                gate,
+            };
+            damaged(files.path(), rows(), false, &lookers)
+        };
+        let (shut, open) = (Gate::default(), Gate::default());
+        open.open();
+        for gate in [&shut, &open] {
+            assert_eq!(look(gate, false).unwrap(), 2);
+            assert!(matches!(look(gate, true), Err(Error::Cancelled)));
+        }
+        assert!(!shut.is_open());
+    }
+
+    #[test]
     fn without_handles_nothing_is_called_damaged() {
         assert_eq!(or_unfit(Err(Errno::MFILE)), Err(Errno::MFILE));
         assert_eq!(or_unfit(Err(Errno::NOENT)), Ok(false));
