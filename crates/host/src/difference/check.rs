@@ -1,36 +1,23 @@
 //! Whether a layer on disk is still what it was when it was put there, as far as stat tells: each of its files is looked at, whoever
 //! links to it.
 //!
-//! That many looks take longer than much else of an apply, so a look is one call on an open directory and little beside it.
+//! That many looks take longer than much else of an apply ([`super::lookers`] has the threads), so a look is one call on an open directory and little beside it.
 //! Not seen here: a change of content that keeps size and time, which `apply --verify` reads for.
 
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 use shipit_artifact::{EntryPath, Index, IndexEntry, IndexKind, IndexRow, Root, RowKind};
 
-use super::gate::Gate;
-use super::hand::{is_at_or_below, parent_bytes, root};
+use super::hand::{is_at_or_below, parent_bytes};
 use super::take::stat;
-use crate::error::Error;
 
 /// Nothing is read of a directory, and a handle for its path alone costs less.
 const LOOKED_AT: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-
-/// Entries that one thread takes at once.
-const TOGETHER: usize = 512;
-
-/// How nice the thread is that looks while others are busy with more.
-const ASIDE: i32 = 19;
 
 /// To look at so many entries by their names below a directory above costs less than to open their own.
 const FEW: usize = 8;
@@ -60,116 +47,8 @@ fn row(entry: &IndexEntry) -> IndexRow<'_> {
     }
 }
 
-/// Who looks: `jobs` threads when the gate is open, and before that one of low priority.
-pub(crate) struct Lookers<'a> {
-    pub(crate) jobs: NonZeroUsize,
-    pub(crate) cancel: &'a AtomicBool,
-    pub(crate) gate: &'a Gate,
-}
-
-/// How many of the `rows` are missing in `files`, or are not as they were put there. With `exact`, which a release needs that links
-/// to whole directories, a directory to which something was added, or from which it was removed, is one too: its time tells.
-pub(crate) fn damaged<'a>(
-    files: &Path,
-    rows: impl Iterator<Item = IndexRow<'a>> + Send,
-    exact: bool,
-    lookers: &Lookers<'_>,
-) -> Result<usize, Error> {
-    let shared = Shared {
-        root: &root(files)?,
-        rows: Mutex::new(rows),
-        exact,
-        cancel: lookers.cancel,
-        left: AtomicBool::new(true),
-        gate: lookers.gate,
-    };
-    let look = |go_on: &dyn Fn() -> bool| {
-        let looked = shared.look(go_on);
-        looked.map_err(|lack| match lack {
-            Some(errno) => Error::disk("looking at the layer", files, errno),
-            None => Error::Cancelled,
-        })
-    };
-    let aside = || {
-        step_aside();
-        look(&|| !lookers.gate.is_open())
-    };
-    let help = || {
-        lookers.gate.wait_while(&shared.left);
-        look(&|| true)
-    };
-    thread::scope(|scope| {
-        let mut helpers = Vec::with_capacity(lookers.jobs.get());
-        if !lookers.gate.is_open() {
-            helpers.push(thread::Builder::new().spawn_scoped(scope, aside));
-        }
-        helpers.extend((1..lookers.jobs.get()).map(|_| thread::Builder::new().spawn_scoped(scope, help)));
-        let own = help()?;
-        // With fewer threads it takes longer, that is all.
-        helpers.into_iter().flatten().try_fold(own, |wrong, helper| {
-            let ended = |_| Error::Internal {
-                what: "a thread that looked at a layer ended".to_owned(),
-            };
-            Ok(wrong + helper.join().map_err(ended)??)
-        })
-    })
-}
-
-/// Gives this thread what processors other threads leave.
-fn step_aside() {
-    // Where that is refused it takes its share, and they take longer.
-    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), ASIDE);
-}
-
-/// What the threads that look at a layer share.
-struct Shared<'r, I> {
-    root: &'r Root,
-    rows: Mutex<I>,
-    exact: bool,
-    cancel: &'r AtomicBool,
-    /// There may be rows that nobody took.
-    left: AtomicBool,
-    gate: &'r Gate,
-}
-
-impl<'a, I: Iterator<Item = IndexRow<'a>>> Shared<'_, I> {
-    /// Takes rows until there are none, or it shall not go on; how many of them do not fit. The error is none when it was cancelled.
-    fn look(&self, go_on: &dyn Fn() -> bool) -> Result<usize, Option<Errno>> {
-        let looked = self.take(go_on);
-        if looked.is_err() {
-            self.gate.none(&self.left);
-        }
-        looked
-    }
-
-    fn take(&self, go_on: &dyn Fn() -> bool) -> Result<usize, Option<Errno>> {
-        let mut look = Look {
-            root: self.root,
-            above: Vec::new(),
-            exact: self.exact,
-            uid: rustix::process::geteuid().as_raw(),
-        };
-        let (mut taken, mut wrong) = (Vec::with_capacity(TOGETHER), 0);
-        while self.left.load(Ordering::Relaxed) && go_on() {
-            if self.cancel.load(Ordering::Relaxed) {
-                return Err(None);
-            }
-            taken.clear();
-            let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            taken.extend(rows.by_ref().take(TOGETHER));
-            drop(rows);
-            if taken.is_empty() {
-                self.gate.none(&self.left);
-                break;
-            }
-            wrong += look.wrong(&taken).map_err(Some)?;
-        }
-        Ok(wrong)
-    }
-}
-
 /// One thread's look at a layer.
-struct Look<'r, 'a> {
+pub(super) struct Look<'r, 'a> {
     root: &'r Root,
     /// The directory of the row before and those above it, the deepest last. Of one that has no handle of its own a look found that
     /// it is a directory, and no link to one: it is passed through by name.
@@ -178,9 +57,19 @@ struct Look<'r, 'a> {
     uid: u32,
 }
 
-impl<'a> Look<'_, 'a> {
+impl<'r, 'a> Look<'r, 'a> {
+    /// With `exact`, the time of a directory counts too.
+    pub(super) fn new(root: &'r Root, exact: bool) -> Self {
+        Self {
+            root,
+            above: Vec::new(),
+            exact,
+            uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
     /// How many of these rows, which follow each other, do not fit.
-    fn wrong(&mut self, rows: &[IndexRow<'a>]) -> Result<usize, Errno> {
+    pub(super) fn wrong(&mut self, rows: &[IndexRow<'a>]) -> Result<usize, Errno> {
         let mut wrong = 0;
         for (at, row) in rows.iter().enumerate() {
             // Rows are in their paths' order: when so late a one lies in the directory, so do mostly all between.
@@ -264,16 +153,18 @@ fn as_put(stat: &Stat, row: &IndexRow<'_>, uid: u32) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs::{self, File, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
     use std::time::{Duration, UNIX_EPOCH};
 
+    use super::super::hand::root;
     use super::*;
 
     const MTIME: i64 = 1_000_000_000;
 
-    fn row(path: &str, kind: RowKind) -> IndexRow<'_> {
+    pub(in super::super) fn row(path: &str, kind: RowKind) -> IndexRow<'_> {
         IndexRow {
             path: path.as_bytes(),
             kind,
@@ -284,7 +175,7 @@ mod tests {
     }
 
     /// Makes directories with so many empty files each; their paths, with what they are, in order.
-    fn make(files: &Path, dirs: &[(String, usize)]) -> Vec<(String, RowKind)> {
+    pub(in super::super) fn make(files: &Path, dirs: &[(String, usize)]) -> Vec<(String, RowKind)> {
         let mut made = Vec::new();
         for (dir, count) in dirs {
             fs::create_dir(files.join(dir)).unwrap();
@@ -309,12 +200,7 @@ mod tests {
     /// How many are wrong, by pieces of so many rows, and how many handles were open at once at most after one.
     fn look(files: &Path, made: &[(String, RowKind)], together: usize) -> (usize, usize) {
         let root = root(files).unwrap();
-        let mut look = Look {
-            root: &root,
-            above: Vec::new(),
-            exact: true,
-            uid: rustix::process::geteuid().as_raw(),
-        };
+        let mut look = Look::new(&root, true);
         let rows: Vec<_> = made.iter().map(|(path, kind)| row(path, *kind)).collect();
         let (mut wrong, mut open) = (0, 0);
         for piece in rows.chunks(together) {
@@ -372,33 +258,6 @@ mod tests {
                 assert_eq!(look(files.path(), &made, together).0, few + 1);
             }
         }
-    }
-
-    #[test]
-    fn whether_the_gate_opens_or_not_all_is_looked_at() {
-        let files = tempfile::tempdir().unwrap();
-        let made = make(
-            files.path(),
-            &[("a".to_owned(), 3 * TOGETHER), ("b".to_owned(), 5)],
-        );
-        fs::write(files.path().join("a/7"), "other").unwrap();
-        fs::remove_file(files.path().join("b/2")).unwrap();
-        let rows = || made.iter().map(|(path, kind)| row(path, *kind));
-        let look = |gate: &Gate, cancel: bool| {
-            let lookers = Lookers {
-                jobs: NonZeroUsize::new(3).unwrap(),
-                cancel: &AtomicBool::new(cancel),
-                gate,
-            };
-            damaged(files.path(), rows(), false, &lookers)
-        };
-        let (shut, open) = (Gate::default(), Gate::default());
-        open.open();
-        for gate in [&shut, &open] {
-            assert_eq!(look(gate, false).unwrap(), 2);
-            assert!(matches!(look(gate, true), Err(Error::Cancelled)));
-        }
-        assert!(!shut.is_open());
     }
 
     #[test]

@@ -7,11 +7,12 @@ use shipit_manifest::Link;
 
 use super::assemble::is_linked;
 use super::bound::StoredLayer;
-use super::check::{Lookers, damaged, rows};
+use super::check::rows;
 use super::gate::Gate;
 use super::hand::is_at_or_below;
 use super::lack::Lack;
 use super::layer::{Held, Wanted};
+use super::lookers::{Lookers, damaged};
 use super::places::is_real_dir;
 use super::{Difference, Means};
 use crate::event::Event;

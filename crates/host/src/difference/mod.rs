@@ -2,7 +2,7 @@
 //! frames with new files.
 //!
 //! For shipit's own manifests with `layout = "releases"`. All of it happens beside what is in service, in `.layers/.new`, and
-//! before `pre`: the record is found (`find`, `others`, `bound`), each layer on the host is looked at (`look`, `check`) while files of the
+//! before `pre`: the record is found (`find`, `others`, `bound`), each layer on the host is looked at (`look`, `lookers`, `check`) while files of the
 //! code that the host has are taken (`gather`, `take`), the frames of the others fetched (`fetch`) and extracted, layers renamed into their
 //! places (`layer`), and the tree put together (`assemble`). What is missing or wrong is a [`Lack`], and the whole
 //! artifact is fetched instead.
@@ -14,6 +14,7 @@ mod bound;
 mod check;
 mod fetch;
 mod find;
+mod finish;
 mod gate;
 mod gather;
 mod hand;
@@ -21,6 +22,7 @@ mod known;
 mod lack;
 mod layer;
 mod look;
+mod lookers;
 mod others;
 mod places;
 mod prune;
@@ -29,10 +31,8 @@ mod write_out;
 
 use std::fs;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use shipit_artifact::{Compression, Limits};
 use shipit_manifest::{Layout, Link, Manifest};
@@ -41,7 +41,7 @@ use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
 pub(crate) use bound::{Bound, Found, kept as kept_bound};
 use bound::{FoundCode, Rows, StoredLayer};
-pub(crate) use fetch::{FetchRequest, Fetched, Part, fetch};
+pub(crate) use fetch::{FetchRequest, Part, fetch};
 pub(crate) use gate::Gate;
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
 pub(crate) use lack::Lack;
@@ -322,82 +322,6 @@ impl Difference {
             }
         }
         Ok(bound)
-    }
-
-    /// Makes the layers whole and puts the tree together.
-    pub(crate) fn finish(
-        &self,
-        mut gathered: Gathered,
-        fetched: &Fetched,
-        means: &Means<'_>,
-    ) -> Result<Ready, Lack> {
-        let setting = self.setting(means, gathered.reflink);
-        let writing = gathered.writing.take();
-        let bound = &gathered.bound;
-        let tree = self.places.tree();
-        let mut entries = 0;
-        for (number, held) in bound.layers.iter().enumerate() {
-            let layer = match held {
-                Held::Linked(layer, tops) => {
-                    layer::keep_index(layer, &setting)?;
-                    layer::mark(layer, &setting)?;
-                    assemble::link_to(layer, tops, &tree)?;
-                    entries += layer.row.entries;
-                    continue;
-                }
-                Held::Making(layer, wanted) => {
-                    let files = layer::making(layer, &setting).join("files");
-                    layer::fill(number, layer, wanted, fetched, &files, &setting)?;
-                    layer::put_in_place(layer, &setting)?;
-                    layer
-                }
-                Held::There(layer) => {
-                    layer::keep_index(&layer.stored, &setting)?;
-                    layer
-                }
-            };
-            // Before the first file of it is used.
-            layer::mark(&layer.stored, &setting)?;
-            let kept = assemble::kept(&layer.index, &self.filter);
-            entries += kept.len() as u64;
-            if layer.stored.is_code() {
-                // The last layer: what it says of directories stands at the end.
-                layer::fill(number, layer, &gathered.code, fetched, &tree, &setting)?;
-            } else {
-                assemble::place(layer, self.link, &self.filter, &tree, &setting)?;
-            }
-        }
-        fs::set_permissions(&tree, fs::Permissions::from_mode(self.dest_mode))
-            .map_err(|error| Error::disk("setting the mode of", &tree, error))?;
-        let ready = Ready {
-            artifact_bytes: bound.record.size,
-            total_bytes: bound.total,
-            fetched_bytes: bound.fetched + fetched.bytes,
-            layers_new: gathered.layers_new,
-            layers: bound.layers.len(),
-            entries,
-            record_bytes: bound.record_bytes.clone(),
-        };
-        writing.map_or(Ok(()), Writing::wait)?;
-        // To let go of a large index takes milliseconds, for which the switch need not wait; without a thread it does.
-        drop(thread::Builder::new().spawn(move || drop(gathered)));
-        Ok(ready)
-    }
-
-    /// Renames the tree to where the manifest's `post` takes it from, and keeps the record.
-    pub(crate) fn bring(&self, ready: &Ready, dest: &std::path::Path) -> Result<(), Error> {
-        crate::stage::remove_tree(dest).map_err(|error| Error::disk("removing", dest, error))?;
-        let above = dest.parent().unwrap_or(dest);
-        fs::create_dir_all(above).map_err(|error| Error::disk("making the directory", above, error))?;
-        let release = &self.places.release;
-        if !self.excludes.is_empty() {
-            write_whole(
-                &self.places.excludes(release),
-                self.excludes.join("\0").as_bytes(),
-            )?;
-        }
-        write_whole(&self.places.record(release), &ready.record_bytes)?;
-        fs::rename(self.places.tree(), dest).map_err(|error| Error::disk("renaming the tree to", dest, error))
     }
 }
 
