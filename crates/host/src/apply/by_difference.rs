@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use shipit_artifact::RecordLayer;
 use shipit_store::Fetcher;
 
 use super::{Done, Host, blocking, or_cancelled, retry};
-use crate::difference::{Difference, FetchRequest, Gate, Lack, Means, Ready, of_releases, places_of, prune};
+use crate::difference::{
+    Difference, FetchRequest, Gate, Lack, Means, Ready, of_releases, others, places_of, prune,
+};
 use crate::download::within;
 use crate::error::Error;
 use crate::event::{Event, Method, Phase, Synced};
@@ -101,11 +104,11 @@ impl Host {
         let (gate, rows) = (Arc::new(Gate::default()), found.others());
         let (host, of, shut) = (self.clone(), difference.clone(), gate.clone());
         let look = move |layer, compression| of.look(layer, compression, &host.means(), &shut);
-        let others = async { Ok(difference.others(rows, fetcher, retry, look).await) };
-        let others = Box::pin(or_cancelled(
-            &self.cancel,
-            within(request.timeout, &shown, others),
-        ));
+        let fetch = async |row: &RecordLayer| {
+            let fetching = async { Ok(difference.index(row, fetcher, retry).await) };
+            or_cancelled(&self.cancel, within(request.timeout, &shown, fetching)).await?
+        };
+        let others = Box::pin(others(rows, &difference.places, fetch, look));
         let (host, of, opener) = (self.clone(), difference.clone(), gate.opener());
         let begun = blocking(move || {
             let _opened_at_the_end = opener;
@@ -113,9 +116,9 @@ impl Host {
         });
         let (begun, others) = if beside {
             let (begun, others) = tokio::join!(begun, others);
-            (begun??, others??)
+            (begun??, others?)
         } else {
-            (begun.await??, others.await??)
+            (begun.await??, others.await?)
         };
         let (host, of) = (self.clone(), difference.clone());
         let gathered = blocking(move || Ok(of.gather(begun, others, &host.means())));

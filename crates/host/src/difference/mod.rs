@@ -34,13 +34,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use shipit_artifact::{Compression, Limits};
+use shipit_artifact::{Limits, RecordLayer};
 use shipit_manifest::{Layout, Link, Manifest};
 use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 pub(crate) use assemble::{kept as kept_entries, target as layer_link, topmost};
 pub(crate) use bound::{Bound, Found, kept as kept_bound};
-use bound::{FoundCode, Rows, StoredLayer};
+use bound::{FoundCode, StoredLayer};
 pub(crate) use fetch::{FetchRequest, Part, fetch};
 pub(crate) use gate::Gate;
 pub(crate) use hand::{DIRECTORY, Group, groups, parallel, root};
@@ -55,6 +55,7 @@ use crate::log::Recorder;
 use crate::plan::{Strategy, Whole, rules};
 use layer::{Held, Wanted};
 use others::Others;
+pub(crate) use others::others;
 use write_out::Writing;
 
 /// A release that can be applied by difference, as far as its manifest tells.
@@ -190,15 +191,14 @@ impl Difference {
         find::find(&wanted, &self.places, fetcher).await
     }
 
-    /// Finds the other layers, and makes of each what `read` does, on a thread that may block.
-    pub(crate) async fn others<L: Send + 'static>(
+    /// Fetches a layer's index.
+    pub(crate) async fn index(
         &self,
-        rows: Rows,
+        row: &RecordLayer,
         fetcher: &Fetcher,
         retry: FetchRetry,
-        read: impl Fn(StoredLayer, Compression) -> Result<L, Lack> + Clone + Send + 'static,
-    ) -> Result<Others<L>, Lack> {
-        others::others(rows, &self.places, (&self.url, retry, fetcher), read).await
+    ) -> Result<StoredLayer, Lack> {
+        find::fetch(row, &self.url, retry, fetcher).await
     }
 
     /// Finds and reads the record and all indexes.
@@ -209,9 +209,8 @@ impl Difference {
         limits: Limits,
     ) -> Result<Bound, Lack> {
         let found = self.find(fetcher, retry, limits).await?;
-        let others = self
-            .others(found.others(), fetcher, retry, StoredLayer::read)
-            .await?;
+        let fetch = async |row: &RecordLayer| self.index(row, fetcher, retry).await;
+        let others = others(found.others(), &self.places, fetch, StoredLayer::read).await?;
         Ok(found.read()?.with(others, |code| code))
     }
 

@@ -1,10 +1,9 @@
 //! Finds the layers beside the code: each with the index that the host kept, else with the store's.
 
 use shipit_artifact::{Compression, RecordLayer};
-use shipit_store::{ArtifactUrl, FetchRetry, Fetcher};
 
 use super::bound::{Rows, StoredLayer};
-use super::find::{fetch, kept_of};
+use super::find::kept_of;
 use super::lack::Lack;
 use super::places::Places;
 
@@ -18,11 +17,12 @@ pub(crate) struct Others<L> {
     pub(super) fetched: u64,
 }
 
-/// Finds each layer, and makes of it what `read` does, on a thread that may block.
+/// Finds each layer, with what `fetch` gets where the host did not keep its index, and makes of it what `read` does, on a thread
+/// that may block: it is waited for to its end.
 pub(crate) async fn others<L: Send + 'static>(
     rows: Rows,
     places: &Places,
-    (url, retry, fetcher): (&ArtifactUrl, FetchRetry, &Fetcher),
+    fetch: impl AsyncFn(&RecordLayer) -> Result<StoredLayer, Lack>,
     read: impl Fn(StoredLayer, Compression) -> Result<L, Lack> + Clone + Send + 'static,
 ) -> Result<Others<L>, Lack> {
     let compression = rows.compression;
@@ -43,7 +43,7 @@ pub(crate) async fn others<L: Send + 'static>(
         let (layer, bytes) = match found.await? {
             Ok(found) => found,
             Err(row) => {
-                let layer = fetch(&row, url, retry, fetcher).await?;
+                let layer = fetch(&row).await?;
                 let bytes = layer.index_bytes.len() as u64;
                 others.fetched += bytes;
                 let read = read.clone();
