@@ -51,9 +51,10 @@ impl Pattern {
         let double = wild
             .then(|| text.windows(2).position(|pair| pair == b"**"))
             .flatten();
-        let dir_with_slash = wild && text.ends_with(b"***");
         let dir_only = text.len() > 1 && text.ends_with(b"/");
         let text = if dir_only { &text[..text.len() - 1] } else { text };
+        // The slash of a pattern for directories alone does not count here.
+        let dir_with_slash = wild && text.ends_with(b"***");
         let slashes = text.iter().filter(|byte| **byte == b'/').count();
         let anchored = text.first() == Some(&b'/');
         let subject = match (anchored, slashes, double) {
@@ -311,6 +312,8 @@ mod tests {
     fn directories_alone_and_with_all_below_them() {
         assert!(is_dir("foo/", "a/foo") && !is("foo/", "a/foo"));
         assert!(is_dir("foo/***", "foo") && is("foo/***", "foo/a/b") && !is("foo/***", "foo"));
+        assert!(is_dir("foo/***/", "foo") && is_dir("foo/***/", "foo/a") && !is("foo/***/", "foo/a"));
+        assert!(is_dir("a/**/***/", "x/a/b") && !is("a/**/***/", "x/a/b"));
     }
 
     #[test]
