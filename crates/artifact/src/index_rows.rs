@@ -104,7 +104,6 @@ impl StoredIndex {
             left: table.entries,
             number: 0,
             before: &[],
-            directory: &[],
             table: Some(table),
         };
         Ok((head, rows))
@@ -119,8 +118,6 @@ pub struct IndexRows<'a> {
     number: usize,
     /// The path of the row before.
     before: &'a [u8],
-    /// That of the directory that holds it, with its slash; empty at the top.
-    directory: &'a [u8],
 }
 
 impl<'a> IndexRows<'a> {
@@ -134,8 +131,10 @@ impl<'a> IndexRows<'a> {
         let row = table.entry()?;
         let number = self.number;
         // Most rows lie in the directory of the row before, which was looked at.
-        let known = row.path.starts_with(self.directory);
-        let from = if known { self.directory.len() } else { 0 };
+        let slash = self.before.iter().rposition(|byte| *byte == b'/');
+        let directory = &self.before[..slash.map_or(0, |slash| slash + 1)];
+        let known = row.path.starts_with(directory);
+        let from = if known { directory.len() } else { 0 };
         path::check_from(row.path, from).map_err(|source| IndexError::Path { number, source })?;
         let kind = check_row(&row)?;
         if number > 0 && self.before >= row.path {
@@ -145,8 +144,6 @@ impl<'a> IndexRows<'a> {
             )));
         }
         (self.left, self.number, self.before) = (self.left - 1, number + 1, row.path);
-        let slash = row.path.iter().rposition(|byte| *byte == b'/');
-        self.directory = &row.path[..slash.map_or(0, |slash| slash + 1)];
         Ok(Some(IndexRow {
             path: row.path,
             kind,

@@ -1,7 +1,8 @@
 //! Whether a layer on disk is still what it was when it was put there, as far as stat tells: each of its files is looked at, whoever
 //! links to it.
 //!
-//! That many looks take longer than much else of an apply ([`super::lookers`] has the threads), so a look is one call on an open directory and little beside it.
+//! That many looks take longer than much else of an apply ([`super::lookers`] has the threads), so a look is one call on an open
+//! directory and little beside it.
 //! Not seen here: a change of content that keeps size and time, which `apply --verify` reads for.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

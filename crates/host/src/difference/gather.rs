@@ -229,8 +229,10 @@ impl Gather<'_> {
         let candidates = candidates.get_or_init(|| self.candidates());
         let known = entry.content().and_then(|digest| candidates.get(digest));
         for candidate in known.into_iter().flatten() {
-            let tried = by_path_first && candidate.path == entry.path;
-            if !tried && self.from(entry, candidate.source, &candidate.path, hands)? {
+            // One at its own path is tried with the other releases' before or behind this.
+            let of_release = !self.sources[candidate.source].layer;
+            let same_path = of_release && candidate.path == entry.path;
+            if !same_path && self.from(entry, candidate.source, &candidate.path, hands)? {
                 return Ok(true);
             }
         }
