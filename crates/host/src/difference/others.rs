@@ -6,6 +6,7 @@ use super::bound::{Rows, StoredLayer};
 use super::find::kept_of;
 use super::lack::Lack;
 use super::places::Places;
+use crate::apply::blocking;
 
 /// What became of the layers beside the code.
 #[derive(Debug)]
@@ -33,32 +34,27 @@ pub(crate) async fn others<L: Send + 'static>(
     };
     for row in rows.rows {
         let (places, kept) = (places.clone(), read.clone());
-        let found = blocking(move || match kept_of(&places, &row) {
-            Some(layer) => {
-                let bytes = layer.index_bytes.len() as u64;
-                Ok(Ok((kept(layer, compression)?, bytes)))
-            }
-            None => Ok(Err::<_, RecordLayer>(row)),
+        let found = blocking(move || {
+            Ok(match kept_of(&places, &row) {
+                Some(layer) => {
+                    let bytes = layer.index_bytes.len() as u64;
+                    Ok((kept(layer, compression), bytes))
+                }
+                None => Err(row),
+            })
         });
         let (layer, bytes) = match found.await? {
-            Ok(found) => found,
+            Ok((layer, bytes)) => (layer?, bytes),
             Err(row) => {
                 let layer = fetch(&row).await?;
                 let bytes = layer.index_bytes.len() as u64;
                 others.fetched += bytes;
                 let read = read.clone();
-                (blocking(move || read(layer, compression)).await?, bytes)
+                (blocking(move || Ok(read(layer, compression))).await??, bytes)
             }
         };
         others.layers.push(layer);
         others.index_bytes += bytes;
     }
     Ok(others)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Lack> + Send + 'static,
-) -> Result<T, Lack> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| Lack::whole("the thread that read the indexes ended"))?
 }
